@@ -1,0 +1,75 @@
+"""One ALFWorld game as plain data: what the engine plays, the generator makes and the official files hold.
+
+Source: the PDDL problems inside ``game.tw-pddl`` (ALFWorld, https://github.com/alfworld/alfworld, MIT). A problem says
+where every receptacle is, what lies in it, what fits where, and a goal of one of six forms; everything else in it
+(distances, object classes that do not occur) never shows in the text of a game and is left out here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+
+Wording = Literal["move", "put"]
+"""``move X to Y`` (games from v2.1.2 on) or ``put X in/on Y`` (up to v2.1.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receptacle:
+    """A place that holds objects and never moves. ``id`` is its PDDL name, ``name`` what a player reads."""
+
+    id: str
+    name: str
+    type: str  # as the layouts spell it, without the PDDL suffix: "CounterTop"
+    location: str  # several receptacles may share one
+    openable: bool
+    opened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None for what lies beside."""
+
+    id: str
+    name: str
+    type: str
+    receptacle: str | None
+    location: str | None
+    pickupable: bool = False
+    cleanable: bool = False
+    heatable: bool = False
+    coolable: bool = False
+    toggleable: bool = False
+    sliceable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What wins: one of the six task types and the object types it names."""
+
+    task_type: str
+    object_type: str
+    receptacle_type: str | None = None  # None for look_at_obj_in_light
+    lamp_type: str | None = None  # look_at_obj_in_light only
+    sliced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """A whole game, immutable and shared by every episode that plays it."""
+
+    task_id: str
+    task_sentence: str  # what follows "Your task is to: "
+    wording: Wording
+    start: str  # the location of the agent
+    receptacles: tuple[Receptacle, ...]
+    things: tuple[Thing, ...]
+    fits: frozenset[tuple[str, str]]  # (receptacle type, object type)
+    goal: Goal
