@@ -1,0 +1,1 @@
+"""Playing episodes: with an expert or with a policy, many at once."""

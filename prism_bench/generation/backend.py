@@ -1,0 +1,53 @@
+"""What plays a policy: token ids in, token ids out, one growing context per episode.
+
+A backend keeps a *session* for every episode in play. In each turn it is given the new tokens of some sessions (the
+opening, or what the environment answered) and returns a reply for each; what was read before it remembers. A backend
+that keeps the key-value cache reads every token once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn. ``temperature`` 0 is greedy decoding."""
+
+    temperature: float = 1.0
+    max_reply_tokens: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Sampled tokens, the end-of-turn token last unless the reply was cut, and the log-probability of each."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the backend has computed so far: lengths of what was read and written, summed, and FLOPs."""
+
+    prefill_tokens: int = 0
+    generated_tokens: int = 0
+    flops: float = 0.0
+
+
+class Backend(Protocol):
+    """Generates replies for many sessions at once."""
+
+    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+        """Append ``new_tokens`` to each session, open those not seen before, and sample a reply of every one.
+
+        The tokens of the reply belong to the session afterwards. A session is an integer that also names its random
+        stream: the same session, seed and tokens give the same reply whatever else is in the batch (up to rounding).
+        """
+
+    def close(self, sessions: Sequence[int]) -> None:
+        """Forget ``sessions``."""
+
+    def take_work(self) -> Work:
+        """Return the work since the last call."""

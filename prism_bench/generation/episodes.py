@@ -1,0 +1,194 @@
+"""Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gymnasium
+
+from prism_bench.environment import Expert, TextEnvironment
+from prism_bench.generation.backend import Backend, Reply, Sampling
+from prism_bench.rendering import Renderer
+from prism_bench.trajectory import Step, Trajectory
+
+Environment = gymnasium.Env[str, str]
+
+
+class Meter(Protocol):
+    """Where work is charged; a row of the ledger in the making."""
+
+    def add(
+        self, *, prefill_tokens: int = 0, generated_tokens: int = 0, flops: float = 0.0, env_steps: int = 0
+    ) -> None:
+        """Add to what the phase has used so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A policy's episode and the very tokens it consisted of.
+
+    ``prompt_ids`` is the opening; ``completion_ids`` the rest, replies and observations in turn; ``agent_mask`` is 1
+    where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
+    """
+
+    trajectory: Trajectory
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    agent_mask: list[int]
+    logprobs: list[float]
+
+
+@dataclass(slots=True)
+class _Play:
+    """An episode under way."""
+
+    environment: Environment
+    observation: str
+    info: dict[str, Any]
+    new_tokens: list[int]
+    prompt_ids: list[int]
+    completion_ids: list[int] = field(default_factory=list)
+    agent_mask: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+
+class EpisodePlayer:
+    """Plays the tasks of one environment with policies; keeps its environment objects from call to call.
+
+    Args:
+        make: returns a new environment object.
+        renderer: of the policies' tokenizer and prompt.
+        batch_size: how many episodes are in play at once.
+    """
+
+    def __init__(self, make: Callable[[], Environment], renderer: Renderer, batch_size: int) -> None:
+        self.make = make
+        self.renderer = renderer
+        self.batch_size = batch_size
+        self._idle: list[Environment] = []
+
+    def play(
+        self,
+        backend: Backend,
+        task_ids: Sequence[str],
+        sampling: Sampling,
+        source: str,
+        meter: Meter,
+        on_episode: Callable[[int], None] = lambda finished: None,
+    ) -> list[Episode]:
+        """Play every task once (a task may stand in the list several times) and return the episodes in that order.
+
+        Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
+        it or when its context is full.
+
+        Args:
+            source: what the trajectories say about who played.
+            on_episode: called with the number of finished episodes whenever it grows.
+        """
+        waiting = iter(range(len(task_ids)))
+        plays: dict[int, _Play] = {}
+        finished: dict[int, Episode] = {}
+        env_steps = 0
+        while True:
+            self._fill(plays, waiting, task_ids)
+            if not plays:
+                break
+            replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
+            env_steps += len(replies)
+            ended = [session for session, reply in replies.items() if self._advance(plays[session], reply, sampling)]
+            for session in ended:
+                play = plays.pop(session)
+                finished[session] = _episode(play, source)
+                self._idle.append(play.environment)
+            if ended:
+                backend.close(ended)
+                on_episode(len(finished))
+        work = backend.take_work()
+        meter.add(
+            prefill_tokens=work.prefill_tokens,
+            generated_tokens=work.generated_tokens,
+            flops=work.flops,
+            env_steps=env_steps,
+        )
+        return [finished[session] for session in range(len(task_ids))]
+
+    def _fill(self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str]) -> None:
+        while len(plays) < self.batch_size and (session := next(waiting, None)) is not None:
+            environment = self._idle.pop() if self._idle else self.make()
+            observation, info = environment.reset(options={"task_id": task_ids[session]})
+            opening = self.renderer.opening(observation, self._listed(info))
+            plays[session] = _Play(environment, observation, info, opening, opening)
+
+    def _advance(self, play: _Play, reply: Reply, sampling: Sampling) -> bool:
+        """Do what ``reply`` says; return whether the episode is over."""
+        text = self.renderer.decode(reply.ids)
+        action = self.renderer.prompt.action(text)
+        shown = play.observation, self._listed(play.info)
+        play.observation, reward, terminated, truncated, play.info = play.environment.step(action)
+        play.steps.append(Step(shown[0], action, float(reward), None if text == action else text, shown[1]))
+        play.completion_ids += reply.ids
+        play.agent_mask += [1] * len(reply.ids)
+        play.logprobs += reply.logprobs
+        if terminated or truncated:
+            return True
+        cut = [] if reply.ids[-1] == self.renderer.end_token_id else [self.renderer.end_token_id]
+        new = cut + self.renderer.observation(play.observation, self._listed(play.info))
+        used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
+        if used + sampling.max_reply_tokens > self.renderer.max_length:
+            return True
+        play.new_tokens = new
+        play.completion_ids += new
+        play.agent_mask += [0] * len(new)
+        play.logprobs += [0.0] * len(new)
+        return False
+
+    def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(info["admissible_actions"]) if self.renderer.prompt.list_admissible else ()
+
+
+def _episode(play: _Play, source: str) -> Episode:
+    agent_tokens = sum(play.agent_mask)
+    trajectory = Trajectory(
+        task_id=play.info["task_id"],
+        task_type=play.info["task_type"],
+        source=source,
+        steps=tuple(play.steps),
+        score=float(play.info["score"]),
+        success=bool(play.info["success"]),
+        context_tokens=len(play.prompt_ids) + len(play.completion_ids) - agent_tokens,
+        agent_tokens=agent_tokens,
+    )
+    return Episode(trajectory, play.prompt_ids, play.completion_ids, play.agent_mask, play.logprobs)
+
+
+def play_expert(
+    environment: Environment,
+    name: str,
+    task_ids: Sequence[str],
+    meter: Meter,
+    keep_admissible: bool = False,
+    on_episode: Callable[[int], None] = lambda finished: None,
+) -> list[Trajectory]:
+    """Play every task once with the environment's expert ``name`` and return all episodes, failures included."""
+    base = environment.unwrapped
+    assert isinstance(base, TextEnvironment)
+    trajectories = []
+    for number, task_id in enumerate(task_ids, start=1):
+        observation, info = environment.reset(options={"task_id": task_id})
+        expert: Expert = base.expert(name)
+        expert.reset(observation, info)
+        steps: list[Step] = []
+        ended = False
+        while not ended:
+            action = expert.act(observation, info)
+            shown = observation, tuple(info["admissible_actions"]) if keep_admissible else ()
+            observation, reward, terminated, truncated, info = environment.step(action)
+            steps.append(Step(shown[0], action, float(reward), None, shown[1]))
+            ended = terminated or truncated
+        trajectories.append(
+            Trajectory(task_id, info["task_type"], f"expert:{name}", tuple(steps), info["score"], info["success"])
+        )
+        meter.add(env_steps=len(steps))
+        on_episode(number)
+    return trajectories
