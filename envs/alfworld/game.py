@@ -35,7 +35,12 @@ class Receptacle:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None for what lies beside."""
+    """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None for what lies beside.
+
+    Official games have objects that upstream's geometry finds in several receptacles at once (a drawer and the dresser
+    around it); ``also_in`` holds the others. A ``vessel`` is an object that others can lie in, such as a bowl; what lies
+    in it shows when a player examines it and never changes.
+    """
 
     id: str
     name: str
@@ -48,6 +53,10 @@ class Thing:
     coolable: bool = False
     toggleable: bool = False
     sliceable: bool = False
+    also_in: tuple[str, ...] = ()  # ids of further receptacles
+    vessel: bool = False
+    inside_vessels: tuple[str, ...] = ()  # ids of the vessels that hold it
+    cool: bool = False  # already cold at the start
 
 
 @dataclass(frozen=True, slots=True)
