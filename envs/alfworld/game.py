@@ -37,9 +37,9 @@ class Receptacle:
 class Thing:
     """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None for what lies beside.
 
-    Official games have objects that upstream's geometry finds in several receptacles at once (a drawer and the dresser
-    around it); ``also_in`` holds the others. A ``vessel`` is an object that others can lie in, such as a bowl; what lies
-    in it shows when a player examines it and never changes.
+    Official games have objects that upstream's geometry finds in several receptacles at once (a coffee machine and the
+    counter under it); ``also_in`` holds the others. A ``vessel`` is an object that others can lie in, such as a bowl;
+    what lies in it shows when a player examines it and never changes.
     """
 
     id: str

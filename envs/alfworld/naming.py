@@ -13,8 +13,8 @@ SEPARATOR = "_bar_"
 def number_names(ids: Iterable[str]) -> dict[str, str]:
     """Return the name of every id in ``ids`` (ids of receptacles, objects or locations, together or apart).
 
-    The class is what stands before the first ``_bar_``; an id that holds ``basin`` names the basin of a sink or bathtub,
-    which is another class than the sink itself. An id without ``_bar_`` keeps its own text.
+    The class is what stands before the first ``_bar_``; an id that holds ``basin`` names the basin of a sink or
+    bathtub, which is another class than the sink itself. An id without ``_bar_`` keeps its own text.
     """
     names: dict[str, str] = {}
     classes: defaultdict[str, list[str]] = defaultdict(list)

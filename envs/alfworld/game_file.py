@@ -1,0 +1,247 @@
+"""Reads an official ``game.tw-pddl`` file into a :class:`~envs.alfworld.game.Game`.
+
+Such a file is JSON with the PDDL domain, the text grammar, the PDDL problem and whether the game can be solved. Domain
+and grammar are the same for every game of a release but for the task sentence, so they are recognised by a digest and
+the rules live in :mod:`envs.alfworld.engine`; only the problem is read. A domain or grammar that is not known is
+refused, because the engine could not promise to play it word for word.
+"""
+
+import functools
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
+from envs.alfworld.naming import number_names
+
+# SHA-256 of the text without its task sentence and with every run of white space as one blank (see `digest`).
+_DOMAINS = frozenset(
+    {
+        "f51911bbdee3be25b67ae483468f721a40d79c00636b1465566266070a7e7fd1",  # games v2.1.1
+        "8a8b56e1d06229b564b808ee83c8d8a6c0e16f18ba1e949325e4551b39f3e007",  # one game of v2.1.1
+        "095330b41d6659e74c6797f4a914b07923707bc33fa33984f278c9cb98edec5b",  # games v2.1.2
+        "c1ef97add90ca92e2a4ac7431e16f2d4073301a21cec767355cc0b8c99156aef",  # package 0.4.2
+    }
+)
+_GRAMMARS: Mapping[str, Wording] = {
+    "2d3167f12452fd82f327e388a165a1bc9ea1c1c05ed5ef167a5d988fa10d90b9": "put",  # games v2.1.1
+    "4cff29707b7984f6afe744fe2aa27da54475efce4f6da1bac6a766c26a753522": "move",  # games v2.1.2
+    "160460f6028632bb243bd367c990bb90d448e65fe51f8ef96a9f87b61f49b1df": "move",  # package 0.4.2
+}
+
+_TASK = re.compile(r'"Your task is to: ([^"]*)\."')
+_FACT = re.compile(r"\((\w+) (\w+)(?: (\w+))?\)")
+_DISTANCES = re.compile(r"\(= \(distance [^()]*\) \d+\)")
+_BLANKS = re.compile(r"\s+")
+
+# What a problem may state at the start. The last three never show in the text of a game.
+_PREDICATES = {
+    *("atLocation", "receptacleAtLocation", "objectAtLocation", "receptacleType", "objectType", "inReceptacle"),
+    *("openable", "opened", "canContain", "pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable"),
+    *("isReceptacleObject", "inReceptacleObject", "isCool", "moveable", "full", "isOn"),
+}
+
+_GOAL_TYPE = re.compile(r"\((objectType|receptacleType) (\?\w+) (\w+?)Type\)")
+# SHA-256 (16 digits) of a goal without blanks, closing brackets at its end and the types it names.
+_GOALS: Mapping[str, str] = {
+    "299c9508e23b34cd": "pick_and_place_simple",
+    "46750530b14e2c72": "look_at_obj_in_light",
+    "f57be595f8f1858b": "pick_clean_then_place_in_recep",
+    "b2a29ef94c8e9149": "pick_heat_then_place_in_recep",
+    "26bf2572846dab89": "pick_cool_then_place_in_recep",
+    "635e1cdece81e73c": "pick_two_obj_and_place",
+}
+
+
+class GameFileError(ValueError):
+    """A game file that is damaged or holds what this engine does not play."""
+
+
+class UnknownRules(GameFileError):
+    """A game whose PDDL domain or grammar the native engine does not know."""
+
+
+class UnsolvableGame(GameFileError):
+    """A game that upstream did not prove solvable; upstream skips it, and so do we."""
+
+
+def digest(text: str) -> str:
+    """Return the digest by which a PDDL domain or grammar is known; blanks and the task sentence do not count."""
+    return hashlib.sha256(_BLANKS.sub(" ", _TASK.sub("", text)).strip().encode()).hexdigest()
+
+
+def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
+    """Read a game from the text of a ``game.tw-pddl`` file, or from the mapping that its JSON holds.
+
+    Raises:
+        GameFileError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
+        UnknownRules: the domain or the grammar is not one of those the engine knows.
+        UnsolvableGame: the file does not say that the game can be solved.
+    """
+    data = _load(content, task_id)
+    if data["solvable"] is not True:
+        raise UnsolvableGame(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
+    wording = _recognise(data, task_id)
+    task = _TASK.search(data["grammar"])
+    if task is None:
+        raise GameFileError(f"{task_id}: the grammar states no task; write the game file again")
+    problem = data["pddl_problem"]
+    start, end = problem.find("(:init"), problem.find("(:goal")
+    if not 0 <= start < end:
+        raise GameFileError(f"{task_id}: the PDDL problem lacks (:init or (:goal; write the game file again")
+    facts = _facts(problem[start + 6 : end], task_id)
+    try:
+        receptacles, things, agent = _entities(facts)
+    except (KeyError, IndexError) as missing:
+        raise GameFileError(f"{task_id}: the PDDL problem is incomplete, it says too little about {missing}") from None
+    return Game(
+        task_id=task_id,
+        task_sentence=task[1] + ".",
+        wording=wording,
+        start=agent,
+        receptacles=receptacles,
+        things=things,
+        fits=frozenset((_plain(holder), _plain(held)) for holder, held in facts["canContain"]),
+        goal=_parse_goal(problem[end:], task_id),
+    )
+
+
+def _load(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
+    if isinstance(content, str):
+        try:
+            content = json.loads(content)
+        except json.JSONDecodeError as error:
+            raise GameFileError(
+                f"{task_id}: the game file is not JSON ({error}); unpack or download it again"
+            ) from None
+    if not isinstance(content, Mapping):
+        raise GameFileError(f"{task_id}: the game file holds no JSON object; unpack or download it again")
+    for key in ("pddl_domain", "grammar", "pddl_problem"):
+        if not isinstance(content.get(key), str):
+            raise GameFileError(f"{task_id}: the game file has no text under {key!r}; unpack or download it again")
+    return {"solvable": None, **content}
+
+
+def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
+    domain, grammar = _known_digest(data["pddl_domain"]), _known_digest(data["grammar"])
+    unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
+    unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
+    if unknown:
+        raise UnknownRules(
+            f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
+            "play it with engine=textworld"
+        )
+    return _GRAMMARS[grammar]
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_without_task(text: str) -> str:
+    return digest(text)
+
+
+def _known_digest(text: str) -> str:
+    # All games of a release share these texts, so the task is cut out first and what remains is digested once.
+    return _digest_without_task(_TASK.sub("", text))
+
+
+def _facts(init: str, task_id: str) -> defaultdict[str, list[tuple[str, str]]]:
+    """Return the facts by predicate, ids in lower case as TextWorld has them; a fact of one argument repeats it."""
+    if "distance" in init:
+        init = _DISTANCES.sub("", init)
+    facts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    found = _FACT.findall(init)
+    if len(found) != init.count("("):
+        odd = _FACT.sub("", init).replace(")", "").strip()
+        raise GameFileError(f"{task_id}: the PDDL problem holds something that is no simple fact: {odd[:60]!r}")
+    for predicate, first, second in found:
+        facts[predicate].append((first, second))
+    unknown = facts.keys() - _PREDICATES
+    if unknown:
+        raise GameFileError(
+            f"{task_id}: the native engine does not play games that start with facts of the kind {min(unknown)!r}; "
+            "play it with engine=textworld"
+        )
+    return facts
+
+
+def _plain(type_name: str) -> str:
+    return type_name.removesuffix("Type")
+
+
+def _entities(facts: Mapping[str, list[tuple[str, str]]]) -> tuple[tuple[Receptacle, ...], tuple[Thing, ...], str]:
+    """Return receptacles and things, each sorted by lower-case id, and where the agent starts."""
+
+    def members(predicate: str) -> set[str]:
+        return {first.lower() for first, _ in facts[predicate]}
+
+    def by_first(predicate: str) -> dict[str, list[str]]:
+        pairs = defaultdict(list)
+        for first, second in facts[predicate]:
+            pairs[first.lower()].append(second.lower())
+        return pairs
+
+    receptacle_types = {identifier.lower(): _plain(kind) for identifier, kind in facts["receptacleType"]}
+    thing_types = {identifier.lower(): _plain(kind) for identifier, kind in facts["objectType"]}
+    names = number_names([*receptacle_types, *thing_types])
+    openable, opened = members("openable"), members("opened")
+    locations = by_first("receptacleAtLocation")
+    receptacles = tuple(
+        Receptacle(
+            id=identifier,
+            name=names[identifier],
+            type=receptacle_types[identifier],
+            location=locations[identifier][0],
+            openable=identifier in openable,
+            opened=identifier in opened,
+        )
+        for identifier in sorted(receptacle_types)
+    )
+    properties = {
+        field: members(predicate)
+        for field, predicate in (
+            ("pickupable", "pickupable"),
+            ("cleanable", "cleanable"),
+            ("heatable", "heatable"),
+            ("coolable", "coolable"),
+            ("toggleable", "toggleable"),
+            ("sliceable", "sliceable"),
+            ("vessel", "isReceptacleObject"),
+            ("cool", "isCool"),
+        )
+    }
+    held_by, beside, vessels = by_first("inReceptacle"), by_first("objectAtLocation"), by_first("inReceptacleObject")
+    things = []
+    for identifier in sorted(thing_types):
+        holders = sorted(set(held_by.get(identifier, ())))
+        things.append(
+            Thing(
+                id=identifier,
+                name=names[identifier],
+                type=thing_types[identifier],
+                receptacle=holders[0] if holders else None,
+                location=beside[identifier][0] if identifier in beside else None,
+                also_in=tuple(holders[1:]),
+                inside_vessels=tuple(sorted(set(vessels.get(identifier, ())))),
+                **{field: identifier in ids for field, ids in properties.items()},
+            )
+        )
+    return receptacles, tuple(things), facts["atLocation"][0][1].lower()
+
+
+def _parse_goal(text: str, task_id: str) -> Goal:
+    shape = _BLANKS.sub("", _GOAL_TYPE.sub(r"(\1 \2 _)", text)).strip(")")
+    task_type = _GOALS.get(hashlib.sha256(shape.encode()).hexdigest()[:16])
+    named: dict[str, list[str]] = {"objectType": [], "receptacleType": []}
+    for predicate, _, type_name in _GOAL_TYPE.findall(text):
+        named[predicate].append(type_name)
+    objects, receptacles = named["objectType"], named["receptacleType"]
+    if task_type == "look_at_obj_in_light":
+        return Goal(task_type, object_type=objects[1], lamp_type=objects[0])
+    if task_type is None or len(set(objects)) != 1 or len(set(receptacles)) != 1:
+        raise GameFileError(
+            f"{task_id}: the native engine does not know this form of goal; play it with engine=textworld"
+        )
+    return Goal(task_type, object_type=objects[0], receptacle_type=receptacles[0])
