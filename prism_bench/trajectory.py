@@ -5,7 +5,6 @@ SFT imitates them, RL plays their tasks, evaluation counts them. On disk they ar
 written and read through ``datasets``.
 """
 
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,8 @@ from typing import Any
 import pyarrow
 from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
+
+from prism_bench.files import atomic_path
 
 
 class TrajectoryFileError(ValueError):
@@ -82,15 +83,8 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: Path) -> None:
     rows = [asdict(trajectory) for trajectory in trajectories]
     columns = {field.name: [row[field.name] for row in rows] for field in fields(Trajectory)}
     dataset = Dataset.from_dict(columns, features=_FEATURES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        dataset.to_parquet(temporary)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as temporary:
+        dataset.to_parquet(str(temporary))
 
 
 def load_trajectories(path: Path) -> list[Trajectory]:

@@ -1,0 +1,28 @@
+"""Difficulty: what the base policy cannot do yet goes to RL.
+
+Score: 1 - success rate of k episodes that the base policy plays of the trajectory's task, sampled at the temperature of
+RL. With k episodes it has only k + 1 values, so many trajectories tie; the episodes are charged to the routing phase.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prism_bench.routing import RoutingContext, ScoreRouter
+from prism_bench.trajectory import Trajectory, tasks_of
+
+
+@dataclass(frozen=True)
+class DifficultyRouter(ScoreRouter):
+    """A low pass rate goes to RL."""
+
+    episodes: int = 4
+
+    def score(
+        self, trajectories: Sequence[Trajectory], context: RoutingContext
+    ) -> tuple[np.ndarray, Mapping[str, Any]]:
+        played = context.play(tasks_of(trajectories), self.episodes)
+        rates = [np.mean([episode.success for episode in episodes]) for episodes in played]
+        return 1.0 - np.array(rates), {"episodes_per_task": self.episodes, "solved": "success as the environment says"}

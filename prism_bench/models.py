@@ -1,0 +1,137 @@
+"""Policies: a small one made from scratch, or any causal language model that transformers can load.
+
+A policy is a model with its tokenizer. Between stages it travels as a checkpoint folder in the format of transformers
+(``save_pretrained``) or, for LoRA, of PEFT.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from prism_bench.tokenizer import build_tokenizer, entity_parts
+
+
+class CheckpointError(ValueError):
+    """A model that cannot be loaded; the message says which part is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A causal language model and the tokenizer it was trained with."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def create_policy(
+    texts: Iterable[str],
+    *,
+    hidden_size: int,
+    intermediate_size: int,
+    layers: int,
+    heads: int,
+    key_value_heads: int,
+    max_length: int,
+    seed: int,
+) -> Policy:
+    """Make an untrained Llama-style policy whose tokenizer is built from ``texts``.
+
+    The embedding of an entity (``drawer 3``) starts as the sum of a vector for its name and one for its number, so that
+    things of one kind start alike; all other weights start as transformers starts them.
+    """
+    tokenizer = build_tokenizer(texts)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=key_value_heads,
+            max_position_embeddings=max_length,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            attn_implementation="sdpa",
+        )
+    )
+    _compose_entities(model, entity_parts(tokenizer))
+    return Policy(model, tokenizer)
+
+
+def _compose_entities(model: PreTrainedModel, parts: dict[int, tuple[str, str]]) -> None:
+    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.data
+    words = sorted({word for pair in parts.values() for word in pair})
+    vectors = dict(zip(words, torch.randn(len(words), embeddings.shape[1]) * embeddings.std(), strict=True))
+    for token, (name, number) in parts.items():
+        embeddings[token] = (vectors[name] + vectors[number]) / 2**0.5
+
+
+def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Policy:
+    """Load a policy by name or from a folder; a folder with a LoRA adapter brings its base model along.
+
+    Raises:
+        CheckpointError: there is no such model, or it has no tokenizer.
+    """
+    folder = Path(checkpoint)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{checkpoint}: no tokenizer could be loaded from there ({_first_line(error)}); "
+            "give a model name, or a folder that save_pretrained wrote both model and tokenizer to"
+        ) from None
+    try:
+        if (folder / "adapter_config.json").is_file():
+            base = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path
+            model = AutoModelForCausalLM.from_pretrained(base, **options)
+            model = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(checkpoint, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{checkpoint}: no model could be loaded from there ({_first_line(error)})") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Policy(model.to(device), tokenizer)
+
+
+def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
+    """Return the policy with a fresh LoRA adapter, or as it is: without ``lora``, or where it has one already."""
+    if lora is None or isinstance(policy.model, PeftModel):
+        return policy
+    return Policy(cast(PreTrainedModel, get_peft_model(policy.model, lora)), policy.tokenizer)
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write model (or adapter) and tokenizer to ``folder``."""
+    policy.model.save_pretrained(folder)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """Return a digest of all weights: two models with the same digest compute the same."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

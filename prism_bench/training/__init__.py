@@ -1,0 +1,1 @@
+"""SFT and RL, both with TRL."""

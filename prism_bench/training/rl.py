@@ -1,0 +1,158 @@
+"""Reinforcement learning: explore tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
+
+Rollouts are real multi-turn episodes. TRL's experimental ``rollout_func`` gets the prompt column only, already repeated
+once per generation; that column holds task ids here, so that every episode is rendered by the one renderer as it grows
+and a group shares its task. ``env_mask`` keeps the environment's tokens out of the loss. The reward is the episode's
+score.
+
+Deviations from TRL's defaults, all in ``conf/rl``: no KL term (beta 0), and rollouts come from this project's own
+generation with its cache kept over the whole episode. An episode whose last reply was cut before its end-of-turn token
+is what TRL reports as clipped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl import GRPOConfig, GRPOTrainer
+
+from prism_bench.flops import ModelShape, training_flops
+from prism_bench.generation.backend import Backend, Sampling
+from prism_bench.generation.episodes import EpisodePlayer
+from prism_bench.ledger import Meter
+from prism_bench.models import Policy
+from prism_bench.training.reporting import ReportingCallback
+
+
+@dataclass(frozen=True)
+class RLSettings:
+    """How to explore."""
+
+    learning_rate: float
+    steps: int  # updates
+    tasks_per_step: int
+    group_size: int = 8  # episodes per task
+    gradient_accumulation: int = 1  # the episodes of a step are trained on in so many parts
+    temperature: float = 1.0
+    max_reply_tokens: int = 16
+    schedule: str = "constant"
+    warmup: float = 0.0
+    max_grad_norm: float = 1.0
+    loss: str = "dapo"
+    scale_rewards: str = "group"
+    options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.GRPOConfig
+
+
+class Rollouts:
+    """TRL's ``rollout_func``: plays the tasks that the trainer asks for with the policy as it is now."""
+
+    def __init__(
+        self,
+        player: EpisodePlayer,
+        make_backend: Callable[[PreTrainedModel], Backend],
+        sampling: Sampling,
+        source: str,
+        meter: Meter,
+        on_batch: Callable[[Mapping[str, float]], None],
+    ) -> None:
+        self.player = player
+        self.make_backend = make_backend
+        self.sampling = sampling
+        self.source = source
+        self.meter = meter
+        self.on_batch = on_batch
+        self.calls = 0
+
+    def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        seed = int(np.random.SeedSequence([self.sampling.seed, self.calls]).generate_state(1)[0])
+        self.calls += 1
+        sampling = Sampling(self.sampling.temperature, self.sampling.max_reply_tokens, seed)
+        episodes = self.player.play(self.make_backend(model), task_ids, sampling, self.source, self.meter)
+        lengths = np.array([len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes])
+        logits = np.array([len(episode.completion_ids) for episode in episodes])
+        self.meter.add(
+            trained_tokens=int(lengths.sum()),
+            flops=float(training_flops(ModelShape.from_config(model.config), lengths, logits=logits)),
+        )
+        self.on_batch(
+            {
+                "success": float(np.mean([episode.trajectory.success for episode in episodes])),
+                "steps_per_episode": float(np.mean([len(episode.trajectory.steps) for episode in episodes])),
+                "tokens_per_episode": float(lengths.mean()),
+            }
+        )
+        return {
+            "prompt_ids": [episode.prompt_ids for episode in episodes],
+            "completion_ids": [episode.completion_ids for episode in episodes],
+            "logprobs": [episode.logprobs for episode in episodes],
+            "env_mask": [episode.agent_mask for episode in episodes],
+            "episode_score": [episode.trajectory.score for episode in episodes],
+        }
+
+
+def episode_score(episode_score: Sequence[float], **_: Any) -> list[float]:
+    """Return the reward of each episode; TRL passes on what the rollouts returned under this name."""
+    return list(episode_score)
+
+
+def explore(
+    policy: Policy,
+    task_ids: Sequence[str],
+    settings: RLSettings,
+    *,
+    player: EpisodePlayer,
+    make_backend: Callable[[PreTrainedModel], Backend],
+    source: str,
+    seed: int,
+    folder: Path,
+    meter: Meter,
+    report: ReportingCallback,
+) -> None:
+    """Train ``policy`` in place by playing ``task_ids``; rollouts and updates go to ``meter``."""
+    episodes_per_step = settings.tasks_per_step * settings.group_size
+    on_cpu = policy.model.device.type == "cpu"
+    config = GRPOConfig(
+        output_dir=str(folder),
+        learning_rate=settings.learning_rate,
+        max_steps=settings.steps,
+        per_device_train_batch_size=max(1, episodes_per_step // settings.gradient_accumulation),
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        steps_per_generation=settings.gradient_accumulation,
+        num_generations=settings.group_size,
+        max_completion_length=player.renderer.max_length,
+        temperature=settings.temperature,
+        beta=0.0,
+        loss_type=settings.loss,
+        scale_rewards=settings.scale_rewards,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup,
+        max_grad_norm=settings.max_grad_norm,
+        use_cpu=on_cpu,
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=not on_cpu,
+        seed=seed,
+        data_seed=seed,
+        disable_tqdm=True,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        **settings.options,
+    )
+    sampling = Sampling(settings.temperature, settings.max_reply_tokens, seed)
+    trainer = GRPOTrainer(
+        model=policy.model,
+        reward_funcs=episode_score,
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": list(task_ids)}),
+        processing_class=policy.tokenizer,
+        rollout_func=Rollouts(player, make_backend, sampling, source, meter, report.extra),
+        callbacks=[report],
+    )
+    trainer.train()
