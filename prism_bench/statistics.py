@@ -1,0 +1,92 @@
+"""Means with 95 % intervals: success rates, scores between 0 and 1, differences between two stages on the same tasks.
+
+One method serves all three, Wilson's score interval with an effective sample size:
+
+* For successes (0 or 1) it is Wilson's interval (Wilson 1927, doi 10.1080/01621459.1927.10502953), which keeps its
+  coverage at rates near 0 and 1 and at small n, where the textbook interval collapses.
+* A score between 0 and 1 varies less than a coin of the same mean: with r = variance / (mean (1 - mean)) <= 1, n scores
+  say as much as n / r coin tosses, and Wilson's interval is taken with that number, as survey statistics do for
+  proportions from complex samples (Franco, Little, Louis and Slud 2019, doi 10.1093/jssam/smy019). Ours deviates in one
+  point: one imaginary observation of the largest possible variance enters r, so that a handful of equal scores do not
+  claim certainty.
+* A difference of paired scores lies between -1 and 1; halved and shifted, it is such a score. Pairing matters: two
+  stages that solve the same 60 % of games differ by nothing, although their separate intervals are wide.
+
+Simulated coverage is 93 to 97 % from 20 values on, save near the edges: more than that where nearly all values are
+equal, and 87 % for a difference that two games in a hundred carry in one direction (Student's t has 87 % there, and
+45 to 80 % where Wilson has 95). ``tests/prism_bench/test_statistics.py`` simulates it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+CONFIDENCE = 0.95
+_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over ``n`` values and the ends of its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_estimate(values: Sequence[float]) -> Estimate:
+    """Return the mean of ``values``, each between 0 and 1 (or False and True), with its interval.
+
+    Raises:
+        ValueError: there are no values, or one lies outside 0 to 1.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    n = array.size
+    if n == 0:
+        raise ValueError("a mean needs at least one value")
+    if not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(f"scores must lie between 0 and 1, found {array.min()} to {array.max()}")
+    mean = float(array.mean())
+    largest_variance = mean * (1 - mean)
+    squares = float(((array - mean) ** 2).sum())
+    ratio = min(1.0, (squares / largest_variance + 1) / n) if largest_variance > 0 else 1.0
+    low, high = _wilson(mean, n / ratio)
+    return Estimate(mean, min(low, mean), max(high, mean), n)
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estimate:
+    """Return the mean of ``after - before``, task by task, with its interval; positive where ``after`` is better.
+
+    Raises:
+        ValueError: the sequences differ in length, are empty, or hold a value outside 0 to 1.
+    """
+    first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"a paired difference needs the same tasks on both sides, got {first.size} and {second.size}")
+    half = mean_estimate((1 + second - first) / 2)  # type: ignore[arg-type]  # arrays serve as sequences
+    return Estimate(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1, half.n)
+
+
+def summarise(values: Sequence[float], task_types: Sequence[str]) -> dict[str, Estimate]:
+    """Return the estimate over ``all`` values and over those of every task type, types in alphabetical order.
+
+    Raises:
+        ValueError: the sequences differ in length, a type is called ``all``, or see :func:`mean_estimate`.
+    """
+    groups: dict[str, list[float]] = {name: [] for name in sorted(set(task_types))}
+    if "all" in groups:
+        raise ValueError("a task type cannot be called 'all': that is the name of the mean over all types")
+    for value, task_type in zip(values, task_types, strict=True):
+        groups[task_type].append(value)
+    return {"all": mean_estimate(values)} | {name: mean_estimate(group) for name, group in groups.items()}
+
+
+def _wilson(mean: float, n: float) -> tuple[float, float]:
+    """Solve |mean - p| = z sqrt(p (1 - p) / n) for p."""
+    weight = _Z * _Z / n
+    centre = (mean + weight / 2) / (1 + weight)
+    half_width = _Z * sqrt((mean * (1 - mean) + weight / 4) / n) / (1 + weight)
+    return max(0.0, centre - half_width), min(1.0, centre + half_width)
