@@ -75,12 +75,16 @@ class SearchExpert:
 
     def _remember(self, observation: str) -> None:
         """Take in what the last command led to."""
-        if observation.startswith("Nothing happens") or not self.last:
+        if not self.last:
             return
         verb, *_ = self.last.split()
+        if observation.startswith("Nothing happens"):
+            if verb == "go":  # a receptacle at the very place where the player stands
+                self.here, self.closed = self.last.removeprefix("go to "), False
+            return
         if arrived := _ARRIVED.match(observation):
             self.here, observation = arrived["place"], observation[arrived.end() :]
-        if verb in ("go", "open") and self.here is not None:
+        if verb in ("go", "open", "examine") and self.here is not None:
             self.closed = "is closed" in observation
             if not self.closed:
                 seen = observation.partition("you see ")[2]
@@ -96,7 +100,7 @@ class SearchExpert:
 
     def _decide(self, admissible: list[str]) -> str:
         if self.held is None:
-            found = self._where(self.thing, apart_from=self._destination())
+            found = self._where(self.thing, apart_from=None if self.treatment else self._destination())
             if found is None:
                 return self._explore()
             place, thing = found
@@ -119,8 +123,8 @@ class SearchExpert:
         return f"open {place}" if opened and self.closed else command
 
     def _explore(self) -> str:
-        if self.here is not None and self.closed:
-            return f"open {self.here}"
+        if self.here is not None and self.here not in self.contents:
+            return f"open {self.here}" if self.closed else f"examine {self.here}"
         unseen = [place for place in self.order if place not in self.contents]
         return f"go to {unseen[0]}" if unseen else "look"
 
