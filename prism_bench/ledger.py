@@ -15,7 +15,6 @@ Rules:
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from typing import Any
 
 import torch
 
+from prism_bench.files import write_atomically
 from prism_bench.memory import CudaPeak, MemoryPeak, ResidentPeak
 
 PHASES = ("collect", "base", "route", "sft", "rl", "eval")
@@ -106,10 +106,10 @@ class Meter:
         prefill_tokens: int = 0,
         generated_tokens: int = 0,
         trained_tokens: int = 0,
-        flops: int = 0,
+        flops: float = 0,
         env_steps: int = 0,
     ) -> None:
-        """Charge the phase with more of each quantity."""
+        """Charge the phase with more of each quantity; fractions of an operation are cut off."""
         more = LedgerRow(
             self._spent.phase,
             prefill_tokens=int(prefill_tokens),
@@ -202,9 +202,7 @@ def total_rows(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
 
 def save_rows(rows: Iterable[LedgerRow], path: Path) -> None:
     """Write ``rows`` to the JSON file ``path``, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 def load_rows(path: Path) -> list[LedgerRow]:
