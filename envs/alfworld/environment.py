@@ -1,0 +1,184 @@
+"""ALFWorld as a text environment: household tasks played by typing commands.
+
+    env = gymnasium.make("envs.alfworld:prism_bench/ALFWorld-v0", source="official", data=DIR, split="valid_seen")
+    observation, info = env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step("go to fridge 1")
+
+Source: ALFWorld (Shridhar et al., ICLR 2021, https://arxiv.org/abs/2010.03768). As upstream scores it, an episode
+succeeds when the goal holds (``won``), and has 50 steps. The reward is 1 on the step that wins and 0 otherwise.
+"""
+
+import functools
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import gymnasium
+
+from envs.alfworld.engine import Episode, Tables
+from envs.alfworld.game import Game
+from envs.alfworld.source import GameSource
+from prism_bench.environment import Expert, TextEnvironment
+
+MAX_EPISODE_STEPS = 50
+GAMES_KEPT = 64  # games whose tables stay in memory, so that a group of episodes of one task loads it once
+
+
+class Play(Protocol):
+    """What both engines offer."""
+
+    @property
+    def won(self) -> bool:
+        """Whether the goal holds now."""
+
+    @property
+    def admissible_commands(self) -> list[str]:
+        """The commands that do something in this state, sorted."""
+
+    def reset(self) -> str:
+        """Begin anew and return the first observation."""
+
+    def step(self, command: str) -> str:
+        """Carry out a command and return what the game answers."""
+
+
+class ALFWorldEnvironment(TextEnvironment):
+    """The games of one split.
+
+    Args:
+        source: ``generated`` makes games from a seed; ``official`` reads game files.
+        data: for ``official``, the folder that holds ``json_2.1.1`` (upstream's ``$ALFWORLD_DATA``).
+        split: ``train``, ``valid_seen``, ``valid_unseen`` or, for ``official``, any other split folder.
+        engine: ``native``, or ``textworld`` for upstream's engine (official games and the extra ``textworld`` only).
+        generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`.
+
+    Raises:
+        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+    """
+
+    def __init__(
+        self,
+        source: Literal["generated", "official"] = "generated",
+        data: str | Path | None = None,
+        split: str = "train",
+        engine: Literal["native", "textworld"] = "native",
+        **generator: Any,
+    ) -> None:
+        super().__init__()
+        if engine not in ("native", "textworld"):
+            raise ValueError(f"there is no ALFWorld engine {engine!r}; choose native or textworld")
+        if engine == "textworld" and source != "official":
+            raise ValueError("engine=textworld plays game files only; use it with source=official and data=DIR")
+        self._games = _open_source(source, data, split, generator)
+        self._engine = engine
+        self.task_ids = self._games.task_ids
+        self._tables = functools.lru_cache(maxsize=GAMES_KEPT)(functools.partial(_load_tables, self._games))
+        self._reference: Any = None
+        self._play: Play | None = None
+        self._task_id = self._task_type = ""
+
+    def game(self, task_id: str) -> Game:
+        """Return the game behind a task, with all that a player does not see."""
+        return self._tables(task_id).game
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start the task ``options["task_id"]``, or one drawn from ``np_random``."""
+        super().reset(seed=seed)
+        self._task_id = self.choose_task(options)
+        self._play = self._start(self._task_id)
+        observation = self._play.reset()
+        return observation, self._info(self._play)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Carry out a command; one that means nothing here is answered "Nothing happens."."""
+        if self._play is None:
+            raise gymnasium.error.ResetNeeded("the environment was never reset; call reset() before step()")
+        observation = self._play.step(action)
+        info = self._info(self._play)
+        return observation, info["score"], info["success"], False, info
+
+    def expert(self, name: str) -> Expert:
+        """Return an expert: ``search`` acts on what a player sees, ``oracle`` follows a shortest plan.
+
+        Raises:
+            ValueError: there is no expert of that name.
+        """
+        from envs.alfworld.expert import SearchExpert
+
+        if name == "search":
+            return SearchExpert()
+        if name == "oracle":
+            return _Oracle(self)
+        raise ValueError(f"ALFWorld has no expert {name!r}; choose search or oracle")
+
+    def close(self) -> None:
+        """Give back what upstream's engine holds; the native engine holds nothing."""
+        if self._reference is not None:
+            self._reference.close()
+            self._reference = None
+        self._play = None
+
+    def _start(self, task_id: str) -> Play:
+        if self._engine == "native":
+            tables = self._tables(task_id)
+            self._task_type = tables.game.goal.task_type
+            return Episode(tables)
+        from envs.alfworld.textworld_engine import TextWorldEpisode
+
+        self._task_type = task_id.partition("-")[
+            0
+        ]  # official ids begin with it, and the native reader may refuse the file
+        game_file = self._games.game_file(task_id)  # type: ignore[attr-defined]
+        if self._reference is None:
+            self._reference = TextWorldEpisode(game_file)
+        else:
+            self._reference.load(game_file)
+        play: Play = self._reference
+        return play
+
+    def _info(self, play: Play) -> dict[str, Any]:
+        won = play.won
+        return {
+            "task_id": self._task_id,
+            "task_type": self._task_type,
+            "admissible_actions": play.admissible_commands,
+            "score": float(won),
+            "success": won,
+        }
+
+
+class _Oracle:
+    """The oracle of whatever game is played: a new plan at each reset."""
+
+    def __init__(self, environment: ALFWorldEnvironment) -> None:
+        self._environment = environment
+
+    def reset(self, observation: str, info: dict[str, Any]) -> None:
+        from envs.alfworld.expert import OracleExpert
+
+        self._expert = OracleExpert(self._environment.game(info["task_id"]))
+        self._expert.reset(observation, info)
+
+    def act(self, observation: str, info: dict[str, Any]) -> str:
+        return self._expert.act(observation, info)
+
+
+def _load_tables(games: GameSource, task_id: str) -> Tables:
+    return Tables(games.game(task_id))
+
+
+def _open_source(source: str, data: str | Path | None, split: str, generator: dict[str, Any]) -> GameSource:
+    if source == "official":
+        if data is None:
+            raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
+        if generator:
+            raise ValueError(f"the options {', '.join(sorted(generator))} go with source=generated only")
+        from envs.alfworld.official import OfficialGames
+
+        return OfficialGames(data=Path(data), split=split)
+    if source != "generated":
+        raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
+    if data is not None:
+        raise ValueError("data=DIR goes with source=official only; generated games come from their seed")
+    from envs.alfworld.generator import GeneratedGames
+
+    return GeneratedGames(split=split, **generator)

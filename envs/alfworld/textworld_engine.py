@@ -1,0 +1,66 @@
+"""ALFWorld through upstream's own engine, TextWorld: the reference for :mod:`envs.alfworld.engine`.
+
+Needs the optional extra ``textworld`` (packages ``alfworld`` and ``textworld``). Slow (about 0.5 s to load or reset a
+game and 50 ms a step), not thread-safe, and every object loads a private copy of a 34 MB planner library, which only
+``close()`` gives back. It plays games that the native engine refuses, and the tests compare both.
+"""
+
+from pathlib import Path
+from typing import Any
+
+
+class MissingTextWorld(ImportError):
+    """The optional extra ``textworld`` is not installed."""
+
+
+class TextWorldEpisode:
+    """One play of an official game file, with the contract of :class:`envs.alfworld.engine.Episode`.
+
+    Raises:
+        MissingTextWorld: the optional extra is not installed.
+    """
+
+    def __init__(self, game_file: Path) -> None:
+        try:
+            import textworld
+            from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+            from textworld.envs.pddl import PddlEnv
+        except ImportError as missing:
+            raise MissingTextWorld(
+                f"engine=textworld needs the packages of the optional extra ({missing}); "
+                "install them with: pip install 'prism-bench[textworld]'"
+            ) from None
+        self._pddl = PddlEnv(textworld.EnvInfos(admissible_commands=True, won=True))
+        self._environment = AlfredDemangler(self._pddl)
+        self.load(game_file)
+
+    def load(self, game_file: Path) -> None:
+        """Take up another game; far cheaper in memory than another object. ``reset`` comes next."""
+        self._environment.load(str(game_file))
+        self._state: Any = None
+
+    def reset(self) -> str:
+        """Begin the game anew and return its first observation, which holds the task."""
+        self._state = self._environment.reset()
+        return str(self._state["feedback"])
+
+    def step(self, command: str) -> str:
+        """Carry out ``command`` and return what the game answers."""
+        self._state, _, _ = self._environment.step(command)
+        return str(self._state["feedback"])
+
+    @property
+    def admissible_commands(self) -> list[str]:
+        """The commands that do something in this state, sorted."""
+        return list(self._state["admissible_commands"])
+
+    @property
+    def won(self) -> bool:
+        """Whether the goal holds in this state."""
+        return bool(self._state["won"])
+
+    def close(self) -> None:
+        """Give the planner library back; the object cannot be used afterwards."""
+        import fast_downward
+
+        fast_downward.close_lib(self._pddl.downward_lib)
