@@ -27,8 +27,8 @@ CHAT_TEMPLATE = (
 )
 """One marker after each message: the policy writes after ``ACT`` and stops with ``END``."""
 
-_ENTITY = re.compile(r"[a-z]+ \d+")
-_PIECE = re.compile(r"(?P<entity>\b[a-z]+ \d+\b)|(?P<word> ?\w+| ?[^\w\s]+|\s)")
+_ENTITY = re.compile(r" ?[a-z]+ \d+")
+_PIECE = re.compile(r" ?\b[a-z]+ \d+\b| ?\w+| ?[^\w\s]+|\s")
 
 
 def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float = 0.9) -> PreTrainedTokenizerFast:
@@ -43,11 +43,10 @@ def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float =
     sequences = [(_split(text), count) for text, count in weights.items()]
     names = {piece.split()[0] for pieces, _ in sequences for piece in pieces if _ENTITY.fullmatch(piece)}
     frozen = {piece for pieces, _ in sequences for piece in pieces if _names_something(piece, names)}
+    vocabulary = {piece for pieces, _ in sequences for piece in pieces}
     while merges := _cohesive_pairs(sequences, frozen, min_count, cohesion):
         sequences = [(_merge(pieces, merges), count) for pieces, count in sequences]
-    vocabulary = Counter[str]()
-    for pieces, count in sequences:
-        vocabulary.update({piece: number * count for piece, number in Counter(pieces).items()})
+    vocabulary |= {piece for pieces, _ in sequences for piece in pieces}
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={byte: number for number, byte in enumerate(alphabet)}, merges=[]))

@@ -93,7 +93,7 @@ class SearchExpert:
             self.held = _ENTITY.findall(self.last)[0]
             self.contents[self.here].remove(self.held)
         elif verb in ("move", "put") and self.here is not None and self.held is not None:
-            self.contents[self.here].append(self.held)
+            self.contents.setdefault(self.here, []).append(self.held)
             self.held, self.treated = None, False
         elif verb == self.treatment:
             self.treated = True
