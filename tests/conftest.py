@@ -1,0 +1,63 @@
+"""Fixtures that several test folders share."""
+
+import tarfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld"
+
+
+@pytest.fixture(scope="session")
+def official_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function from a version (``v2.1.1``, ``v2.1.2``) to a folder that holds its official valid_seen games.
+
+    The archives are no part of the project; without them the test is skipped.
+    """
+
+    @cache
+    def unpack(version: str) -> Path:
+        archive = ARCHIVES / f"games_{version}.tar.xz"
+        if not archive.exists():
+            pytest.skip(f"needs the official games {version}; there is no {archive}")
+        folder = tmp_path_factory.mktemp(version)
+        with tarfile.open(archive) as tar:
+            members = [member for member in tar if member.name.startswith("json_2.1.1/valid_seen/")]
+            tar.extractall(folder, members, filter="data")
+        return folder
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[..., PreTrainedModel]:
+    """Return a maker of random models: two layers, grouped-query attention, weights large enough to have opinions."""
+
+    def make(architecture: str = "llama", seed: int = 0, lora: tuple[str, ...] = (), **changes: Any) -> PreTrainedModel:
+        sizes = {
+            "vocab_size": 40,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": 256,
+            "initializer_range": 0.3,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+        }
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes | changes))
+        if lora:
+            model = get_peft_model(model, LoraConfig(r=4, target_modules=list(lora), init_lora_weights=False))
+        return model
+
+    return make
