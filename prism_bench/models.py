@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from prism_bench.tokenizer import build_tokenizer, entity_parts
+from prism_bench.training.settings import SFTSettings
 
 
 class CheckpointError(ValueError):
@@ -36,18 +37,47 @@ class Policy:
     tokenizer: PreTrainedTokenizerBase
 
 
-def create_policy(
-    texts: Iterable[str],
-    *,
-    hidden_size: int,
-    intermediate_size: int,
-    layers: int,
-    heads: int,
-    key_value_heads: int,
-    max_length: int,
-    seed: int,
-) -> Policy:
-    """Make an untrained Llama-style policy whose tokenizer is built from ``texts``.
+@dataclass(frozen=True)
+class BaseSettings:
+    """The stage that gives a model made from scratch the part of a pretrained one."""
+
+    episodes: int  # expert episodes, of tasks that no later stage sees
+    sft: SFTSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """What both kinds of models share."""
+
+    max_length: int  # tokens of context
+    max_reply_tokens: int
+    batch_size: int  # episodes in play at once
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedModel(ModelSettings):
+    """A checkpoint that exists: ``path`` is a name on the hub or a folder."""
+
+    path: str
+    lora: LoraConfig | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchModel(ModelSettings):
+    """A small Llama-style model made here, and how it is taught."""
+
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    base: BaseSettings
+
+
+def create_policy(settings: ScratchModel, texts: Iterable[str], seed: int) -> Policy:
+    """Make an untrained policy whose tokenizer is built from ``texts``.
 
     The embedding of an entity (``drawer 3``) starts as the sum of a vector for its name and one for its number, so that
     things of one kind start alike; all other weights start as transformers starts them.
@@ -57,12 +87,12 @@ def create_policy(
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            num_key_value_heads=key_value_heads,
-            max_position_embeddings=max_length,
+            hidden_size=settings.hidden_size,
+            intermediate_size=settings.intermediate_size,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            num_key_value_heads=settings.key_value_heads,
+            max_position_embeddings=settings.max_length,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

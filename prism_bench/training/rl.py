@@ -11,7 +11,6 @@ is what TRL reports as clipped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +25,7 @@ from prism_bench.generation.episodes import EpisodePlayer
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
 from prism_bench.training.reporting import ReportingCallback
-
-
-@dataclass(frozen=True)
-class RLSettings:
-    """How to explore."""
-
-    learning_rate: float
-    steps: int  # updates
-    tasks_per_step: int
-    group_size: int = 8  # episodes per task
-    gradient_accumulation: int = 1  # the episodes of a step are trained on in so many parts
-    temperature: float = 1.0
-    max_reply_tokens: int = 16
-    schedule: str = "constant"
-    warmup: float = 0.0
-    max_grad_norm: float = 1.0
-    loss: str = "dapo"
-    scale_rewards: str = "group"
-    options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.GRPOConfig
+from prism_bench.training.settings import RLSettings
 
 
 class Rollouts:

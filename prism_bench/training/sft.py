@@ -4,10 +4,8 @@ The trainer is fed tokens and labels from the one renderer, so that the loss fal
 same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -18,21 +16,7 @@ from prism_bench.ledger import Meter
 from prism_bench.models import Policy
 from prism_bench.rendering import Rendered
 from prism_bench.training.reporting import ReportingCallback
-
-
-@dataclass(frozen=True)
-class SFTSettings:
-    """How to imitate."""
-
-    learning_rate: float
-    batch_size: int  # trajectories per update
-    epochs: float = 1.0
-    gradient_accumulation: int = 1  # batches of batch_size / gradient_accumulation are in memory at once
-    warmup: float = 0.05  # share of the updates
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.SFTConfig
+from prism_bench.training.settings import SFTSettings
 
 
 def imitate(

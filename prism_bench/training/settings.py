@@ -1,0 +1,39 @@
+"""The hyper-parameters of SFT and RL, filled from ``conf/sft`` and ``conf/rl``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SFTSettings:
+    """How to imitate."""
+
+    learning_rate: float
+    batch_size: int  # trajectories per update
+    epochs: float = 1.0
+    gradient_accumulation: int = 1  # batches of batch_size / gradient_accumulation are in memory at once
+    warmup: float = 0.05  # share of the updates
+    schedule: str = "cosine"
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.SFTConfig
+
+
+@dataclass(frozen=True)
+class RLSettings:
+    """How to explore."""
+
+    learning_rate: float
+    steps: int  # updates
+    tasks_per_step: int
+    group_size: int = 8  # episodes per task
+    gradient_accumulation: int = 1  # the episodes of a step are trained on in so many parts
+    temperature: float = 1.0
+    max_reply_tokens: int = 16
+    schedule: str = "constant"
+    warmup: float = 0.0
+    max_grad_norm: float = 1.0
+    loss: str = "dapo"
+    scale_rewards: str = "group"
+    options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.GRPOConfig
