@@ -11,6 +11,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+torch.set_num_threads(1)  # the matrices of tests are so small that threads would only wait for each other
+
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld"
 
 

@@ -12,10 +12,10 @@ from transformers.cache_utils import Cache
 
 
 class RaggedCache(Cache):
-    """Keys and values of up to ``rows`` sequences, for a forward over some of the rows.
+    """Keys and values of many sequences, for forwards over some of them: :meth:`select` comes before each forward.
 
-    Set :attr:`rows` (which buffer rows the forward is about; None for all of them in order) and :attr:`positions`
-    (rows x new tokens) before each forward.
+    Buffers (rows, heads, slots, width) grow as needed; ``capacity`` is their (rows, slots), and ``span`` the number of
+    slots that the next forward can see.
     """
 
     def __init__(self, layers: int) -> None:
@@ -26,7 +26,10 @@ class RaggedCache(Cache):
         self.span = 0
 
     def select(self, rows: torch.Tensor, positions: torch.Tensor, size: int) -> None:
-        """Point the next forward at ``rows`` and ``positions`` of a cache that has to hold ``size`` rows."""
+        """Point the next forward at ``rows``, in ascending order, of a cache that has to hold ``size`` rows.
+
+        ``positions`` (rows, new tokens) are those of the new tokens.
+        """
         self.rows, self.positions = rows, positions
         self.span = int(positions.max()) + 1
         rows_now, slots_now = self.capacity
@@ -38,6 +41,11 @@ class RaggedCache(Cache):
         """Return the boolean attention mask of the next forward, (rows, 1, new tokens, span); True may be attended."""
         slots = torch.arange(self.span, device=self.positions.device)
         return slots[None, None, None, :] <= self.positions[:, None, :, None]
+
+    def additive_mask(self, dtype: torch.dtype) -> torch.Tensor:
+        """Return the same mask as numbers to add to attention scores: 0, and the lowest number of ``dtype``."""
+        hidden = ~self.mask()
+        return torch.zeros_like(hidden, dtype=dtype).masked_fill_(hidden, torch.finfo(dtype).min)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any

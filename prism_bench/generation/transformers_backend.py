@@ -2,16 +2,17 @@
 
 A turn is one or a few prefills of what is new (rows of similar length together, so that little is padded) and then one
 forward per sampled token for the whole batch. The token that ends a reply is not given a forward of its own: it is read
-together with the observation that follows it.
+together with the observation that follows it. (``Work`` counts it once, as generated.)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from prism_bench.flops import ModelShape, forward_flops
+from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
+from prism_bench.flops import UnsupportedModelError, forward_flops
 from prism_bench.generation.backend import Reply, Sampling, Work
 from prism_bench.generation.ragged_cache import RaggedCache
 
@@ -20,14 +21,19 @@ class TransformersBackend:
     """A :class:`prism_bench.generation.backend.Backend` over any decoder-only transformers model.
 
     Args:
-        model: in evaluation mode while it is used here; its weights are read, never changed.
+        model: in evaluation mode while it is used here; its weights are read, never changed. LoRA policies are welcome.
         end_token_id: the token with which a reply ends.
+
+    Raises:
+        UnsupportedModelError: the model's attention or logits are of a kind that this cannot reproduce.
     """
 
     def __init__(self, model: PreTrainedModel, end_token_id: int) -> None:
         self.model = model
         self.end_token_id = end_token_id
-        self.shape = ModelShape.from_config(model.config)
+        self.shape = model_shape(model)
+        self.decoder, self.head = decoder_and_head(model)
+        self.additive_mask = _needs_additive_mask(model)
         self.cache = RaggedCache(model.config.num_hidden_layers)
         self.sessions: list[int | None] = []  # by row of the cache
         self.lengths: list[int] = []  # tokens in the cache, by row
@@ -37,12 +43,8 @@ class TransformersBackend:
 
     @torch.inference_mode()
     def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
-        training = self.model.training
-        self.model.eval()
-        try:
+        with evaluation_mode(self.model):
             return self._reply(new_tokens, sampling)
-        finally:
-            self.model.train(training)
 
     def close(self, sessions: Sequence[int]) -> None:
         gone = set(sessions)
@@ -92,7 +94,7 @@ class TransformersBackend:
             active = going
         for session in new_tokens:
             self.sampled[session] += len(ids[session])
-        self._count(0, sum(map(len, ids.values())), 0.0)
+        self._count(sum(map(len, new_tokens.values())), sum(map(len, ids.values())), 0.0)
         return {session: Reply(ids[session], logprobs[session]) for session in new_tokens}
 
     def _row(self, session: int) -> int:
@@ -113,15 +115,13 @@ class TransformersBackend:
         cheaper than a copy of some of its rows; the idle token is overwritten later.
         """
         if len(tokens) < 0.5 * len(self.sessions):
-            return self._forward(list(tokens), [[token] for token in tokens.values()], prefill=False)
+            return self._forward(list(tokens), [[token] for token in tokens.values()])
         everyone = list(range(len(self.sessions)))
         new = [[tokens.get(row, self.end_token_id)] for row in everyone]
-        scores = self._forward(everyone, new, idle={row for row in everyone if row not in tokens}, prefill=False)
+        scores = self._forward(everyone, new, idle={row for row in everyone if row not in tokens})
         return scores[list(tokens)]
 
-    def _forward(
-        self, rows: list[int], new: list[list[int]], idle: set[int] | None = None, prefill: bool = True
-    ) -> torch.Tensor:
+    def _forward(self, rows: list[int], new: list[list[int]], idle: Collection[int] = ()) -> torch.Tensor:
         """Append ``new`` tokens to ``rows`` and return the logits after the last of each, (rows, vocabulary)."""
         order = sorted(range(len(rows)), key=rows.__getitem__)  # the cache takes its rows in order
         device = self.model.device
@@ -131,27 +131,46 @@ class TransformersBackend:
         last = torch.tensor([len(new[i]) - 1 for i in order], device=device)
         index = torch.tensor([rows[i] for i in order], device=device)
         self.cache.select(index, lengths[:, None] + torch.arange(width, device=device), len(self.sessions))
-        hidden = self.model.base_model(
+        hidden = self.decoder(
             input_ids=padded,
-            attention_mask=self.cache.mask(),
+            attention_mask=self.cache.additive_mask(self.model.dtype) if self.additive_mask else self.cache.mask(),
             position_ids=self.cache.positions,
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        scores = self.model.get_output_embeddings()(hidden[torch.arange(len(order), device=device), last])
-        counted = [i for i in order if idle is None or rows[i] not in idle]
+        scores: torch.Tensor = self.head(hidden[torch.arange(len(order), device=device), last])
+        counted = [i for i in order if rows[i] not in idle]
         before = np.array([self.lengths[rows[i]] for i in counted])
         added = np.array([len(new[i]) for i in counted])
-        self._count(int(added.sum()) if prefill else 0, 0, float(forward_flops(self.shape, added, before, logits=1)))
+        self._count(0, 0, float(forward_flops(self.shape, added, before, logits=1)))
         for i in counted:
             self.lengths[rows[i]] += len(new[i])
+        self._check_window()
         inverse = torch.empty(len(order), dtype=torch.long)
         inverse[torch.tensor(order)] = torch.arange(len(order))
         return scores[inverse.to(device)].float()
 
+    def _check_window(self) -> None:
+        window = getattr(self.model.config.get_text_config(), "sliding_window", None)
+        if window is not None and max(self.lengths) > window:
+            raise UnsupportedModelError(
+                f"{type(self.model).__name__} attends to the last {window} tokens only, and an episode has grown to "
+                f"{max(self.lengths)}; set model.max_length to at most {window}"
+            )
+
     def _count(self, prefill: int, generated: int, flops: float) -> None:
         work = self._work
         self._work = Work(work.prefill_tokens + prefill, work.generated_tokens + generated, work.flops + flops)
+
+
+def _needs_additive_mask(model: PreTrainedModel) -> bool:
+    """Return whether masked positions get minus infinity added (eager attention) or are marked False (SDPA)."""
+    kind = model.config._attn_implementation
+    if kind not in ("eager", "sdpa"):
+        raise UnsupportedModelError(
+            f"episodes cannot be played with attn_implementation={kind!r}; load the model with sdpa"
+        )
+    return bool(kind == "eager")
 
 
 def _groups_of_similar_length(pending: Mapping[int, Sequence[int]]) -> Iterator[list[int]]:

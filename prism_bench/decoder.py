@@ -1,0 +1,62 @@
+"""A causal language model taken apart, as the probe, generation and the ledger need it.
+
+All functions take a bare model of transformers or one that PEFT has wrapped with a LoRA adapter.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel
+
+from prism_bench.flops import ModelShape, UnsupportedModelError
+
+_LOGIT_TRANSFORMS = {
+    "final_logit_softcapping": (None, 0),  # Gemma
+    "logit_scale": (None, 1),  # Cohere
+    "logits_scaling": (None, 1),  # Granite
+    "lm_head_multiplier": (None, 1),  # Falcon H1
+}
+"""What some models do to logits after the LM head, by its name in their configuration, and values that do nothing."""
+
+
+def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Return what maps tokens to hidden states, and hidden states to logits; of a LoRA policy, adapter included.
+
+    Apart from each other they allow logits to be computed at the few positions that need them.
+
+    Raises:
+        UnsupportedModelError: the model does more to its logits than that.
+    """
+    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    config = bare.config.get_text_config()
+    for name, neutral in _LOGIT_TRANSFORMS.items():
+        if getattr(config, name, None) not in neutral:
+            raise UnsupportedModelError(
+                f"{type(bare).__name__} changes its logits after the LM head ({name}={getattr(config, name)}), which "
+                "is not supported; use a model of the Llama, Mistral, Qwen2 or Qwen3 family"
+            )
+    return bare.base_model, bare.get_output_embeddings()
+
+
+def model_shape(model: PreTrainedModel) -> ModelShape:
+    """Return the sizes of ``model`` from which operations are counted, a LoRA adapter's included."""
+    if not isinstance(model, PeftModel):
+        return ModelShape.from_config(model.config)
+    adapter = model.active_peft_config
+    assert isinstance(adapter, LoraConfig)
+    return ModelShape.from_config(model.config, adapter.r, adapter.target_modules)
+
+
+@contextmanager
+def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    """Switch dropout and the like off, and afterwards give every module its mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
