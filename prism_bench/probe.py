@@ -1,13 +1,14 @@
 """Where the gradient of a trajectory lands: the norm of the loss gradient in every projection of every layer.
 
-Source: PRISM (arXiv 2601.07224). For one trajectory, the mean next-token cross-entropy over the agent's own tokens, one
-backward pass, and the Frobenius norm of the weight gradient of each layer's seven projections (attention q, k, v, o; MLP
-gate, up, down): a vector of 7L numbers. How concentrated that vector is, is the score.
+Source: PRISM (arXiv 2601.07224). For one trajectory, the mean next-token cross-entropy over the agent's own tokens,
+one backward pass, and the Frobenius norm of the weight gradient of each layer's seven projections (attention q, k, v,
+o; MLP gate, up, down): a vector of 7L numbers. How concentrated that vector is, is the score.
 
 Deviation in how, not in what: no parameter gradient is ever formed. A projection with input A (T x d_in) and output
-gradient B (T x d_out) has the weight gradient B^T A, so its norm follows from what passes through the layer, for a whole
-batch of trajectories in one backward pass, and for parameters that do not require a gradient (frozen, LoRA-wrapped).
-Per batch and projection the cheaper of two equal forms is taken: |B^T A|^2 directly, or sum((A A^T) * (B B^T)).
+gradient B (T x d_out) has the weight gradient B^T A, so its norm follows from what passes through the layer, for a
+whole batch of trajectories in one backward pass, and for parameters that do not require a gradient (frozen,
+LoRA-wrapped). Per batch and projection the cheaper of two equal forms is taken: |B^T A|^2 directly, or
+sum((A A^T) * (B B^T)).
 """
 
 import math
@@ -22,7 +23,8 @@ from scipy import stats
 from torch import nn
 from transformers import PreTrainedModel
 
-from prism_bench.flops import PROJECTIONS, ModelShape, forward_flops, training_flops
+from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
+from prism_bench.flops import PROJECTIONS, forward_flops, training_flops
 from prism_bench.ledger import Meter
 from prism_bench.models import weights_digest
 from prism_bench.rendering import IGNORED, Rendered
@@ -31,7 +33,7 @@ Concentration = Literal["gini", "cv", "kurtosis"]
 
 
 class ProbeError(ValueError):
-    """A model whose seven projections cannot be found."""
+    """A model whose seven projections cannot be found, or whose loss is no number."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def gradient_norms(
         tokens_per_batch: how many tokens, padding included, go through the model at once.
 
     Raises:
-        ProbeError: the model does not have the seven projections in every layer.
+        ProbeError: the model does not have the seven projections in every layer, or a loss is not finite.
+        UnsupportedModelError: the model changes its logits after the LM head.
     """
     projections = _projections(model)
     norms = np.zeros((len(episodes), len(projections)))
@@ -91,10 +94,9 @@ def gradient_norms(
             progress(done)
     lengths = np.array([len(episode.input_ids) for episode in episodes])
     targets = np.array([episode.agent_tokens for episode in episodes])
-    shape = ModelShape.from_config(model.config)
     meter.add(
         prefill_tokens=int(lengths.sum()),
-        flops=training_flops(shape, lengths, logits=targets, weights="projections"),
+        flops=training_flops(model_shape(model), lengths, logits=targets, weights="projections"),
     )
     return norms.reshape(len(episodes), -1, len(PROJECTIONS)), losses
 
@@ -109,8 +111,7 @@ def mean_losses(
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
     lengths = np.array([len(episode.input_ids) for episode in episodes])
     targets = np.array([episode.agent_tokens for episode in episodes])
-    shape = ModelShape.from_config(model.config)
-    meter.add(prefill_tokens=int(lengths.sum()), flops=forward_flops(shape, lengths, logits=targets))
+    meter.add(prefill_tokens=int(lengths.sum()), flops=forward_flops(model_shape(model), lengths, logits=targets))
     return losses
 
 
@@ -140,8 +141,9 @@ def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
 
 def _projections(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
     """Return the projections, layer by layer in the order of :data:`PROJECTIONS`; of LoRA layers the frozen base."""
+    decoder, _ = decoder_and_head(model)
     found: dict[tuple[str, str], tuple[str, nn.Module]] = {}
-    for name, module in model.named_modules():
+    for name, module in decoder.named_modules():
         bare = name.removesuffix(".base_layer")
         parent, _, last = bare.rpartition(".")
         if last in PROJECTIONS and isinstance(getattr(module, "weight", None), torch.Tensor):
@@ -153,7 +155,7 @@ def _projections(model: PreTrainedModel) -> list[tuple[str, nn.Module]]:
     missing = [(layer, last) for layer in layers for last in PROJECTIONS if (layer, last) not in found]
     if not layers or missing:
         linear = sorted(
-            {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+            {name.rpartition(".")[2] for name, module in decoder.named_modules() if isinstance(module, nn.Linear)}
         )
         raise ProbeError(
             f"{type(model).__name__} does not have the projections {', '.join(PROJECTIONS)} in every layer; "
@@ -205,19 +207,17 @@ def _watched(modules: Sequence[nn.Module]) -> Iterator[_Watch]:
 @contextmanager
 def _frozen(model: PreTrainedModel) -> Iterator[None]:
     """Let activations carry gradients and parameters not; restore everything at the end."""
-    training = model.training
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     handle = model.get_input_embeddings().register_forward_hook(
         lambda module, inputs, output: output.requires_grad_(torch.is_grad_enabled())
     )
-    model.eval()
     for parameter, _ in flags:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
         handle.remove()
-        model.train(training)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 
@@ -241,10 +241,10 @@ def _losses(model: PreTrainedModel, episodes: Sequence[Rendered]) -> torch.Tenso
     padded = [episode.input_ids + [0] * (width - len(episode.input_ids)) for episode in episodes]
     labels = [episode.labels + [IGNORED] * (width - len(episode.labels)) for episode in episodes]
     targets = torch.tensor(labels, device=device)[:, 1:]
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    hidden = base.base_model(input_ids=torch.tensor(padded, device=device), use_cache=False).last_hidden_state[:, :-1]
+    decoder, head = decoder_and_head(model)
+    hidden = decoder(input_ids=torch.tensor(padded, device=device), use_cache=False).last_hidden_state[:, :-1]
     chosen = targets != IGNORED
-    logits = base.get_output_embeddings()(hidden[chosen]).float()
+    logits = head(hidden[chosen]).float()
     losses = nn.functional.cross_entropy(logits, targets[chosen], reduction="none")
     rows = chosen.nonzero()[:, 0]
     sums = torch.zeros(len(episodes), device=device).index_add(0, rows, losses)
