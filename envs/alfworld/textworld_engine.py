@@ -5,6 +5,9 @@ game and 50 ms a step), not thread-safe, and every object loads a private copy o
 ``close()`` gives back. It plays games that the native engine refuses, and the tests compare both.
 """
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +39,14 @@ class TextWorldEpisode:
 
     def load(self, game_file: Path) -> None:
         """Take up another game; far cheaper in memory than another object. ``reset`` comes next."""
-        self._environment.load(str(game_file))
+        with _kept_arguments():
+            self._environment.load(str(game_file))
         self._state: Any = None
 
     def reset(self) -> str:
         """Begin the game anew and return its first observation, which holds the task."""
-        self._state = self._environment.reset()
+        with _kept_arguments():
+            self._state = self._environment.reset()
         return str(self._state["feedback"])
 
     def step(self, command: str) -> str:
@@ -64,3 +69,13 @@ class TextWorldEpisode:
         import fast_downward
 
         fast_downward.close_lib(self._pddl.downward_lib)
+
+
+@contextlib.contextmanager
+def _kept_arguments() -> Iterator[None]:
+    # The planner's translator overwrites the arguments of the whole process with its own.
+    arguments = sys.argv
+    try:
+        yield
+    finally:
+        sys.argv = arguments
