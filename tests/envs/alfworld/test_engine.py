@@ -1,13 +1,10 @@
 """The engine's rules one by one, in a kitchen made by hand; test_engine_traces.py shows that they are TextWorld's."""
 
-from collections.abc import Callable
-
 import pytest
+from kitchen import make_kitchen
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Episode
-from envs.alfworld.game import Game, Goal
-
-MakeKitchen = Callable[..., Game]
+from envs.alfworld.game import Goal
 
 
 def play(episode: Episode, *commands: str) -> str:
@@ -20,7 +17,7 @@ def play(episode: Episode, *commands: str) -> str:
     return answer
 
 
-def test_first_observation_lists_the_room_and_the_task(make_kitchen: MakeKitchen) -> None:
+def test_first_observation_lists_the_room_and_the_task() -> None:
     assert Episode(make_kitchen()).reset() == (
         "-= Welcome to TextWorld, ALFRED! =-\n\n"
         "You are in the middle of a room. Looking quickly around you, you see a cabinet 1, a coffeemachine 1, "
@@ -29,33 +26,33 @@ def test_first_observation_lists_the_room_and_the_task(make_kitchen: MakeKitchen
     )
 
 
-def test_look_away_from_receptacles_sees_nothing(make_kitchen: MakeKitchen) -> None:
+def test_look_away_from_receptacles_sees_nothing() -> None:
     looked = play(Episode(make_kitchen()), "look")
     assert looked == "You are in the middle of a room. Looking quickly around you, you see nothing."
 
 
-def test_a_start_at_a_receptacle_shows_only_that(make_kitchen: MakeKitchen) -> None:
+def test_a_start_at_a_receptacle_shows_only_that() -> None:
     episode = Episode(make_kitchen(start="loc_bar_2"))
     facing = "You are facing the coffeemachine 1, and countertop 1. Next to it, you see nothing."
     assert episode.reset().split("\n\n")[1] == facing
     assert episode.step("look") == facing
 
 
-def test_admissible_commands_at_the_start(make_kitchen: MakeKitchen) -> None:
+def test_admissible_commands_at_the_start() -> None:
     receptacles = "cabinet 1, coffeemachine 1, countertop 1, fridge 1, microwave 1, shelf 1, shelf 2, sinkbasin 1"
     travel = [f"go to {name}" for name in receptacles.split(", ")]
     assert Episode(make_kitchen()).admissible_commands == [*travel, "help", "inventory", "look"]
     assert Episode(make_kitchen("put")).admissible_commands == [*travel, "inventory", "look"]
 
 
-def test_receptacles_that_share_a_place_are_reached_together(make_kitchen: MakeKitchen) -> None:
+def test_receptacles_that_share_a_place_are_reached_together() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to countertop 1")
     assert episode.step("go to coffeemachine 1") == NOTHING_HAPPENS
     assert play(episode, "examine coffeemachine 1") == "On the coffeemachine 1, you see a mug 1."
 
 
-def test_opening_and_closing(make_kitchen: MakeKitchen) -> None:
+def test_opening_and_closing() -> None:
     episode = Episode(make_kitchen())
     assert play(episode, "go to fridge 1") == "You arrive at fridge 1. The fridge 1 is closed."
     assert "take apple 2 from fridge 1" not in episode.admissible_commands
@@ -74,7 +71,7 @@ def test_opening_and_closing(make_kitchen: MakeKitchen) -> None:
         ("put", "put apple 1 in/on shelf 2", "You put the apple 1 in/on the shelf 2."),
     ],
 )
-def test_both_wordings(make_kitchen: MakeKitchen, wording: str, command: str, answer: str) -> None:
+def test_both_wordings(wording: str, command: str, answer: str) -> None:
     episode = Episode(make_kitchen(wording))
     play(episode, "go to countertop 1", "take apple 1 from countertop 1", "go to shelf 2")
     assert not episode.won
@@ -85,7 +82,7 @@ def test_both_wordings(make_kitchen: MakeKitchen, wording: str, command: str, an
     assert other.step(command) == NOTHING_HAPPENS
 
 
-def test_the_older_wording_names_locations_and_has_no_help(make_kitchen: MakeKitchen) -> None:
+def test_the_older_wording_names_locations_and_has_no_help() -> None:
     episode = Episode(make_kitchen("put"))
     arrived = play(episode, "go to cabinet 1")
     assert arrived == "You arrive at loc 7. The cabinet 1 is closed."
@@ -93,7 +90,7 @@ def test_the_older_wording_names_locations_and_has_no_help(make_kitchen: MakeKit
     assert Episode(make_kitchen()).step("help").startswith("Available commands:\n  look:")
 
 
-def test_objects_are_examined_in_the_hand_only(make_kitchen: MakeKitchen) -> None:
+def test_objects_are_examined_in_the_hand_only() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to countertop 1")
     assert episode.step("examine apple 1") == NOTHING_HAPPENS
@@ -102,7 +99,7 @@ def test_objects_are_examined_in_the_hand_only(make_kitchen: MakeKitchen) -> Non
     assert play(episode, "inventory") == "You are carrying: a apple 1."
 
 
-def test_what_was_done_to_an_object_shows(make_kitchen: MakeKitchen) -> None:
+def test_what_was_done_to_an_object_shows() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to countertop 1", "take apple 1 from countertop 1", "go to microwave 1")
     assert play(episode, "heat apple 1 with microwave 1") == "You heat the apple 1 using the microwave 1."
@@ -113,7 +110,7 @@ def test_what_was_done_to_an_object_shows(make_kitchen: MakeKitchen) -> None:
     assert play(episode, "examine apple 1") == "This is a cool and clean apple 1."
 
 
-def test_slicing_needs_a_knife_and_works_through_closed_doors(make_kitchen: MakeKitchen) -> None:
+def test_slicing_needs_a_knife_and_works_through_closed_doors() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to countertop 1", "take knife 1 from countertop 1")
     assert play(episode, "slice apple 1 with knife 1") == "You sliced the apple 1 with the knife 1."
@@ -122,7 +119,7 @@ def test_slicing_needs_a_knife_and_works_through_closed_doors(make_kitchen: Make
     assert play(episode, "examine apple 2") == "This is a cool sliced apple 2."
 
 
-def test_a_cold_object_may_be_cold_from_the_start(make_kitchen: MakeKitchen) -> None:
+def test_a_cold_object_may_be_cold_from_the_start() -> None:
     goal = Goal("pick_cool_then_place_in_recep", "Apple", "Fridge")
     assert Episode(make_kitchen(goal=goal)).won
     episode = Episode(make_kitchen())
@@ -130,14 +127,14 @@ def test_a_cold_object_may_be_cold_from_the_start(make_kitchen: MakeKitchen) -> 
     assert play(episode, "examine apple 2") == "This is a cold apple 2."
 
 
-def test_a_vessel_shows_its_contents_for_ever(make_kitchen: MakeKitchen) -> None:
+def test_a_vessel_shows_its_contents_for_ever() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to shelf 2", "take egg 1 from shelf 2", "go to shelf 1", "move egg 1 to shelf 1")
     play(episode, "go to shelf 2", "take bowl 1 from shelf 2")
     assert play(episode, "examine bowl 1") == "This is a normal bowl 1. In it, you see a egg 1."
 
 
-def test_an_object_in_two_receptacles_stays_in_the_second(make_kitchen: MakeKitchen) -> None:
+def test_an_object_in_two_receptacles_stays_in_the_second() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to coffeemachine 1", "take mug 1 from coffeemachine 1")
     assert play(episode, "examine countertop 1") == "On the countertop 1, you see a apple 1, a knife 1, and a mug 1."
@@ -145,7 +142,7 @@ def test_an_object_in_two_receptacles_stays_in_the_second(make_kitchen: MakeKitc
     assert "take mug 1 from countertop 1" in episode.admissible_commands
 
 
-def test_what_moved_within_a_place_lies_next_to_it(make_kitchen: MakeKitchen) -> None:
+def test_what_moved_within_a_place_lies_next_to_it() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to coffeemachine 1", "take mug 1 from coffeemachine 1")
     facing = "You are facing the coffeemachine 1, and countertop 1. Next to it, you see "
@@ -156,7 +153,7 @@ def test_what_moved_within_a_place_lies_next_to_it(make_kitchen: MakeKitchen) ->
     assert play(episode, "look") == facing + "a mug 1."
 
 
-def test_a_lamp_stays_on(make_kitchen: MakeKitchen) -> None:
+def test_a_lamp_stays_on() -> None:
     episode = Episode(make_kitchen(goal=Goal("look_at_obj_in_light", "Egg", lamp_type="DeskLamp")))
     play(episode, "go to shelf 2", "take egg 1 from shelf 2")
     assert not episode.won
@@ -176,7 +173,7 @@ def test_a_lamp_stays_on(make_kitchen: MakeKitchen) -> None:
         ("pick_cool_then_place_in_recep", "fridge 1", "cool"),
     ],
 )
-def test_goals_that_need_treatment(make_kitchen: MakeKitchen, task_type: str, appliance: str, verb: str) -> None:
+def test_goals_that_need_treatment(task_type: str, appliance: str, verb: str) -> None:
     episode = Episode(make_kitchen(goal=Goal(task_type, "Apple", "Shelf")))
     play(episode, "go to countertop 1", "take apple 1 from countertop 1", "go to shelf 1", "move apple 1 to shelf 1")
     assert not episode.won
@@ -187,7 +184,7 @@ def test_goals_that_need_treatment(make_kitchen: MakeKitchen, task_type: str, ap
     assert not episode.won
 
 
-def test_two_objects_count_in_one_receptacle_only(make_kitchen: MakeKitchen) -> None:
+def test_two_objects_count_in_one_receptacle_only() -> None:
     episode = Episode(make_kitchen(goal=Goal("pick_two_obj_and_place", "Apple", "Shelf")))
     play(episode, "go to countertop 1", "take apple 1 from countertop 1", "go to shelf 1", "move apple 1 to shelf 1")
     play(episode, "go to fridge 1", "open fridge 1", "take apple 2 from fridge 1", "go to shelf 2")
@@ -197,7 +194,7 @@ def test_two_objects_count_in_one_receptacle_only(make_kitchen: MakeKitchen) -> 
     assert episode.won
 
 
-def test_what_does_not_fit_cannot_be_put_down(make_kitchen: MakeKitchen) -> None:
+def test_what_does_not_fit_cannot_be_put_down() -> None:
     episode = Episode(make_kitchen())
     play(episode, "go to countertop 1", "take apple 1 from countertop 1")
     assert "move apple 1 to countertop 1" in episode.admissible_commands
@@ -207,9 +204,9 @@ def test_what_does_not_fit_cannot_be_put_down(make_kitchen: MakeKitchen) -> None
 @pytest.mark.parametrize(
     "command", ["LOOK", "go to  cabinet 1", "go to cabinet", "look now", "go cabinet 1", "", "take"]
 )
-def test_matching_is_exact(make_kitchen: MakeKitchen, command: str) -> None:
+def test_matching_is_exact(command: str) -> None:
     assert Episode(make_kitchen()).step(command) == NOTHING_HAPPENS
 
 
-def test_blanks_around_a_command_do_not_count(make_kitchen: MakeKitchen) -> None:
+def test_blanks_around_a_command_do_not_count() -> None:
     assert Episode(make_kitchen()).step("\t go to cabinet 1 \n") == "You arrive at cabinet 1. The cabinet 1 is closed."

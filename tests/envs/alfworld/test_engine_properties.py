@@ -5,26 +5,24 @@ import gc
 import itertools
 import random
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from kitchen import make_kitchen
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Episode, Tables
 from envs.alfworld.game import Game
-
-MakeKitchen = Callable[..., Game]
 
 WALKS = st.lists(st.integers(min_value=0, max_value=10_000), max_size=40)
 WORDS = "go to open close take from move put in/on heat cool clean with use slice examine look inventory help"
 SENTENCES = st.lists(
     st.sampled_from([*WORDS.split(), "apple 1", "apple 2", "knife 1", "fridge 1", "countertop 1", ""]), max_size=7
 ).map(" ".join)
-shared_kitchen = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def state(episode: Episode) -> dict[str, Any]:
@@ -51,9 +49,9 @@ def every_command(game: Game) -> Iterator[str]:
         yield from (f"take {first} from {second}", f"move {first} to {second}", f"put {first} in/on {second}")
 
 
-@shared_kitchen
+@settings(deadline=None)
 @given(choices=WALKS, wording=st.sampled_from(["move", "put"]))
-def test_exactly_the_admissible_commands_act(make_kitchen: MakeKitchen, choices: list[int], wording: str) -> None:
+def test_exactly_the_admissible_commands_act(choices: list[int], wording: str) -> None:
     game = make_kitchen(wording)
     episode = Episode(game)
     walk(episode, choices)
@@ -68,11 +66,9 @@ def test_exactly_the_admissible_commands_act(make_kitchen: MakeKitchen, choices:
     assert acting == set(admissible)
 
 
-@shared_kitchen
+@settings(deadline=None)
 @given(choices=WALKS, text=st.one_of(st.text(), SENTENCES))
-def test_no_text_raises_and_what_is_not_admissible_changes_nothing(
-    make_kitchen: MakeKitchen, choices: list[int], text: str
-) -> None:
+def test_no_text_raises_and_what_is_not_admissible_changes_nothing(choices: list[int], text: str) -> None:
     episode = Episode(make_kitchen())
     walk(episode, choices)
     before = state(episode)
@@ -83,9 +79,9 @@ def test_no_text_raises_and_what_is_not_admissible_changes_nothing(
         assert state(episode) == before
 
 
-@shared_kitchen
+@settings(deadline=None)
 @given(choices=WALKS)
-def test_reset_forgets_everything(make_kitchen: MakeKitchen, choices: list[int]) -> None:
+def test_reset_forgets_everything(choices: list[int]) -> None:
     episode = Episode(make_kitchen())
     first, fresh = episode.reset(), state(episode)
     walk(episode, choices)
@@ -103,21 +99,21 @@ def transcript(game: Game | Tables, seed: int) -> list[str]:
     return said
 
 
-def test_threads_may_share_tables(make_kitchen: MakeKitchen) -> None:
+def test_threads_may_share_tables() -> None:
     tables = Tables(make_kitchen())
     expected = [transcript(tables, seed) for seed in range(16)]
     with ThreadPoolExecutor(max_workers=8) as pool:
         assert list(pool.map(partial(transcript, tables), range(16))) == expected
 
 
-def test_processes_play_the_same_game(make_kitchen: MakeKitchen) -> None:
+def test_processes_play_the_same_game() -> None:
     game = make_kitchen()
     with ProcessPoolExecutor(max_workers=2, mp_context=get_context("spawn")) as pool:
         played = list(pool.map(partial(transcript, game), range(4)))
     assert played == [transcript(game, seed) for seed in range(4)]
 
 
-def test_memory_stays_flat_over_ten_thousand_resets(make_kitchen: MakeKitchen) -> None:
+def test_memory_stays_flat_over_ten_thousand_resets() -> None:
     tables = Tables(make_kitchen())
     episode = Episode(tables)
 
