@@ -1,0 +1,203 @@
+"""Tables of one run, or of several beside each other, from nothing but their ``result.json``.
+
+    python -m prism_bench.report RESULT            success with intervals, differences between stages, cost per phase
+    python -m prism_bench.report RESULT RESULT...  one row per run: success, total cost, what routing took of it
+
+RESULT is the file or the folder of the run that holds it.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from prism_bench.ledger import LedgerRow
+from prism_bench.result import STAGES, ResultError, read_result
+
+Result = Mapping[str, Any]
+
+
+def print_result(result: Result, console: Console, folder: Path | None = None) -> None:
+    """Print the tables of one result; ``folder`` is where it lies, so that the paths of files can be shown whole."""
+    allocation = result["allocation"]
+    halves = f"{allocation['sft']:,} trajectories to SFT, {allocation['rl']:,} to RL"
+    console.print(f"\n[bold]Router {escape(result['router'])}[/]: {halves}")
+    console.print(
+        "; ".join(f"{name}: {value}" for name, value in result["protocol"].items()), style="dim", markup=False
+    )
+    for split in _splits(result):
+        console.print(_rates("Success", result["success"], split))
+        if result["score"] != result["success"]:
+            console.print(_rates("Score", result["score"], split))
+    if result["paired"]:
+        console.print(_differences(result["paired"], _splits(result)))
+    total, routing = _spent(result), _spent(result, "route")
+    console.print(_costs(_rows(result), total))
+    if routing.seconds:
+        flops, time = share(routing.flops, total.flops), share(routing.seconds, total.seconds)
+        console.print(f"Routing took {flops} of the FLOPs and {time} of the time.")
+    for name, path in result["files"].items():
+        console.print(f"{name}: {folder / path if folder else path}", markup=False, soft_wrap=True)
+
+
+def print_comparison(results: Mapping[str, Result], console: Console) -> None:
+    """Print a table per split with one row per result, under the names given; success is that over all task types."""
+    for split in dict.fromkeys(split for result in results.values() for split in _splits(result)):
+        console.print(_runs(results, split))
+    protocols = [result["protocol"] for result in results.values()]
+    differing = [key for key in protocols[0] if any(other.get(key) != protocols[0][key] for other in protocols)]
+    if differing:
+        console.print(f"Not comparable as they are: the protocols differ in {', '.join(differing)}.", style="bold red")
+
+
+def count(number: float) -> str:
+    """Write a number with three digits and a decimal prefix: 950, 12.3 k, 4.56 M, 1.20 P."""
+    prefixes = ["", " k", " M", " G", " T", " P", " E", " Z"]
+    while number >= 999.5 and len(prefixes) > 1:
+        number /= 1000
+        prefixes.pop(0)
+    digits = 0 if prefixes[0] == "" or number >= 99.95 else 1 if number >= 9.995 else 2
+    return f"{number:.{digits}f}{prefixes[0]}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the two largest units that matter: 0.31 s, 12.3 s, 4 min 05 s, 2 h 03 min."""
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(round(seconds / 60), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{hours} h {minutes_left:02} min"
+
+
+def memory(size: int) -> str:
+    """Write a size in bytes as MiB or GiB."""
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
+
+
+def share(part: float, whole: float) -> str:
+    """Write what ``part`` is of ``whole`` in per cent."""
+    return f"{100 * part / whole if whole else 0:.1f} %"
+
+
+def _splits(result: Result) -> list[str]:
+    return list(dict.fromkeys(split for splits in result["success"].values() for split in splits))
+
+
+def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
+    mean, low, high = (100 * estimate[name] for name in ("mean", "low", "high"))
+    return escape(f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]")
+
+
+def _rates(title: str, table_of: Mapping[str, Any], split: str) -> Table:
+    stages = {stage: splits[split] for stage, splits in table_of.items() if split in splits}
+    table = Table(title=f"{title} on {split}, % with 95 % interval", title_justify="left")
+    table.add_column("task type")
+    table.add_column("tasks", justify="right")
+    for stage in stages:
+        table.add_column(stage, justify="right")
+    groups = list(dict.fromkeys(group for found in stages.values() for group in found))
+    for group in groups:
+        estimates = [found.get(group) for found in stages.values()]
+        tasks = max(estimate["n"] for estimate in estimates if estimate)
+        cells = [_interval(estimate) if estimate else "" for estimate in estimates]
+        table.add_row(escape(group), f"{tasks:,}", *cells, style="bold" if group == "all" else None)
+    return table
+
+
+def _runs(results: Mapping[str, Result], split: str) -> Table:
+    title = f"Success on {split}, % with 95 % interval; total cost, cached stages included; routing's part of it"
+    table = Table(title=title, title_justify="left")
+    for header in ("run", "router", "seed"):
+        table.add_column(header, overflow="fold")
+    for header in (*STAGES, "FLOPs", "routing", "time", "routing"):
+        table.add_column(header, justify="right")
+    for name, result in results.items():
+        total, routing = _spent(result), _spent(result, "route")
+        found = [result["success"].get(stage, {}).get(split) for stage in STAGES]
+        table.add_row(
+            escape(name),
+            escape(result["router"]),
+            str(result["seeds"].get("seed", "")),
+            *(_interval(groups["all"]) if groups else "" for groups in found),
+            count(total.flops),
+            share(routing.flops, total.flops),
+            duration(total.seconds),
+            share(routing.seconds, total.seconds),
+        )
+    return table
+
+
+def _differences(paired: Mapping[str, Any], splits: Sequence[str]) -> Table:
+    table = Table(title="Differences of success on the same tasks, points with 95 % interval", title_justify="left")
+    table.add_column("stages")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for stages, differences in paired.items():
+        cells = [_interval(differences[split], "+") if split in differences else "" for split in splits]
+        table.add_row(stages.replace("-", " - "), *cells)
+    return table
+
+
+def _costs(rows: Sequence[LedgerRow], total: LedgerRow) -> Table:
+    columns: dict[str, Callable[[LedgerRow], str]] = {
+        "tokens read": lambda row: count(row.prefill_tokens),
+        "generated": lambda row: count(row.generated_tokens),
+        "trained on": lambda row: count(row.trained_tokens),
+        "FLOPs": lambda row: count(row.flops),
+        "env steps": lambda row: count(row.env_steps),
+        "time": lambda row: duration(row.seconds),
+        "device time": lambda row: duration(row.device_seconds),
+        "memory": lambda row: memory(row.peak_memory_bytes),
+    }
+    if total.seconds == total.device_seconds:
+        del columns["device time"]
+    table = Table(title="Cost per phase", title_justify="left")
+    table.add_column("phase")
+    for header in columns:
+        table.add_column(header, justify="right")
+    for row in rows:
+        table.add_row(f"{row.phase} (cached)" if row.cached else row.phase, *(cell(row) for cell in columns.values()))
+    table.add_section()
+    table.add_row("total", *(cell(total) for cell in columns.values()), style="bold")
+    return table
+
+
+def _rows(result: Result) -> list[LedgerRow]:
+    return [LedgerRow.from_dict(row) for row in result["ledger"]]
+
+
+def _spent(result: Result, phase: str | None = None) -> LedgerRow:
+    """Add up the cost of one phase, or of all of them; the memory is the highest peak."""
+    total = LedgerRow("total")
+    for row in _rows(result):
+        if phase in (None, row.phase):
+            total += replace(row, phase="total", cached=False)
+    return total
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command described at the top of this file; return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m prism_bench.report", description="Tables of finished runs.")
+    parser.add_argument("result", nargs="+", type=Path, help="result.json of a run, or the run's folder")
+    paths = [path / "result.json" if path.is_dir() else path for path in parser.parse_args(arguments).result]
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    try:
+        results = {str(path.parent if path.name == "result.json" else path): read_result(path) for path in paths}
+    except ResultError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if len(results) == 1:
+        print_result(next(iter(results.values())), console, paths[0].parent)
+    else:
+        print_comparison(results, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
