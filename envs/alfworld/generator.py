@@ -1,0 +1,231 @@
+"""Games without end from a seed, offline: real floor plans, sampled goals and placements.
+
+    games = GeneratedGames(split="train", seed=0, preset="small")
+    game = games.game(games.task_ids[0])
+
+A task id such as ``look_at_obj_in_light-Mug-None-DeskLamp-302/train-0-000123`` is spelt like an official one and ends
+in split, seed and index, from which the whole game follows.
+
+The splits never share a game. ``valid_unseen`` plays in floor plans of its own. Between ``train`` and ``valid_seen``
+the content of a game decides (floor plan, goal, which types lie in which receptacle; not the start, the wording or the
+numbers of the objects): a hash of it is even for one and odd for the other, whatever the seeds, and a placement of the
+wrong parity is drawn again.
+
+Objects are placed by us (see :mod:`envs.alfworld.placement`), so results on generated games do not compare with results
+on official ones.
+"""
+
+import functools
+import hashlib
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from envs.alfworld.game import TASK_TYPES, Game, Goal, Wording
+from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, floor_plan, floor_plan_numbers
+from envs.alfworld.placement import make_game
+
+# Official rooms, read off the names of the official games v2.1.2: valid_unseen plays in these four, train in the 108
+# that remain without the next eight (in which no public game plays), and valid_seen in 76 of those 108.
+UNSEEN_PLANS = frozenset({10, 219, 308, 424})
+UNUSED_PLANS = frozenset({9, 29, 215, 226, 315, 325, 404, 425})
+
+SPLIT_SIZES = {"train": 10_000, "valid_seen": 500, "valid_unseen": 500}
+GAMES_KEPT = 256
+_PARITY = {"train": 0, "valid_seen": 1}
+_MOST_TRIES = 1000
+
+# What can hold a goal's objects: never one of these in official games, and of two objects none that holds but one.
+NO_TARGETS = frozenset({"BathtubBasin", "HandTowelHolder", "LaundryHamper", "SinkBasin", "TVStand", "TowelHolder"})
+NO_TARGETS_FOR_TWO = NO_TARGETS | {"CoffeeMachine", "StoveBurner", "ToiletPaperHanger"}
+# What a task does to its object, and the appliance for it, which is then no place to bring it to.
+TREATMENTS = {
+    "pick_clean_then_place_in_recep": ("cleanable", "SinkBasin"),
+    "pick_heat_then_place_in_recep": ("heatable", "Microwave"),
+    "pick_cool_then_place_in_recep": ("coolable", "Fridge"),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which games to make; ``objects`` is the least and most number of things to pick up, None: as official rooms."""
+
+    floor_plans: tuple[int, ...]
+    task_types: tuple[str, ...]
+    objects: tuple[int, int] | None
+
+
+PRESETS: Mapping[str, Preset] = {
+    "full": Preset(
+        floor_plans=tuple(number for number in floor_plan_numbers() if number not in UNUSED_PLANS),
+        task_types=TASK_TYPES,
+        objects=None,
+    ),
+    # Bedrooms with at most 14 receptacles: short texts, and few places to search.
+    "small": Preset(
+        floor_plans=(302, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 316, 320, 321, 322, 328, 329),
+        task_types=("pick_and_place_simple", "look_at_obj_in_light"),
+        objects=(10, 14),
+    ),
+}
+
+
+class GeneratorError(ValueError):
+    """Options for which no games can be made."""
+
+
+class GeneratedGames:
+    """The generated games of one split, a :class:`envs.alfworld.source.GameSource`.
+
+    Args:
+        split: ``train``, ``valid_seen`` or ``valid_unseen``; it chooses among the floor plans.
+        seed: other seeds give other games; the splits stay apart for all seeds.
+        preset: a name in ``PRESETS``, which stands for the next three arguments where they are not given.
+        floor_plans: numbers of floor plans.
+        task_types: names in ``TASK_TYPES``; the tasks take turns.
+        objects: the least and the most things to pick up in a room.
+        games: how many games the split has; None takes ``SPLIT_SIZES``. Any number is cheap.
+        wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
+
+    Raises:
+        GeneratorError: an option that does not exist, or options that leave no game.
+    """
+
+    def __init__(
+        self,
+        split: str = "train",
+        seed: int = 0,
+        preset: str = "small",
+        floor_plans: Sequence[int] | None = None,
+        task_types: Sequence[str] | None = None,
+        objects: tuple[int, int] | None = None,
+        games: int | None = None,
+        wording: Wording = "move",
+    ) -> None:
+        _require(split, "split", SPLIT_SIZES)
+        _require(preset, "preset", PRESETS)
+        _require(wording, "wording", get_args(Wording))
+        chosen = PRESETS[preset]
+        self.split, self.seed, self.wording = split, seed, wording
+        self.floor_plans = tuple(chosen.floor_plans if floor_plans is None else floor_plans)
+        self.task_types = tuple(chosen.task_types if task_types is None else task_types)
+        self.objects = chosen.objects if objects is None else (int(objects[0]), int(objects[1]))
+        size = SPLIT_SIZES[split] if games is None else games
+        for task_type in self.task_types:
+            _require(task_type, "task type", TASK_TYPES)
+        for number in self.floor_plans:
+            _require(number, "floor plan", floor_plan_numbers())
+        if size < 1:
+            raise GeneratorError(f"games={size} leaves no game; ask for 1 or more")
+        if self.objects is not None and not 2 <= self.objects[0] <= self.objects[1]:
+            raise GeneratorError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
+        playable = [number for number in self.floor_plans if _in_split(number, split)]
+        goals = {kind: [(number, goals_of(number, kind)) for number in playable] for kind in self.task_types}
+        self._goals = {kind: [(number, found) for number, found in plans if found] for kind, plans in goals.items()}
+        self._turns = [kind for kind in self.task_types if self._goals[kind]]
+        if not self._turns:
+            raise GeneratorError(
+                f"no game of the split {split} can be made in the floor plans {_numbers(self.floor_plans)} with the "
+                f"task types {', '.join(self.task_types)}; valid_unseen plays in {_numbers(UNSEEN_PLANS)}, "
+                f"the other splits never there"
+            )
+        self._drawn = [self._draw(index) for index in range(size)]
+        self.task_ids = tuple(_task_id(number, goal, split, seed, i) for i, (number, goal) in enumerate(self._drawn))
+        self._make = functools.lru_cache(maxsize=GAMES_KEPT)(self._generate)
+
+    def game(self, task_id: str) -> Game:
+        """Return the game of that id; KeyError when it is not one of ``task_ids``."""
+        tail = task_id.rpartition("-")[2]
+        index = int(tail) if tail.isdecimal() else -1
+        if not 0 <= index < len(self.task_ids) or self.task_ids[index] != task_id:
+            raise KeyError(task_id)
+        return self._make(index)
+
+    def describe(self) -> str:
+        """Return one line that says what is played, for a user to read."""
+        numbers = sorted({number for kind in self._turns for number, _ in self._goals[kind]})
+        return (
+            f"{len(self.task_ids)} generated {self.split} games in {len(numbers)} floor plans, "
+            f"{len(self._turns)} task types: {', '.join(self._turns)}"
+        )
+
+    def _draw(self, index: int) -> tuple[int, Goal]:
+        # A hash draws, because ids are listed in bulk and seeding a random generator for each takes 20 times longer.
+        kind = self._turns[index % len(self._turns)]
+        bits = int.from_bytes(_digest(f"{self.seed}/{self.split}/{index}"))
+        bits, at = divmod(bits, len(self._goals[kind]))
+        number, goals = self._goals[kind][at]
+        bits, at = divmod(bits, len(goals))
+        targets = goals[at]
+        return number, targets[bits % len(targets)]
+
+    def _generate(self, index: int) -> Game:
+        number, goal = self._drawn[index]
+        for attempt in range(_MOST_TRIES):
+            rng = random.Random(f"{self.seed}/{self.split}/{index}/{attempt}")
+            game = make_game(self.task_ids[index], floor_plan(number), goal, self.objects, self.wording, rng)
+            if self.split not in _PARITY or content_hash(number, game) % 2 == _PARITY[self.split]:
+                return game
+        raise GeneratorError(
+            f"{self.task_ids[index]}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects"
+        )
+
+
+def content_hash(number: int, game: Game) -> int:
+    """Return the hash that assigns a game to its split: equal for games that differ in names, start or wording only."""
+    placement = sorted(f"{thing.receptacle} {thing.type}" for thing in game.things)
+    goal = game.goal
+    return int.from_bytes(
+        _digest(f"{number}/{goal.task_type}/{goal.object_type}/{goal.receptacle_type}/{';'.join(placement)}")
+    )
+
+
+@functools.cache
+def goals_of(number: int, task_type: str) -> tuple[tuple[Goal, ...], ...]:
+    """Return the goals of a task type that a floor plan can offer, grouped by the type of the object."""
+    plan = floor_plan(number)
+    if task_type not in plan.task_types:
+        return ()
+    if task_type == "look_at_obj_in_light":
+        kinds = sorted(plan.holders) if plan.lamp_stands else []
+        return tuple((Goal(task_type, kind, lamp_type=DESK_LAMP),) for kind in kinds)
+    grouped = ([Goal(task_type, kind, target) for target in _targets(plan, task_type, kind)] for kind in plan.holders)
+    return tuple(tuple(goals) for goals in grouped if goals)
+
+
+def _targets(plan: FloorPlan, task_type: str, kind: str) -> list[str]:
+    """Return the types of receptacles to which a task can ask to bring an object of type ``kind``."""
+    types = {holder.type for holder in plan.holders[kind]}
+    if task_type in TREATMENTS:
+        affordance, appliance = TREATMENTS[task_type]
+        if not affords(affordance, kind) or appliance not in plan.receptacle_types:
+            return []
+        return sorted(types - NO_TARGETS - {appliance})
+    if len(types) < 2:
+        return []  # it could lie nowhere else at the start
+    return sorted(types - (NO_TARGETS_FOR_TWO if task_type == "pick_two_obj_and_place" else NO_TARGETS))
+
+
+def _in_split(number: int, split: str) -> bool:
+    if split == "valid_unseen":
+        return number in UNSEEN_PLANS
+    return number not in UNSEEN_PLANS | UNUSED_PLANS
+
+
+def _task_id(number: int, goal: Goal, split: str, seed: int, index: int) -> str:
+    target = goal.receptacle_type or goal.lamp_type
+    return f"{goal.task_type}-{goal.object_type}-None-{target}-{number}/{split}-{seed}-{index:06}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _require(value: object, what: str, choices: Collection[object]) -> None:
+    if value not in choices:
+        raise GeneratorError(f"there is no {what} {value!r}; choose from {', '.join(map(str, choices))}")
+
+
+def _numbers(numbers: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))

@@ -1,0 +1,113 @@
+"""The 120 floor plans and what is known about their objects, from ``layouts.json``.
+
+See :mod:`envs.alfworld.extract_layouts` for the source of every fact.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.alfworld.game import Receptacle
+from envs.alfworld.naming import SEPARATOR, number_names
+
+# Where official games with the goal look_at_obj_in_light have their lamp, the most common first. The package does not
+# say what a lamp stands on. Floor lamps stand in no receptacle, so no goal can name one.
+LAMP_STANDS = ("Desk", "SideTable", "Dresser", "Shelf", "CoffeeTable")
+DESK_LAMP = "DeskLamp"
+
+
+@dataclass(frozen=True)
+class FloorPlan:
+    """One room: its receptacles as every game in it has them, and the types of objects that it may hold."""
+
+    number: int
+    kind: str  # Kitchen, LivingRoom, Bedroom or Bathroom
+    task_types: tuple[str, ...]
+    receptacles: tuple[Receptacle, ...]
+    holders: Mapping[str, tuple[Receptacle, ...]]  # object type -> the receptacles that it fits
+    lamp_stands: tuple[Receptacle, ...]  # empty where there is no desk lamp, or nothing to put it on
+    standing: tuple[str, ...]  # locations at which there is no receptacle
+    fits: frozenset[tuple[str, str]]  # (receptacle type, object type)
+
+    @property
+    def receptacle_types(self) -> frozenset[str]:
+        """The types of receptacles in this room."""
+        return frozenset(receptacle.type for receptacle in self.receptacles)
+
+
+@functools.cache
+def facts() -> Mapping[str, Any]:
+    """Return the content of ``layouts.json``."""
+    content: Mapping[str, Any] = json.loads(Path(__file__).with_name("layouts.json").read_text(encoding="utf-8"))
+    return content
+
+
+# What fits where, as (receptacle type, object type), and the types of receptacles that are closed at first.
+FITS = frozenset((holder, held) for holder, kinds in facts()["fits"].items() for held in kinds)
+OPENABLE = frozenset(facts()["openable"])
+
+
+def floor_plan_numbers() -> tuple[int, ...]:
+    """Return the numbers of all floor plans, ascending."""
+    return tuple(int(number) for number in facts()["floor_plans"])
+
+
+def kind_of(number: int) -> str:
+    """Return the kind of room of a floor plan."""
+    return next(kind for kind, (first, last) in facts()["room_kinds"].items() if first <= number <= last)
+
+
+def affords(name: str, object_type: str) -> bool:
+    """Return whether objects of this type are ``cleanable``, ``heatable``, ``coolable``, ..., or a ``vessel``."""
+    return object_type in facts()["affordances"][name]
+
+
+@functools.cache
+def floor_plan(number: int) -> FloorPlan:
+    """Return one floor plan; the object is shared by all its games."""
+    known = facts()
+    entry = known["floor_plans"][str(number)]
+    places = {
+        receptacle_id(kind, rank): (kind, location_id(place))
+        for kind, entries in entry["receptacles"].items()
+        for rank, place in enumerate(entries, 1)
+    }
+    names = number_names(places)
+    receptacles = tuple(
+        Receptacle(identifier, names[identifier], kind, location, openable=kind in OPENABLE, opened=False)
+        for identifier, (kind, location) in sorted(places.items(), key=lambda item: item[0].lower())
+    )
+    holders = {
+        kind: tuple(receptacle for receptacle in receptacles if (receptacle.type, kind) in FITS)
+        for kind in entry["objects"]
+    }
+    stands: tuple[Receptacle, ...] = ()
+    if DESK_LAMP in entry["objects"]:
+        by_type = (tuple(found for found in receptacles if found.type == stand) for stand in LAMP_STANDS)
+        stands = next(filter(None, by_type), ())
+    kind = kind_of(number)
+    return FloorPlan(
+        number=number,
+        kind=kind,
+        task_types=tuple(known["tasks_of_room_kind"][kind]),
+        receptacles=receptacles,
+        holders={held: found for held, found in holders.items() if found},
+        lamp_stands=stands,
+        standing=tuple(location_id(place) for place in entry["standing"]),
+        fits=frozenset((receptacle.type, held) for held, found in holders.items() for receptacle in found),
+    )
+
+
+def receptacle_id(kind: str, rank: int) -> str:
+    """Return the PDDL id; ranks have two digits so that ids sort like upstream's, and so get the same names."""
+    if kind.endswith("Basin"):
+        return f"{kind.removesuffix('Basin')}{SEPARATOR}{rank:02}{SEPARATOR}{kind}"
+    return f"{kind}{SEPARATOR}{rank:02}"
+
+
+def location_id(place: list[int]) -> str:
+    """Return the PDDL id of a place, spelt as upstream does: ``loc_bar__minus_8_bar_3_bar_1_bar_45``."""
+    return SEPARATOR.join(["loc", *(f"_minus_{-number}" if number < 0 else str(number) for number in place)])
