@@ -81,6 +81,15 @@ MODELS = {
 SHAPE = ModelShape(layers=3, hidden=8, intermediate=20, heads=4, kv_heads=2, head_dim=2, vocabulary=11)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Products this small only wait for each other on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
     torch.manual_seed(0)
