@@ -57,7 +57,8 @@ def floor_plan_numbers() -> tuple[int, ...]:
 
 def kind_of(number: int) -> str:
     """Return the kind of room of a floor plan."""
-    return next(kind for kind, (first, last) in facts()["room_kinds"].items() if first <= number <= last)
+    kinds: Mapping[str, list[int]] = facts()["room_kinds"]
+    return next(kind for kind, (first, last) in kinds.items() if first <= number <= last)
 
 
 def affords(name: str, object_type: str) -> bool:

@@ -28,8 +28,6 @@ MOST_TARGETS = 4  # of the type that the goal names (upstream's PICKUP_REPEAT_MA
 # Least and most objects that a player can pick up, as in official rooms of a kind.
 OFFICIAL_OBJECTS = {"Kitchen": (30, 60), "LivingRoom": (8, 32), "Bedroom": (13, 32), "Bathroom": (10, 23)}
 
-_PROPERTIES = ("cleanable", "heatable", "coolable", "toggleable", "sliceable", "vessel")
-
 
 def make_game(
     task_id: str, plan: FloorPlan, goal: Goal, objects: tuple[int, int] | None, wording: Wording, rng: random.Random
@@ -92,7 +90,12 @@ def _things(placed: Sequence[tuple[str, Receptacle]]) -> tuple[Thing, ...]:
             receptacle=holder.id,
             location=holder.location,
             pickupable=kind != DESK_LAMP,
-            **{name: affords(name, kind) for name in _PROPERTIES},
+            cleanable=affords("cleanable", kind),
+            heatable=affords("heatable", kind),
+            coolable=affords("coolable", kind),
+            toggleable=affords("toggleable", kind),
+            sliceable=affords("sliceable", kind),
+            vessel=affords("vessel", kind),
         )
         for identifier, (kind, holder) in sorted(where.items(), key=lambda item: item[0].lower())
     )
