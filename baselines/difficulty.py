@@ -1,7 +1,8 @@
 """Difficulty: what the base policy cannot do yet goes to RL.
 
 Score: 1 - success rate of k episodes that the base policy plays of the trajectory's task, sampled at the temperature of
-RL. With k episodes it has only k + 1 values, so many trajectories tie; the episodes are charged to the routing phase.
+RL; a task with several trajectories is played once. With k episodes it has only k + 1 values, so many trajectories tie;
+the episodes are charged to the routing phase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,12 @@ class DifficultyRouter(ScoreRouter):
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext
     ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        played = context.play(tasks_of(trajectories), self.episodes)
-        rates = [np.mean([episode.success for episode in episodes]) for episodes in played]
-        return 1.0 - np.array(rates), {"episodes_per_task": self.episodes, "solved": "success as the environment says"}
+        tasks = tasks_of(trajectories)
+        distinct = list(dict.fromkeys(tasks))
+        played = context.play(distinct, self.episodes)
+        rates = {
+            task: float(np.mean([episode.success for episode in episodes]))
+            for task, episodes in zip(distinct, played, strict=True)
+        }
+        scores = np.array([1.0 - rates[task] for task in tasks])
+        return scores, {"episodes_per_task": self.episodes, "solved": "success as the environment says"}

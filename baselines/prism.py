@@ -1,8 +1,8 @@
 """PRISM: trajectories whose gradient is concentrated in few matrices go to RL (arXiv 2601.07224).
 
 Score: the concentration of the gradient norms of all projections (see ``prism_bench.probe``), read from the base model
-before any training. The paper proposes the Gini coefficient, the coefficient of variation and kurtosis; which of them is
-used is an option here.
+before any training. The paper proposes the Gini coefficient, the coefficient of variation and kurtosis; which of them
+is used is an option here.
 """
 
 from collections.abc import Mapping, Sequence

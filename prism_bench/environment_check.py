@@ -1,6 +1,6 @@
 """Checks any environment against the contract of :mod:`prism_bench.environment`.
 
-    check_environment("envs.alfworld:prism_bench/ALFWorld-v0", split="train", expert="search")
+    check_environment("my_package:my_package/MyWorld-v0", split="train", expert="search")
     check_environment(lambda: TimeLimit(MyEnvironment(), 20))
 
 A violation raises :class:`ContractViolation` with one sentence that says what is wrong and what the contract asks for.

@@ -4,9 +4,9 @@ A router looks at expert trajectories and says for each whether it should be imi
 One orientation holds for all: *a high score goes to RL*. How a score becomes a half is the same for all of them too, so
 that a comparison of routers compares scores and nothing else.
 
-PRISM (arXiv 2601.07224) splits at the corpus median, at or below to SFT. With tied scores its halves can differ in size;
-``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)`` trajectories to SFT and
-orders tied ones by a seeded random key.
+PRISM (arXiv 2601.07224) splits at the corpus median, at or below to SFT. With tied scores its halves can differ in
+size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)`` trajectories to
+SFT and orders tied ones by a seeded random key.
 """
 
 import json
@@ -60,7 +60,7 @@ class Allocation:
 
     stages: tuple[Stage, ...]
     scores: tuple[float, ...]
-    threshold: float  # the highest score that went to SFT (to RL, where reversed)
+    threshold: float  # the highest score that went to SFT; where reversed, the lowest
     tied_at_threshold: int  # how many scores equal it
     identity: Mapping[str, Any] = field(default_factory=dict)  # what the scores depend on
 
@@ -108,6 +108,11 @@ class ScoreRouter(ABC):
 
     def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
         scores, identity = self.score(trajectories, context)
+        if np.shape(scores) != (len(trajectories),):
+            raise RoutingError(
+                f"{type(self).__name__}.score returned an array of shape {np.shape(scores)} for {len(trajectories)} "
+                "trajectories; it has to return one number for each"
+            )
         return split(
             scores,
             quantile=self.quantile,
@@ -127,7 +132,9 @@ def split(
     seed: int = 0,
     identity: Mapping[str, Any] | None = None,
 ) -> Allocation:
-    """Send the lowest ``quantile`` of ``scores`` to SFT and the rest to RL (the other way round with ``reverse``).
+    """Send the lowest ``quantile`` of ``scores`` to SFT and the rest to RL.
+
+    With ``reverse`` the highest go to SFT; with the same seed it is the exact mirror image, tied scores included.
 
     Raises:
         RoutingError: a score is not a finite number, an option is unknown, or a stage would get nothing.
@@ -143,7 +150,7 @@ def split(
         low = key <= np.quantile(key, quantile) if len(key) else np.zeros(0, dtype=bool)
     elif ties == "random":
         tie_breaker = np.random.default_rng(seed).permutation(len(key))
-        order = np.lexsort((tie_breaker, key))
+        order = np.lexsort((-tie_breaker if reverse else tie_breaker, key))
         low = np.zeros(len(key), dtype=bool)
         low[order[: round(quantile * len(key))]] = True
     else:
