@@ -79,7 +79,7 @@ def floor_plan(number: int) -> FloorPlan:
     names = number_names(places)
     receptacles = tuple(
         Receptacle(identifier, names[identifier], kind, location, openable=kind in OPENABLE, opened=False)
-        for identifier, (kind, location) in sorted(places.items(), key=lambda item: item[0].lower())
+        for identifier, (kind, location) in sorted(places.items())
     )
     holders = {
         kind: tuple(receptacle for receptacle in receptacles if (receptacle.type, kind) in FITS)
@@ -103,10 +103,10 @@ def floor_plan(number: int) -> FloorPlan:
 
 
 def receptacle_id(kind: str, rank: int) -> str:
-    """Return the PDDL id; ranks have two digits so that ids sort like upstream's, and so get the same names."""
-    if kind.endswith("Basin"):
-        return f"{kind.removesuffix('Basin')}{SEPARATOR}{rank:02}{SEPARATOR}{kind}"
-    return f"{kind}{SEPARATOR}{rank:02}"
+    """Return the PDDL id, in lower case as TextWorld has it; two digits make ids sort, and names run, as upstream's."""
+    lowered = kind.lower()
+    basin = f"{SEPARATOR}{lowered}" if lowered.endswith("basin") else ""
+    return f"{lowered.removesuffix('basin')}{SEPARATOR}{rank:02}{basin}"
 
 
 def location_id(place: list[int]) -> str:

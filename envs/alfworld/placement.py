@@ -80,7 +80,7 @@ def _things(placed: Sequence[tuple[str, Receptacle]]) -> tuple[Thing, ...]:
     where: dict[str, tuple[str, Receptacle]] = {}
     for kind, holder in placed:
         ranks[kind] += 1
-        where[f"{kind}{SEPARATOR}{ranks[kind]}"] = (kind, holder)
+        where[f"{kind.lower()}{SEPARATOR}{ranks[kind]}"] = (kind, holder)
     names = number_names(where)
     return tuple(
         Thing(
@@ -97,7 +97,7 @@ def _things(placed: Sequence[tuple[str, Receptacle]]) -> tuple[Thing, ...]:
             sliceable=affords("sliceable", kind),
             vessel=affords("vessel", kind),
         )
-        for identifier, (kind, holder) in sorted(where.items(), key=lambda item: item[0].lower())
+        for identifier, (kind, holder) in sorted(where.items())
     )
 
 
