@@ -1,18 +1,18 @@
 """Plays the same commands in the native engine and in TextWorld and compares every text.
 
-    python -m envs.alfworld.compare_engines DIR [DIR ...] --games 200 --steps 30
+    python -m envs.alfworld.compare_engines DIR [DIR ...] --games 100
 
-Each DIR holds ``json_2.1.1``. Every game is played twice: once along a solution with invalid commands strewn in, and on
-after it is won; once at random, all verbs equally often, so that rare commands get their share. After every command the
-answer, the admissible commands and ``won`` have to be the same, byte for byte. Needs the extra ``textworld`` and takes
-about five seconds a game.
+Each DIR holds ``json_2.1.1``. Every game is played twice: once as the search expert solves it, with invalid commands
+strewn in and some more after it is won; once at random, all verbs equally often, so that rare commands get their share.
+After every command the answer, the admissible commands and ``won`` have to be the same, byte for byte. Needs the extra
+``textworld`` and takes about five seconds a game.
 """
 
 import argparse
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +21,20 @@ from rich.progress import track
 from rich.table import Table
 
 from envs.alfworld.engine import NOTHING_HAPPENS, Episode
-from envs.alfworld.expert import OracleExpert
+from envs.alfworld.expert import SearchExpert
+from envs.alfworld.game import Game
 from envs.alfworld.game_file import parse_game
 from envs.alfworld.textworld_engine import TextWorldEpisode
+
+RANDOM_STEPS = 20
+EXPERT_STEPS = 50
+STEPS_AFTER_WINNING = 5
+SPOILT = 0.2  # share of commands that are spoilt
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place where the engines part in a game."""
+    """The first place where the engines part in a game; ``what`` is text, admissible commands or won."""
 
     game: str
     commands: tuple[str, ...]
@@ -39,11 +45,11 @@ class Difference:
 
 @dataclass
 class Report:
-    """What was compared: steps by the verb of the command, and invalid commands apart."""
+    """What was compared: steps by the verb of the command, those without effect as ``invalid``."""
 
     games: int = 0
+    won: int = 0
     steps: Counter[str] = field(default_factory=Counter)
-    wins: int = 0
     differences: list[Difference] = field(default_factory=list)
 
 
@@ -64,50 +70,67 @@ def spoil(command: str, rng: random.Random) -> str:
         case 5:
             return " ".join(str(int(word) + 1) if word.isdigit() else word for word in words)
         case 6:
-            return command.replace(" to ", " in/on ").replace("move", "put")
+            return command.replace("move", "put").replace(" to ", " in/on ")
         case _:
             rng.shuffle(words)
             return " ".join(words)
 
 
-def by_verb(commands: Sequence[str], rng: random.Random) -> str:
-    """Draw a command: first the verb, then one of its commands."""
-    verbs = defaultdict(list)
-    for command in commands:
-        verbs[command.partition(" ")[0]].append(command)
-    return rng.choice(verbs[rng.choice(sorted(verbs))])
+def random_commands(game: Game, rng: random.Random, steps: int) -> list[str]:
+    """Return random commands: first a verb is drawn, then one of its commands; some are spoilt."""
+    episode = Episode(game)
+    commands: list[str] = []
+    for _ in range(steps):
+        verbs = defaultdict(list)
+        for admissible in episode.admissible_commands:
+            verbs[admissible.partition(" ")[0]].append(admissible)
+        command = rng.choice(verbs[rng.choice(sorted(verbs))])
+        commands.append(spoil(command, rng) if rng.random() < SPOILT else command)
+        episode.step(commands[-1])
+    return commands
 
 
-def compare_game(game_file: Path, reference: TextWorldEpisode, rng: random.Random, steps: int, report: Report) -> None:
+def solving_commands(game: Game, rng: random.Random) -> list[str]:
+    """Return the search expert's commands with invalid ones between them, and random ones after it has won."""
+    episode, expert = Episode(game), SearchExpert()
+    answer = episode.reset()
+    info = {"admissible_actions": episode.admissible_commands}
+    expert.reset(answer, info)
+    commands: list[str] = []
+    for _ in range(EXPERT_STEPS):
+        info = {"admissible_actions": episode.admissible_commands}
+        spoilt = spoil(rng.choice(episode.admissible_commands), rng)
+        if rng.random() < SPOILT and spoilt.strip() not in info["admissible_actions"]:
+            commands.append(spoilt)
+        commands.append(expert.act(answer, info))
+        answer = episode.step(commands[-1])
+        if episode.won:
+            break
+    for _ in range(STEPS_AFTER_WINNING):
+        commands.append(rng.choice(episode.admissible_commands))
+        episode.step(commands[-1])
+    return commands
+
+
+def compare_game(game_file: Path, reference: TextWorldEpisode, rng: random.Random, report: Report) -> None:
     """Play one game twice in both engines, add what was done to ``report`` and stop at the first difference."""
-    native = Episode(parse_game(game_file.read_text(encoding="utf-8"), str(game_file.parent)))
+    game = parse_game(game_file.read_text(encoding="utf-8"), str(game_file.parent))
+    native = Episode(game)
     reference.load(game_file)
     report.games += 1
-    oracle = OracleExpert(native.game)
-    for solving in (True, False):
-        played: list[str] = []
+    won = False
+    for commands in (solving_commands(game, rng), random_commands(game, rng, RANDOM_STEPS)):
         said = native.reset(), reference.reset()
-        if solving:
-            oracle.reset(said[0], {})
-        ever_won = False
-        while True:
+        for number in range(len(commands) + 1):
             if difference := _difference(native, reference, said):
-                report.differences.append(Difference(str(game_file), tuple(played), *difference))
+                report.differences.append(Difference(game.task_id, tuple(commands[:number]), *difference))
                 return
-            ever_won = ever_won or native.won
-            if len(played) == steps:
-                break
-            available = native.admissible_commands
-            if rng.random() < 0.2:
-                command = spoil(rng.choice(available), rng)
-            elif solving and not ever_won:
-                command = oracle.act(said[0], {"admissible_actions": available})
-            else:
-                command = by_verb(available, rng)
-            played.append(command)
-            said = native.step(command), reference.step(command)
-            report.steps["invalid" if said[1] == NOTHING_HAPPENS else command.split()[0]] += 1
-        report.wins += ever_won
+            won = won or reference.won
+            if number < len(commands):
+                command = commands[number]
+                said = native.step(command), reference.step(command)
+                report.steps["invalid" if said[1] == NOTHING_HAPPENS else command.split()[0]] += 1
+    report.won += won
 
 
 def _difference(
@@ -116,37 +139,17 @@ def _difference(
     if said[0] != said[1]:
         return "text", said[1], said[0]
     if native.admissible_commands != reference.admissible_commands:
-        ours, theirs = set(native.admissible_commands), set(reference.admissible_commands)
-        return "admissible commands", sorted(theirs - ours), sorted(ours - theirs)
+        return "admissible commands", reference.admissible_commands, native.admissible_commands
     return ("won", reference.won, native.won) if native.won != reference.won else None
 
 
-def compare(game_files: Iterable[Path], seed: int, steps: int) -> Report:
-    """Compare the engines on every game."""
+def compare(game_files: Iterable[Path], seed: int) -> Report:
+    """Compare the engines on every game; ``seed`` governs the commands."""
     report, reference = Report(), None
     for game_file in game_files:
         reference = reference or TextWorldEpisode(game_file)
-        compare_game(game_file, reference, random.Random(f"{seed} {game_file.parent.name}"), steps, report)
-    if reference is not None:
-        reference.close()
+        compare_game(game_file, reference, random.Random(f"{seed} {game_file.parent.name}"), report)
     return report
-
-
-def _sample(folder: Path, games: int, seed: int) -> list[Path]:
-    found = sorted((folder / "json_2.1.1").rglob("game.tw-pddl"))
-    return sorted(random.Random(seed).sample(found, k=min(games, len(found))))
-
-
-def _show(reports: dict[str, Report], console: Console) -> None:
-    verbs = sorted({verb for report in reports.values() for verb in report.steps})
-    table = Table("data", "games", "steps", "solved", *verbs, "differences")
-    for name, report in reports.items():
-        counts = [str(report.steps[verb]) for verb in verbs]
-        total, wins = str(report.steps.total()), str(report.wins)
-        table.add_row(name, str(report.games), total, wins, *counts, str(len(report.differences)))
-    console.print(table)
-    for difference in (found for report in reports.values() for found in report.differences):
-        console.print(difference)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,18 +157,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the native ALFWorld engine with TextWorld, text for text.")
     parser.add_argument("data", nargs="+", type=Path, help="folder that holds json_2.1.1")
     parser.add_argument("--games", type=int, default=100, help="games drawn from each folder (default: 100)")
-    parser.add_argument("--steps", type=int, default=30, help="commands in each of the two episodes (default: 30)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="draws the games and the commands (default: 0)")
     options = parser.parse_args(arguments)
     reports = {}
     for folder in options.data:
-        files = _sample(folder, options.games, options.seed)
-        if not files:
+        found = sorted((folder / "json_2.1.1").rglob("game.tw-pddl"))
+        if not found:
             parser.error(f"there is no game under {folder / 'json_2.1.1'}")
-        progress: Iterator[Path] = iter(track(files, description=str(folder)))
-        reports[str(folder)] = compare(progress, options.seed, options.steps)
+        files = random.Random(options.seed).sample(found, k=min(options.games, len(found)))
+        reports[str(folder)] = compare(track(sorted(files), description=str(folder)), options.seed)
     _show(reports, Console())
     return int(any(report.differences for report in reports.values()))
+
+
+def _show(reports: dict[str, Report], console: Console) -> None:
+    table = Table("", *reports, title="Native engine against TextWorld")
+    for name in ("games", "won"):
+        table.add_row(name, *(str(getattr(report, name)) for report in reports.values()))
+    table.add_row("steps", *(str(report.steps.total()) for report in reports.values()), end_section=True)
+    for verb in sorted({verb for report in reports.values() for verb in report.steps}):
+        table.add_row(verb, *(str(report.steps[verb]) for report in reports.values()))
+    table.add_section()
+    table.add_row("differences", *(str(len(report.differences)) for report in reports.values()))
+    console.print(table)
+    for difference in (found for report in reports.values() for found in report.differences):
+        console.print(difference)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,20 @@ succeeds when the goal holds (``won``), and has 50 steps. The reward is 1 on the
 """
 
 import functools
+import inspect
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import gymnasium
 
 from envs.alfworld.engine import Episode, Tables
+from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import Game
+from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.source import GameSource
+from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environment import Expert, TextEnvironment
 
-MAX_EPISODE_STEPS = 50
 GAMES_KEPT = 64  # games whose tables stay in memory, so that a group of episodes of one task loads it once
 
 
@@ -49,7 +52,8 @@ class ALFWorldEnvironment(TextEnvironment):
         data: for ``official``, the folder that holds ``json_2.1.1`` (upstream's ``$ALFWORLD_DATA``).
         split: ``train``, ``valid_seen``, ``valid_unseen`` or, for ``official``, any other split folder.
         engine: ``native``, or ``textworld`` for upstream's engine (official games and the extra ``textworld`` only).
-        generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`.
+        generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`. Official
+            games do without them: they are checked and not used, so that one configuration serves both sources.
 
     Raises:
         ValueError: an option that does not exist or does not go with the others, or data that is not there.
@@ -72,7 +76,7 @@ class ALFWorldEnvironment(TextEnvironment):
         self._engine = engine
         self.task_ids = self._games.task_ids
         self._tables = functools.lru_cache(maxsize=GAMES_KEPT)(functools.partial(_load_tables, self._games))
-        self._reference: Any = None
+        self._reference: TextWorldEpisode | None = None
         self._play: Play | None = None
         self._task_id = self._task_type = ""
 
@@ -102,38 +106,25 @@ class ALFWorldEnvironment(TextEnvironment):
         Raises:
             ValueError: there is no expert of that name.
         """
-        from envs.alfworld.expert import SearchExpert
-
         if name == "search":
             return SearchExpert()
         if name == "oracle":
             return _Oracle(self)
         raise ValueError(f"ALFWorld has no expert {name!r}; choose search or oracle")
 
-    def close(self) -> None:
-        """Give back what upstream's engine holds; the native engine holds nothing."""
-        if self._reference is not None:
-            self._reference.close()
-            self._reference = None
-        self._play = None
-
     def _start(self, task_id: str) -> Play:
         if self._engine == "native":
             tables = self._tables(task_id)
             self._task_type = tables.game.goal.task_type
             return Episode(tables)
-        from envs.alfworld.textworld_engine import TextWorldEpisode
-
-        self._task_type = task_id.partition("-")[
-            0
-        ]  # official ids begin with it, and the native reader may refuse the file
+        # Official ids begin with the task type, and the native reader may refuse the file.
+        self._task_type = task_id.partition("-")[0]
         game_file = self._games.game_file(task_id)  # type: ignore[attr-defined]
         if self._reference is None:
             self._reference = TextWorldEpisode(game_file)
         else:
             self._reference.load(game_file)
-        play: Play = self._reference
-        return play
+        return self._reference
 
     def _info(self, play: Play) -> dict[str, Any]:
         won = play.won
@@ -153,8 +144,6 @@ class _Oracle:
         self._environment = environment
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
-        from envs.alfworld.expert import OracleExpert
-
         self._expert = OracleExpert(self._environment.game(info["task_id"]))
         self._expert.reset(observation, info)
 
@@ -167,11 +156,14 @@ def _load_tables(games: GameSource, task_id: str) -> Tables:
 
 
 def _open_source(source: str, data: str | Path | None, split: str, generator: dict[str, Any]) -> GameSource:
+    known = inspect.signature(GeneratedGames).parameters.keys() - {"split"}
+    if unknown := generator.keys() - known:
+        raise ValueError(
+            f"ALFWorld has no option {min(unknown)!r}; generated games have the options {', '.join(sorted(known))}"
+        )
     if source == "official":
         if data is None:
             raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
-        if generator:
-            raise ValueError(f"the options {', '.join(sorted(generator))} go with source=generated only")
         from envs.alfworld.official import OfficialGames
 
         return OfficialGames(data=Path(data), split=split)
@@ -179,6 +171,4 @@ def _open_source(source: str, data: str | Path | None, split: str, generator: di
         raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
     if data is not None:
         raise ValueError("data=DIR goes with source=official only; generated games come from their seed")
-    from envs.alfworld.generator import GeneratedGames
-
     return GeneratedGames(split=split, **generator)

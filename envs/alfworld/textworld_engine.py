@@ -1,8 +1,9 @@
 """ALFWorld through upstream's own engine, TextWorld: the reference for :mod:`envs.alfworld.engine`.
 
 Needs the optional extra ``textworld`` (packages ``alfworld`` and ``textworld``). Slow (about 0.5 s to load or reset a
-game and 50 ms a step), not thread-safe, and every object loads a private copy of a 34 MB planner library, which only
-``close()`` gives back. It plays games that the native engine refuses, and the tests compare both.
+game and 50 ms a step), not thread-safe, and every object loads a private copy of a 34 MB planner library that cannot be
+given back (unloading it crashes the process that loads it again): keep one object and ``load`` games into it. It plays
+games that the native engine refuses, and the tests compare both.
 """
 
 import contextlib
@@ -63,12 +64,6 @@ class TextWorldEpisode:
     def won(self) -> bool:
         """Whether the goal holds in this state."""
         return bool(self._state["won"])
-
-    def close(self) -> None:
-        """Give the planner library back; the object cannot be used afterwards."""
-        import fast_downward
-
-        fast_downward.close_lib(self._pddl.downward_lib)
 
 
 @contextlib.contextmanager
