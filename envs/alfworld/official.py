@@ -1,0 +1,158 @@
+"""Official games: the folder that upstream calls ``$ALFWORLD_DATA``.
+
+    games = OfficialGames("data", split="valid_seen")   # data/json_2.1.1/valid_seen/<task>/<trial>/game.tw-pddl
+    game = games.game(games.task_ids[0])
+
+Source: ``AlfredTWEnv.collect_game_files`` in ``alfworld/agents/environment/alfred_tw_env.py`` (ALFWorld 0.4.2, MIT). As
+there, a trial is left out if its path says ``movable`` or ``Sliced``, if it has no ``traj_data.json`` or no game, or if
+its game is not marked as solvable. Two deviations: games are sorted by task id, where upstream takes them as the file
+system lists them; and of each game file only the end is read at first, where official files keep that mark, so that
+3,553 games are listed in about half a second.
+"""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from envs.alfworld.game import TASK_TYPES, Game
+from envs.alfworld.game_file import parse_game
+
+LAYOUT = "json_2.1.1"  # the folder of all releases, whatever their games' version
+GAME_FILE, TRAJECTORY_FILE = "game.tw-pddl", "traj_data.json"
+_TAIL = 4096
+# A quotation mark inside a JSON string has a backslash before it, so this finds keys only.
+_SOLVABLE = re.compile(rb'(?<!\\)"solvable":\s*(true|false|null)')
+_TASK_TYPE = re.compile(rb'(?<!\\)"task_type":\s*"(\w+)"')
+
+
+class OfficialDataError(ValueError):
+    """A data folder without the games asked for, or with a damaged file."""
+
+
+class OfficialGames:
+    """The official games of one split, a :class:`envs.alfworld.source.GameSource`.
+
+    Args:
+        data: the folder that holds ``json_2.1.1``.
+        split: ``train``, ``valid_seen``, ``valid_unseen`` or any other folder in it.
+        task_types: only these; None takes all six.
+
+    Raises:
+        OfficialDataError: no such folder, no game to play in it, or a file that cannot be read.
+    """
+
+    def __init__(self, data: str | Path, split: str, task_types: Sequence[str] | None = None) -> None:
+        if unknown := set(task_types or ()) - set(TASK_TYPES):
+            raise OfficialDataError(f"there is no task type {min(unknown)!r}; choose from {', '.join(TASK_TYPES)}")
+        self.folder = _split_folder(Path(data).expanduser(), split)
+        self.skipped: Counter[str] = Counter()
+        """How many trials were left out, by reason."""
+        self._files = {
+            f"{trial.parent.name}/{trial.name}": trial / GAME_FILE
+            for trial in _trials(self.folder)
+            if self._is_wanted(trial, task_types)
+        }
+        self.task_ids = tuple(sorted(self._files))
+        if not self.task_ids:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()) or "it is empty"
+            raise OfficialDataError(f"{self.folder} has no game to play ({reasons}); download the games again")
+
+    def game_file(self, task_id: str) -> Path:
+        """Return the path of a game file; KeyError when ``task_id`` is not one of ``task_ids``."""
+        return self._files[task_id]
+
+    def game(self, task_id: str) -> Game:
+        """Return the game of that id; KeyError when it is not one of ``task_ids``.
+
+        Raises:
+            envs.alfworld.game_file.GameFileError: the file is damaged, or the native engine does not know its rules.
+        """
+        path = self._files[task_id]
+        return parse_game(_text(path), str(path))
+
+    def _is_wanted(self, trial: Path, task_types: Sequence[str] | None) -> bool:
+        reason = None
+        if "movable" in trial.parent.name or "Sliced" in trial.parent.name:
+            reason = "with movable receptacles or slices"
+        elif not (trial / TRAJECTORY_FILE).exists():
+            reason = f"without {TRAJECTORY_FILE}"
+        elif task_types is not None and task_type_of(trial / TRAJECTORY_FILE) not in task_types:
+            reason = "of other task types"
+        elif not (trial / GAME_FILE).exists():
+            reason = f"without {GAME_FILE}"
+        elif not is_solvable(trial / GAME_FILE):
+            reason = "not marked as solvable"
+        self.skipped.update([reason] if reason else [])
+        return reason is None
+
+
+def is_solvable(game_file: Path) -> bool:
+    """Return whether a game file says that its game can be solved.
+
+    Raises:
+        OfficialDataError: the file is not JSON.
+    """
+    with game_file.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        tail = file.read()
+    # The whole file is parsed if the mark is elsewhere, or if the end looks cut off.
+    if (mark := _SOLVABLE.search(tail)) and tail.rstrip().endswith(b"}"):
+        return mark[1] == b"true"
+    content = _json(game_file)
+    return isinstance(content, dict) and content.get("solvable") is True
+
+
+def task_type_of(trajectory_file: Path) -> str:
+    """Return the task type that ``traj_data.json`` states.
+
+    Raises:
+        OfficialDataError: the file is not JSON or states none.
+    """
+    if found := _TASK_TYPE.search(trajectory_file.read_bytes()):
+        return found[1].decode()
+    content = _json(trajectory_file)
+    if not isinstance(content, dict) or not isinstance(content.get("task_type"), str):
+        raise OfficialDataError(f"{trajectory_file} states no task_type; download the games again")
+    return str(content["task_type"])
+
+
+def _trials(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as tasks:
+        names = [task.name for task in tasks if task.is_dir()]
+    for name in names:
+        with os.scandir(folder / name) as trials:
+            yield from [folder / name / trial.name for trial in trials if trial.is_dir()]
+
+
+def _split_folder(data: Path, split: str) -> Path:
+    games = data / LAYOUT
+    if not games.is_dir():
+        hint = f"; give {data.parent}, the folder above it" if data.name == LAYOUT else ""
+        command = f"python -m envs.alfworld.download {data}"
+        raise OfficialDataError(
+            f"{data} holds no folder {LAYOUT}" + (hint or f"; give the folder that holds it, or get it with: {command}")
+        )
+    if not (games / split).is_dir() or Path(split).name != split:
+        present = sorted(entry.name for entry in games.iterdir() if entry.is_dir())
+        raise OfficialDataError(
+            f"{games} has no split {split!r}; it has {', '.join(present) or 'none, download the games again'}"
+        )
+    return games / split
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OfficialDataError(f"{path} is damaged ({error}); download the games again") from None
+
+
+def _json(path: Path) -> object:
+    try:
+        content: object = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise OfficialDataError(f"{path} is damaged ({error}); download the games again") from None
+    return content
