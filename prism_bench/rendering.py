@@ -7,12 +7,14 @@ encoded again.
 
 The pieces come out of the tokenizer's own chat template, which has to be prefix-preserving: a longer conversation must
 begin with the text of the shorter one. Templates that rewrite earlier turns (Qwen3 drops earlier thoughts) are replaced
-by the training templates that TRL ships for the same models; any other is refused.
+by the training templates that TRL ships for the same models; any other is refused. Qwen3 plays in its mode without
+thinking, in which a template puts an empty thought before every reply: a thought that is part of a reply would belong
+to the policy, and expert episodes have none.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
@@ -23,11 +25,20 @@ from prism_bench.trajectory import Step, Trajectory
 IGNORED = -100
 """The label of a token that is context, not target (``torch.nn.CrossEntropyLoss``'s default)."""
 
+_TEMPLATE_VARIABLES: dict[str, Any] = {
+    "enable_thinking": False,
+    "date_string": "26 Jul 2024",  # Llama 3.1's default; Llama 3.2's is today, and no run could be repeated tomorrow
+}
+
 _FIRST, _REPLY, _SECOND = "\u2460first\u2460", "\u2461reply\u2461", "\u2462second\u2462"
 
 
 class TemplateError(ValueError):
     """A chat template with which an episode cannot grow token by token."""
+
+
+class ContextError(ValueError):
+    """An episode that does not fit the context even to the end of its first reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +70,10 @@ class Renderer:
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.max_length = max_length
+        self._name = tokenizer.name_or_path or "this tokenizer"
         if tokenizer.chat_template is None:
             raise TemplateError(
-                f"{tokenizer.name_or_path}: the tokenizer has no chat template; use an instruct checkpoint, or set "
+                f"{self._name}: the tokenizer has no chat template; use an instruct checkpoint, or set "
                 "tokenizer.chat_template and save it again"
             )
         self._template = _prefix_preserving_template(tokenizer)
@@ -71,7 +83,7 @@ class Renderer:
 
     def opening(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
         """Return the tokens before the first reply."""
-        return self._encode(self._chat(self.prompt.opening(observation, admissible_actions)))
+        return [*self._encode(self._chat(self.prompt.opening(observation, admissible_actions)))]
 
     def reply(self, step: Step) -> list[int]:
         """Return the tokens of a reply, its end-of-turn token included."""
@@ -81,7 +93,7 @@ class Renderer:
     def observation(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
         """Return the tokens between the end of one reply and the start of the next."""
         turn = self.prompt.turn(observation, admissible_actions)
-        return self._encode(f"{self._between_start}{turn}{self._between_end}")
+        return [*self._encode(f"{self._between_start}{turn}{self._between_end}")]
 
     def decode(self, reply_ids: list[int]) -> str:
         """Return the text of a sampled reply, without its end-of-turn token."""
@@ -91,7 +103,7 @@ class Renderer:
         """Return tokens and labels of ``trajectory``, cut after the last whole step that fits ``max_length``.
 
         Raises:
-            ValueError: not even the first step fits.
+            ContextError: not even the first step fits.
         """
         input_ids: list[int] = []
         labels: list[int] = []
@@ -105,20 +117,24 @@ class Renderer:
             labels += [IGNORED] * len(context) + reply
             fitted += 1
         if not fitted:
-            raise ValueError(
+            raise ContextError(
                 f"task {trajectory.task_id}: the opening and the first reply exceed the context of {self.max_length} "
                 "tokens; raise model.max_length"
             )
         return Rendered(input_ids, labels, fitted)
 
-    def _encode_text(self, text: str) -> list[int]:
-        return cast(list[int], self.tokenizer.encode(text, add_special_tokens=False))
+    def _encode_text(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _chat(self, messages: list[Message], generate: bool = True) -> str:
         return cast(
             str,
             self.tokenizer.apply_chat_template(
-                messages, chat_template=self._template, tokenize=False, add_generation_prompt=generate
+                messages,
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=generate,
+                **_TEMPLATE_VARIABLES,
             ),
         )
 
@@ -132,14 +148,14 @@ class Renderer:
         prompt, answered, continued = (self._chat(conversation[:n], generate=n != 2) for n in (1, 2, 3))
         if not (answered.startswith(prompt + _REPLY) and continued.startswith(answered)):
             raise TemplateError(
-                f"{self.tokenizer.name_or_path}: the chat template is not prefix-preserving, so an episode cannot grow "
+                f"{self._name}: the chat template is not prefix-preserving, so an episode cannot grow "
                 "without being encoded again; give the tokenizer a template that leaves earlier turns as they are"
             )
         after_reply = continued[len(prompt + _REPLY) :]
         specials = [token for token in self.tokenizer.all_special_tokens if after_reply.startswith(token)]
         if not specials:
             raise TemplateError(
-                f"{self.tokenizer.name_or_path}: the chat template does not end a reply with a special token "
+                f"{self._name}: the chat template does not end a reply with a special token "
                 f"(it goes on with {after_reply[:20]!r}), so a policy could not say that it is done"
             )
         end = max(specials, key=len)

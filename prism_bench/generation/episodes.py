@@ -2,25 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 
 from prism_bench.environment import Expert, TextEnvironment
 from prism_bench.generation.backend import Backend, Reply, Sampling
-from prism_bench.rendering import Renderer
+from prism_bench.ledger import Meter
+from prism_bench.rendering import ContextError, Renderer
 from prism_bench.trajectory import Step, Trajectory
 
 Environment = gymnasium.Env[str, str]
-
-
-class Meter(Protocol):
-    """Where work is charged; a row of the ledger in the making."""
-
-    def add(
-        self, *, prefill_tokens: int = 0, generated_tokens: int = 0, flops: float = 0.0, env_steps: int = 0
-    ) -> None:
-        """Add to what the phase has used so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +77,16 @@ class EpisodePlayer:
         Args:
             source: what the trajectories say about who played.
             on_episode: called with the number of finished episodes whenever it grows.
+
+        Raises:
+            ContextError: an opening leaves no room for a reply.
         """
         waiting = iter(range(len(task_ids)))
         plays: dict[int, _Play] = {}
         finished: dict[int, Episode] = {}
         env_steps = 0
         while True:
-            self._fill(plays, waiting, task_ids)
+            self._fill(plays, waiting, task_ids, sampling)
             if not plays:
                 break
             replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
@@ -113,11 +108,19 @@ class EpisodePlayer:
         )
         return [finished[session] for session in range(len(task_ids))]
 
-    def _fill(self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str]) -> None:
+    def _fill(
+        self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str], sampling: Sampling
+    ) -> None:
         while len(plays) < self.batch_size and (session := next(waiting, None)) is not None:
             environment = self._idle.pop() if self._idle else self.make()
             observation, info = environment.reset(options={"task_id": task_ids[session]})
             opening = self.renderer.opening(observation, self._listed(info))
+            if len(opening) + sampling.max_reply_tokens > self.renderer.max_length:
+                raise ContextError(
+                    f"task {task_ids[session]}: the opening of {len(opening)} tokens and a reply of "
+                    f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
+                    "raise model.max_length"
+                )
             plays[session] = _Play(environment, observation, info, opening, opening)
 
     def _advance(self, play: _Play, reply: Reply, sampling: Sampling) -> bool:
@@ -126,7 +129,8 @@ class EpisodePlayer:
         action = self.renderer.prompt.action(text)
         shown = play.observation, self._listed(play.info)
         play.observation, reward, terminated, truncated, play.info = play.environment.step(action)
-        play.steps.append(Step(shown[0], action, float(reward), None if text == action else text, shown[1]))
+        said = None if text == self.renderer.prompt.reply(action) else text
+        play.steps.append(Step(shown[0], action, float(reward), said, shown[1]))
         play.completion_ids += reply.ids
         play.agent_mask += [1] * len(reply.ids)
         play.logprobs += reply.logprobs
