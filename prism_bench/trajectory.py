@@ -2,18 +2,18 @@
 
 A :class:`Trajectory` is the only form in which episodes travel: experts and policies write them, routers score them,
 SFT imitates them, RL plays their tasks, evaluation counts them. On disk they are a Parquet file, one row per episode,
-written and read through ``datasets``.
+that ``datasets`` writes and can load; here it is read by pyarrow directly, without the copy that ``datasets`` caches.
 """
 
-import tempfile
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.parquet
 from datasets import Dataset, Features, List, Value
-from datasets.exceptions import DatasetGenerationError
 
 from prism_bench.files import atomic_path
 
@@ -79,10 +79,17 @@ _FEATURES = Features(
 
 
 def save_trajectories(trajectories: Iterable[Trajectory], path: Path) -> None:
-    """Write ``trajectories`` to the Parquet file ``path``, whole or not at all."""
+    """Write ``trajectories`` to the Parquet file ``path``, whole or not at all.
+
+    Raises:
+        TrajectoryFileError: a text cannot be stored, because it holds half a surrogate pair.
+    """
     rows = [asdict(trajectory) for trajectory in trajectories]
     columns = {field.name: [row[field.name] for row in rows] for field in fields(Trajectory)}
-    dataset = Dataset.from_dict(columns, features=_FEATURES)
+    try:
+        dataset = Dataset.from_dict(columns, features=_FEATURES)
+    except UnicodeEncodeError as error:
+        raise TrajectoryFileError(f"{path}: cannot be written, a text is not valid Unicode ({error})") from None
     with atomic_path(path) as temporary:
         dataset.to_parquet(str(temporary))
 
@@ -96,40 +103,67 @@ def load_trajectories(path: Path) -> list[Trajectory]:
     if not path.is_file():
         raise TrajectoryFileError(f"{path}: there is no such file of trajectories")
     try:
-        with tempfile.TemporaryDirectory() as cache:
-            dataset = Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
-    except (pyarrow.ArrowException, DatasetGenerationError) as error:
-        raise TrajectoryFileError(f"{path}: not a readable Parquet file ({error.__cause__ or error})") from None
-    assert isinstance(dataset, Dataset)
-    missing = [name for name in _FEATURES if name not in dataset.column_names]
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise TrajectoryFileError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    missing = [name for name in _FEATURES if name not in table.column_names]
     if missing:
         raise TrajectoryFileError(
             f"{path}: not a file of trajectories, it lacks the column(s) {', '.join(missing)}; "
             "write one with python -m prism_bench.collect or import one with python -m prism_bench.sharegpt"
         )
-    return [_from_row(row, f"{path}: row {number}") for number, row in enumerate(dataset.to_list())]
+    return [_from_row(row, f"{path}: row {number}") for number, row in enumerate(table.to_pylist())]
+
+
+_EPISODE_TYPES: dict[str, tuple[type, ...]] = {
+    "task_id": (str, type(None)),
+    "task_type": (str, type(None)),
+    "source": (str,),
+    "steps": (list,),
+    "score": (int, float),
+    "success": (bool,),
+    "context_tokens": (int, type(None)),
+    "agent_tokens": (int, type(None)),
+}
+_STEP_TYPES: dict[str, tuple[type, ...]] = {
+    "observation": (str,),
+    "action": (str,),
+    "reward": (int, float),
+    "reply": (str, type(None)),
+    "admissible_actions": (list, type(None)),
+}
 
 
 def _from_row(row: dict[str, Any], where: str) -> Trajectory:
-    try:
-        steps = tuple(
-            Step(
-                observation=step["observation"],
-                action=step["action"],
-                reward=float(step["reward"]),
-                reply=step["reply"],
-                admissible_actions=tuple(step["admissible_actions"] or ()),
-            )
-            for step in row["steps"]
-        )
-        trajectory = Trajectory(**{field.name: row[field.name] for field in fields(Trajectory)} | {"steps": steps})
-    except (KeyError, TypeError) as error:
-        raise TrajectoryFileError(f"{where}: a step is incomplete ({error!r})") from None
-    if not steps:
+    _check(row, _EPISODE_TYPES, where)
+    if not row["steps"]:
         raise TrajectoryFileError(f"{where}: the episode has no steps")
-    if any(not isinstance(text, str) for step in steps for text in (step.observation, step.action)):
-        raise TrajectoryFileError(f"{where}: an observation or action is not text")
-    return trajectory
+    for number, step in enumerate(row["steps"]):
+        _check(step, _STEP_TYPES, f"{where}, step {number}")
+    steps = tuple(
+        Step(
+            observation=step["observation"],
+            action=step["action"],
+            reward=float(step["reward"]),
+            reply=step["reply"],
+            admissible_actions=tuple(step["admissible_actions"] or ()),
+        )
+        for step in row["steps"]
+    )
+    return Trajectory(**{field.name: row[field.name] for field in fields(Trajectory)} | {"steps": steps})
+
+
+def _check(values: Any, types: dict[str, tuple[type, ...]], where: str) -> None:
+    """Raise a TrajectoryFileError unless every value is there, of its type and, being a number, finite."""
+    missing = [name for name in types if not isinstance(values, dict) or name not in values]
+    if missing:
+        raise TrajectoryFileError(f"{where}: {', '.join(missing)} missing")
+    for name, expected in types.items():
+        value = values[name]
+        if not isinstance(value, expected) or (isinstance(value, float) and not math.isfinite(value)):
+            kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in expected)
+            finite = ", and finite" if float in expected else ""
+            raise TrajectoryFileError(f"{where}: {name} is {value!r}, expected {kinds}{finite}")
 
 
 def tasks_of(trajectories: Sequence[Trajectory]) -> list[str]:
