@@ -1,18 +1,18 @@
-"""A small kitchen, made by hand, in which every quirk of the engine can be shown."""
+"""A small kitchen, made by hand, in which every quirk of the engine can be shown; ids as a game file has them."""
 
 from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
 from envs.alfworld.naming import number_names
 
 # id, type, location, openable
 RECEPTACLES = (
-    ("Cabinet_bar_1", "Cabinet", "loc_bar_1", True),
-    ("CoffeeMachine_bar_1", "CoffeeMachine", "loc_bar_2", False),
-    ("CounterTop_bar_1", "CounterTop", "loc_bar_2", False),
-    ("Fridge_bar_1", "Fridge", "loc_bar_3", True),
-    ("Microwave_bar_1", "Microwave", "loc_bar_4", True),
-    ("Shelf_bar_1", "Shelf", "loc_bar_6", False),
-    ("Shelf_bar_2", "Shelf", "loc_bar_7", False),
-    ("Sink_bar_1_bar_SinkBasin", "SinkBasin", "loc_bar_5", False),
+    ("cabinet_bar_1", "Cabinet", "loc_bar_1", True),
+    ("coffeemachine_bar_1", "CoffeeMachine", "loc_bar_2", False),
+    ("countertop_bar_1", "CounterTop", "loc_bar_2", False),
+    ("fridge_bar_1", "Fridge", "loc_bar_3", True),
+    ("microwave_bar_1", "Microwave", "loc_bar_4", True),
+    ("shelf_bar_1", "Shelf", "loc_bar_6", False),
+    ("shelf_bar_2", "Shelf", "loc_bar_7", False),
+    ("sink_bar_1_bar_sinkbasin", "SinkBasin", "loc_bar_5", False),
 )
 FOOD = {"pickupable": True, "heatable": True, "coolable": True, "cleanable": True, "sliceable": True}
 DISH = {"pickupable": True, "heatable": True, "coolable": True, "cleanable": True}
@@ -21,14 +21,14 @@ DISH = {"pickupable": True, "heatable": True, "coolable": True, "cleanable": Tru
 def make_kitchen(wording: Wording = "move", goal: Goal | None = None, start: str = "loc_bar_0") -> Game:
     """Return the kitchen in a wording, with a goal and a place to start."""
     things = (
-        ("Apple_bar_1", "Apple", "Fridge_bar_1", "loc_bar_3", FOOD | {"cool": True}),
-        ("Apple_bar_2", "Apple", "CounterTop_bar_1", "loc_bar_2", FOOD),
-        ("Bowl_bar_1", "Bowl", "Shelf_bar_1", "loc_bar_6", DISH | {"vessel": True}),
-        ("DeskLamp_bar_1", "DeskLamp", "Shelf_bar_1", "loc_bar_6", {"toggleable": True}),
-        ("Egg_bar_1", "Egg", "Shelf_bar_1", "loc_bar_6", FOOD | {"inside_vessels": ("Bowl_bar_1",)}),
-        ("Knife_bar_1", "Knife", "CounterTop_bar_1", "loc_bar_2", {"pickupable": True, "cleanable": True}),
-        ("Mug_bar_1", "Mug", "CoffeeMachine_bar_1", "loc_bar_2", DISH | {"also_in": ("CounterTop_bar_1",)}),
-        ("Sink_bar_1", "Sink", None, "loc_bar_5", {}),
+        ("apple_bar_1", "Apple", "fridge_bar_1", "loc_bar_3", FOOD | {"cool": True}),
+        ("apple_bar_2", "Apple", "countertop_bar_1", "loc_bar_2", FOOD),
+        ("bowl_bar_1", "Bowl", "shelf_bar_1", "loc_bar_6", DISH | {"vessel": True}),
+        ("desklamp_bar_1", "DeskLamp", "shelf_bar_1", "loc_bar_6", {"toggleable": True}),
+        ("egg_bar_1", "Egg", "shelf_bar_1", "loc_bar_6", FOOD | {"inside_vessels": ("bowl_bar_1",)}),
+        ("knife_bar_1", "Knife", "countertop_bar_1", "loc_bar_2", {"pickupable": True, "cleanable": True}),
+        ("mug_bar_1", "Mug", "coffeemachine_bar_1", "loc_bar_2", DISH | {"also_in": ("countertop_bar_1",)}),
+        ("sink_bar_1", "Sink", None, "loc_bar_5", {}),
     )
     names = number_names([entry[0] for entry in (*RECEPTACLES, *things)])
     return Game(
