@@ -9,9 +9,11 @@ environment (``You arrive at``), or a word. Three rules find them in any text:
   that name entities are never merged: what a thing is must stay visible;
 * everything else stays a word, with the space before it.
 
-Bytes stand below all of it, so that any text can be written and read back exactly.
+Bytes stand below all of it, so that any text can be written and read back exactly; words with letters beyond ASCII are
+spelled in bytes.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -53,9 +55,9 @@ def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float =
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (PAD, ACT, END)])
-    tokenizer.add_tokens(
-        [AddedToken(piece, normalized=False) for piece in sorted(vocabulary) if len(piece.encode()) > 1]
-    )
+    # Pieces beyond ASCII are left to bytes: the decoder would take a token such as "\u00e9" for the byte E9.
+    pieces = [piece for piece in sorted(vocabulary) if piece.isascii() and len(piece) > 1]
+    tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in pieces])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -90,7 +92,7 @@ def _cohesive_pairs(
     for pieces, count in sequences:
         for piece in pieces:
             singles[piece] += count
-        for pair in zip(pieces, pieces[1:], strict=False):
+        for pair in itertools.pairwise(pieces):
             pairs[pair] += count
     return {
         (first, second)
