@@ -19,6 +19,7 @@ from envs.alfworld.engine import Episode, Tables
 from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import Game
 from envs.alfworld.generator import GeneratedGames
+from envs.alfworld.official import OfficialGames
 from envs.alfworld.source import GameSource
 from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environment import Expert, TextEnvironment
@@ -53,7 +54,7 @@ class ALFWorldEnvironment(TextEnvironment):
         split: ``train``, ``valid_seen``, ``valid_unseen`` or, for ``official``, any other split folder.
         engine: ``native``, or ``textworld`` for upstream's engine (official games and the extra ``textworld`` only).
         generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`. Official
-            games do without them: they are checked and not used, so that one configuration serves both sources.
+            games take ``task_types`` and leave the others aside, so that one configuration serves both sources.
 
     Raises:
         ValueError: an option that does not exist or does not go with the others, or data that is not there.
@@ -119,7 +120,8 @@ class ALFWorldEnvironment(TextEnvironment):
             return Episode(tables)
         # Official ids begin with the task type, and the native reader may refuse the file.
         self._task_type = task_id.partition("-")[0]
-        game_file = self._games.game_file(task_id)  # type: ignore[attr-defined]
+        assert isinstance(self._games, OfficialGames)  # textworld goes with no other source
+        game_file = self._games.game_file(task_id)
         if self._reference is None:
             self._reference = TextWorldEpisode(game_file)
         else:
@@ -164,9 +166,7 @@ def _open_source(source: str, data: str | Path | None, split: str, generator: di
     if source == "official":
         if data is None:
             raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
-        from envs.alfworld.official import OfficialGames
-
-        return OfficialGames(data=Path(data), split=split)
+        return OfficialGames(data, split, task_types=generator.get("task_types"))
     if source != "generated":
         raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
     if data is not None:
