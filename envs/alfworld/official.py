@@ -135,8 +135,8 @@ def _split_folder(data: Path, split: str) -> Path:
         raise OfficialDataError(
             f"{data} holds no folder {LAYOUT}" + (hint or f"; give the folder that holds it, or get it with: {command}")
         )
-    if not (games / split).is_dir() or Path(split).name != split:
-        present = sorted(entry.name for entry in games.iterdir() if entry.is_dir())
+    present = sorted(entry.name for entry in games.iterdir() if entry.is_dir())
+    if split not in present:
         raise OfficialDataError(
             f"{games} has no split {split!r}; it has {', '.join(present) or 'none, download the games again'}"
         )
