@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from envs.alfworld.engine import Episode, Tables
+from envs.alfworld.engine import Episode
 from envs.alfworld.game_file import parse_game
+from envs.alfworld.tables import Tables
 from envs.alfworld.textworld_engine import TextWorldEpisode
 
 NATIVE_REPEATS = 50  # times that the native engine plays what TextWorld plays once

@@ -16,20 +16,20 @@ than from their intention is kept, because a policy sees it:
   it is still in a second receptacle;
 * games up to v2.1.1 have no ``help`` and announce an arrival by the name of the location: "You arrive at loc 12."
 
-Lists in the text come in the order of the PDDL ids. :class:`Tables` holds what never changes in a game and may be
-shared by threads; an :class:`Episode` belongs to one player.
+Lists in the text come in the order of the PDDL ids. :class:`~envs.alfworld.tables.Tables` hold what never changes in a
+game and may be shared by threads; an :class:`Episode` belongs to one player.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import ClassVar
 
 from envs.alfworld.game import Game, Thing
-from envs.alfworld.naming import number_names
+from envs.alfworld.tables import Tables, enumeration
 
 NOTHING_HAPPENS = "Nothing happens."
 KNIVES = ("Knife", "ButterKnife")
-BASINS = ("SinkBasin",)
+APPLIANCES = {"SinkBasin": "clean", "Microwave": "heat", "Fridge": "cool"}
 
 _HELP = """\
 Available commands:
@@ -47,67 +47,6 @@ Available commands:
   cool (object) with (receptacle):  cool an object using a receptacle
   slice (object) with (object):     slice an object using a sharp object
 """
-
-
-def _enumeration(items: list[str]) -> str:
-    if len(items) < 2:
-        return items[0] if items else "nothing"
-    return f"{', '.join(items[:-1])}, and {items[-1]}"
-
-
-class Tables:
-    """What an engine looks up while it plays a game; entities are numbered in the order of their ids."""
-
-    def __init__(self, game: Game) -> None:
-        receptacles = sorted(game.receptacles, key=lambda receptacle: receptacle.id.lower())
-        things = sorted(game.things, key=lambda thing: thing.id.lower())
-        self.game = game
-        self.receptacles = receptacles
-        self.things = things
-        self.receptacle_named = {receptacle.name: index for index, receptacle in enumerate(receptacles)}
-        self.thing_named = {thing.name: index for index, thing in enumerate(things)}
-        self.thing_texts = [f"a {thing.name}" for thing in things]
-
-        mentioned = [game.start, *(r.location for r in receptacles), *(t.location for t in things if t.location)]
-        locations = sorted(set(mentioned))
-        place = {location: index for index, location in enumerate(locations)}
-        self.location_names = [name for _, name in sorted(number_names(locations).items())]
-        self.start = place[game.start]
-        self.place_of = [place[receptacle.location] for receptacle in receptacles]
-        self.at: list[list[int]] = [[] for _ in locations]
-        for index, location in enumerate(self.place_of):
-            self.at[location].append(index)
-        commands = sorted((f"go to {receptacle.name}", index) for index, receptacle in enumerate(receptacles))
-        self.go_to = [[text for text, index in commands if self.place_of[index] != p] for p in range(len(locations))]
-
-        number = {receptacle.id: index for index, receptacle in enumerate(receptacles)}
-        self.contents: list[list[int]] = [[] for _ in receptacles]
-        self.lies_at: set[tuple[int, int]] = set()
-        for index, thing in enumerate(things):
-            for holder in (thing.receptacle, *thing.also_in):
-                if holder is not None:
-                    self.contents[number[holder]].append(index)
-            if thing.location is not None:
-                self.lies_at.add((index, place[thing.location]))
-        self.sliceable = [index for index, thing in enumerate(things) if thing.sliceable]
-        self.cool = {index for index, thing in enumerate(things) if thing.cool}
-        vessel_number = {thing.id: index for index, thing in enumerate(things)}
-        self.vessel_contents: dict[int, list[int]] = {}
-        for index, thing in enumerate(things):
-            for vessel in thing.inside_vessels:
-                self.vessel_contents.setdefault(vessel_number[vessel], []).append(index)
-
-        goal = game.goal
-        self.goal_receptacles = [i for i, r in enumerate(receptacles) if r.type == goal.receptacle_type]
-        self.goal_things = {i for i, thing in enumerate(things) if thing.type == goal.object_type}
-        self.goal_lamps = {i for i, t in enumerate(things) if t.type == goal.lamp_type and t.toggleable}
-
-        put = ("move", " to ") if game.wording == "move" else ("put", " in/on ")
-        self.put_verb, self.put_link = put
-        self.help = game.wording == "move"
-        everywhere = "You are in the middle of a room. Looking quickly around you, you see "
-        self.overview = f"{everywhere}{_enumeration([f'a {receptacle.name}' for receptacle in receptacles])}."
-        self.sees_nothing = f"{everywhere}nothing."
 
 
 class Episode:
@@ -151,55 +90,36 @@ class Episode:
     def admissible_commands(self) -> list[str]:
         """The commands that do something in this state, sorted; the list is the caller's own."""
         tables, held, place = self._tables, self._held, self._place
-        here = tables.at[place]
-        receptacles, things = tables.receptacles, tables.things
-        closed = [r for r in here if receptacles[r].openable and r not in self._opened]
-        clean: list[str] = []
-        cool: list[str] = []
-        heat: list[str] = []
-        put: list[str] = []
-        take: list[str] = []
-        cut: list[str] = []
-        examine = [f"examine {receptacles[r].name}" for r in here]
-        if held is None:
-            for r in here:
-                if r not in closed:
-                    name = receptacles[r].name
-                    take += [f"take {things[t].name} from {name}" for t in self._contents[r] if things[t].pickupable]
-            take.sort()
-        else:
-            thing = things[held]
-            examine.append(f"examine {thing.name}")
-            for r in here:
-                receptacle = receptacles[r]
-                if r not in closed and (receptacle.type, thing.type) in tables.game.fits:
-                    put.append(f"{tables.put_verb} {thing.name}{tables.put_link}{receptacle.name}")
-                if thing.cleanable and receptacle.type in BASINS:
-                    clean.append(f"clean {thing.name} with {receptacle.name}")
-                elif thing.heatable and receptacle.type == "Microwave":
-                    heat.append(f"heat {thing.name} with {receptacle.name}")
-                elif thing.coolable and receptacle.type == "Fridge":
-                    cool.append(f"cool {thing.name} with {receptacle.name}")
-            if thing.type in KNIVES:
-                cut = [
-                    f"slice {things[t].name} with {thing.name}" for t in tables.sliceable if (t, place) in self._lies_at
-                ]
-                cut.sort()
-            clean.sort()
-            cool.sort()
-            heat.sort()
-            put.sort()
-        examine.sort()
-        close = sorted(f"close {receptacles[r].name}" for r in here if r in self._opened and receptacles[r].openable)
-        use = sorted({f"use {things[t].name}" for r in here for t in self._contents[r] if things[t].toggleable})
-        # Sorted as a whole, because no verb begins with another; "move" stands before "open", "put" after it.
-        commands = [*clean, *close, *cool, *examine, *tables.go_to[place], *heat]
-        commands += ("help", "inventory", "look") if tables.help else ("inventory", "look")
-        opens = sorted(f"open {receptacles[r].name}" for r in closed)
-        commands += put + opens if tables.help else opens + put
-        commands += cut
-        commands += take
-        commands += use
+        commands = tables.always[place].copy()
+        for r in tables.at[place]:
+            receptacle, contents = tables.receptacles[r], self._contents[r]
+            name = receptacle.name
+            closed = self._is_closed(r)
+            if receptacle.openable:
+                commands.append(f"open {name}" if closed else f"close {name}")
+            commands += [f"use {tables.things[t].name}" for t in contents if tables.things[t].toggleable]
+            if held is None:
+                if not closed:
+                    commands += [
+                        f"take {tables.things[t].name} from {name}" for t in contents if tables.things[t].pickupable
+                    ]
+                continue
+            thing = tables.things[held]
+            if not closed and (receptacle.type, thing.type) in tables.game.fits:
+                commands.append(f"{tables.put_verb} {thing.name}{tables.put_link}{name}")
+            treatment = APPLIANCES.get(receptacle.type)
+            if treatment in tables.treatments[held]:
+                commands.append(f"{treatment} {thing.name} with {name}")
+        if held is not None:
+            name = tables.things[held].name
+            commands.append(f"examine {name}")
+            if tables.things[held].type in KNIVES:
+                cut = [t for t in tables.sliceable if (t, place) in self._lies_at]
+                commands += [f"slice {tables.things[t].name} with {name}" for t in cut]
+        commands.sort()
+        if len(tables.at[place]) > 1:
+            # A lamp that stands in two receptacles of this place is used by one command.
+            return list(dict.fromkeys(commands))
         return commands
 
     def _receptacle_here(self, name: str) -> int | None:
@@ -217,9 +137,9 @@ class Episode:
         if not here:
             return tables.sees_nothing
         beside = [t for t, r in sorted(self._taken_out) if r in here and (t, place) in self._lies_at]
-        facing = _enumeration([tables.receptacles[r].name for r in here])
+        facing = enumeration([tables.receptacles[r].name for r in here])
         return (
-            f"You are facing the {facing}. Next to it, you see {_enumeration([tables.thing_texts[t] for t in beside])}."
+            f"You are facing the {facing}. Next to it, you see {enumeration([tables.thing_texts[t] for t in beside])}."
         )
 
     def _inventory(self, rest: str) -> str | None:
@@ -230,14 +150,14 @@ class Episode:
         return f"You are carrying: {self._tables.thing_texts[self._held]}."
 
     def _help(self, rest: str) -> str | None:
-        return _HELP if self._tables.help and not rest else None
+        return _HELP if self._tables.newer and not rest else None
 
     def _describe(self, receptacle: int) -> str:
         tables = self._tables
         name = tables.receptacles[receptacle].name
         if self._is_closed(receptacle):
             return f"The {name} is closed."
-        seen = _enumeration([tables.thing_texts[t] for t in self._contents[receptacle]])
+        seen = enumeration([tables.thing_texts[t] for t in self._contents[receptacle]])
         if tables.receptacles[receptacle].openable:
             return f"The {name} is open. In it, you see {seen}."
         return f"On the {name}, you see {seen}."
@@ -253,8 +173,8 @@ class Episode:
     def _describe_held(self, index: int, thing: Thing) -> str:
         tables, name = self._tables, thing.name
         if thing.vessel:
-            inside = [tables.thing_texts[t] for t in tables.vessel_contents.get(index, ())]
-            return f"This is a normal {name}. In it, you see {_enumeration(inside)}."
+            inside = [tables.thing_texts[t] for t in tables.vessel_contents[index]]
+            return f"This is a normal {name}. In it, you see {enumeration(inside)}."
         clean, sliced = index in self._clean, " sliced" if index in self._sliced else ""
         heat = "hot" if index in self._hot else "cool" if index in self._cool else ""
         if heat and clean:
@@ -276,7 +196,7 @@ class Episode:
             return None
         self._place = tables.place_of[receptacle]
         self.won = self._goal_holds()
-        arrived = tables.receptacles[receptacle].name if tables.help else tables.location_names[self._place]
+        arrived = tables.receptacles[receptacle].name if tables.newer else tables.location_names[self._place]
         return f"You arrive at {arrived}. {self._describe(receptacle)}"
 
     def _open(self, rest: str) -> str | None:
@@ -332,41 +252,34 @@ class Episode:
     def _put_in(self, rest: str) -> str | None:
         return self._put(rest) if self._tables.put_verb == "put" else None
 
-    def _treated(self, rest: str, types: Iterable[str]) -> int | None:
-        """Return the held thing, where ``rest`` names it and a receptacle of one of ``types`` at this place."""
+    def _treat(self, verb: str, rest: str) -> str | None:
+        tables, held = self._tables, self._held
         name, _, holder = rest.partition(" with ")
         receptacle = self._receptacle_here(holder)
-        if self._held is None or receptacle is None or self._tables.things[self._held].name != name:
+        if held is None or receptacle is None or tables.things[held].name != name:
             return None
-        return self._held if self._tables.receptacles[receptacle].type in types else None
-
-    def _heat(self, rest: str) -> str | None:
-        thing = self._treated(rest, ("Microwave",))
-        if thing is None or not self._tables.things[thing].heatable:
+        if APPLIANCES.get(tables.receptacles[receptacle].type) != verb or verb not in tables.treatments[held]:
             return None
-        self._hot.add(thing)
-        self._cool.discard(thing)
-        return self._done("heat", rest)
-
-    def _chill(self, rest: str) -> str | None:
-        thing = self._treated(rest, ("Fridge",))
-        if thing is None or not self._tables.things[thing].coolable:
-            return None
-        self._cool.add(thing)
-        self._hot.discard(thing)
-        return self._done("cool", rest)
+        match verb:
+            case "clean":
+                self._clean.add(held)
+            case "heat":
+                self._hot.add(held)
+                self._cool.discard(held)
+            case "cool":
+                self._cool.add(held)
+                self._hot.discard(held)
+        self.won = self._goal_holds()
+        return f"You {verb} the {name} using the {holder}."
 
     def _wash(self, rest: str) -> str | None:
-        thing = self._treated(rest, BASINS)
-        if thing is None or not self._tables.things[thing].cleanable:
-            return None
-        self._clean.add(thing)
-        return self._done("clean", rest)
+        return self._treat("clean", rest)
 
-    def _done(self, verb: str, rest: str) -> str:
-        self.won = self._goal_holds()
-        name, _, holder = rest.partition(" with ")
-        return f"You {verb} the {name} using the {holder}."
+    def _heat(self, rest: str) -> str | None:
+        return self._treat("heat", rest)
+
+    def _chill(self, rest: str) -> str | None:
+        return self._treat("cool", rest)
 
     def _use(self, rest: str) -> str | None:
         tables = self._tables

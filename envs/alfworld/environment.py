@@ -15,12 +15,13 @@ from typing import Any, Literal, Protocol
 
 import gymnasium
 
-from envs.alfworld.engine import Episode, Tables
+from envs.alfworld.engine import Episode
 from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import Game
 from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.official import OfficialGames
 from envs.alfworld.source import GameSource
+from envs.alfworld.tables import Tables
 from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environment import Expert, TextEnvironment
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kitchen import make_kitchen
 
-from envs.alfworld.engine import NOTHING_HAPPENS, Episode, Tables
+from envs.alfworld.engine import NOTHING_HAPPENS, Episode
 from envs.alfworld.game import Game
+from envs.alfworld.tables import Tables
 
 WALKS = st.lists(st.integers(min_value=0, max_value=10_000), max_size=40)
 WORDS = "go to open close take from move put in/on heat cool clean with use slice examine look inventory help"
