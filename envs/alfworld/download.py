@@ -186,9 +186,9 @@ def _unpack(file: Path, folder: Path, progress: Progress) -> None:
             members = [member for member in archive.infolist() if not member.is_dir()]
             for member in members:
                 path = PurePosixPath(member.filename)
-                if path.is_absolute() or ".." in path.parts or path.parts[0] != LAYOUT or "\\" in member.filename:
+                if path.is_absolute() or ".." in path.parts or path.parts[:1] != (LAYOUT,) or "\\" in member.filename:
                     raise DownloadError(
-                        f"{file} holds {member.filename!r}, which would leave {LAYOUT}; nothing is kept"
+                        f"{file} holds {member.filename!r}, which lies outside {LAYOUT}; nothing was unpacked"
                     )
             wanted = [
                 member for member in members if PurePosixPath(member.filename).name in (GAME_FILE, TRAJECTORY_FILE)
