@@ -47,7 +47,8 @@ def model_shape(model: PreTrainedModel) -> ModelShape:
         return ModelShape.from_config(model.config)
     adapter = model.active_peft_config
     assert isinstance(adapter, LoraConfig)
-    return ModelShape.from_config(model.config, adapter.r, adapter.target_modules)
+    adapted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    return ModelShape.from_config(model.config, adapter.r, adapted)
 
 
 @contextmanager

@@ -4,14 +4,17 @@ A policy is a model with its tokenizer. Between stages it travels as a checkpoin
 (``save_pretrained``) or, for LoRA, of PEFT.
 """
 
+import copy
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -21,12 +24,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from prism_bench.checkpoints import CheckpointError, check_tokenizer, locate_checkpoint
+from prism_bench.decoder import decoder_and_head, model_shape
 from prism_bench.tokenizer import build_tokenizer, entity_parts
 from prism_bench.training.settings import SFTSettings
-
-
-class CheckpointError(ValueError):
-    """A model that cannot be loaded; the message says which part is missing and what to do."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,6 @@ def create_policy(settings: ScratchModel, texts: Iterable[str], seed: int) -> Po
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            attn_implementation="sdpa",
         )
     )
     _compose_entities(model, entity_parts(tokenizer))
@@ -116,41 +116,72 @@ def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str =
     """Load a policy by name or from a folder; a folder with a LoRA adapter brings its base model along.
 
     Raises:
-        CheckpointError: there is no such model, or it has no tokenizer.
+        CheckpointError: there is no such model, a part of it is missing or damaged, or the device is.
+        UnsupportedModelError: the probe or generation could not use it.
     """
-    folder = Path(checkpoint)
-    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if dtype not in _DTYPES:
+        raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(_DTYPES)}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except (OSError, ValueError, KeyError) as error:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
         raise CheckpointError(
-            f"{checkpoint}: no tokenizer could be loaded from there ({_first_line(error)}); "
-            "give a model name, or a folder that save_pretrained wrote both model and tokenizer to"
+            f"model.device={device!r} is no device that PyTorch sees here; use model.device=cpu"
         ) from None
-    try:
-        if (folder / "adapter_config.json").is_file():
-            base = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path
-            model = AutoModelForCausalLM.from_pretrained(base, **options)
-            model = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    place = locate_checkpoint(checkpoint)
+    check_tokenizer(place, checkpoint)
+    with _loading(checkpoint, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    adapter = Path(place) / "adapter_config.json"
+    with _loading(checkpoint, "model"):
+        if adapter.is_file():
+            base = LoraConfig.from_pretrained(place).base_model_name_or_path
+            if not base:
+                raise CheckpointError("the adapter does not say which model it belongs to (base_model_name_or_path)")
+            model: PreTrainedModel = _load_model(locate_checkpoint(base), dtype)
+            model = cast(PreTrainedModel, PeftModel.from_pretrained(model, place, is_trainable=True))
         else:
-            model = AutoModelForCausalLM.from_pretrained(checkpoint, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint}: no model could be loaded from there ({_first_line(error)})") from None
+            model = _load_model(place, dtype)
+    for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
+        check(model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Policy(model.to(device), tokenizer)
+    return Policy(cast(Any, model).to(device), tokenizer)
+
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _load_model(place: str, dtype: str) -> PreTrainedModel:
+    loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), output_loading_info=True)
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"{len(missing)} weights are missing, {missing[0]} for one")
+    return cast(PreTrainedModel, model)
+
+
+@contextmanager
+def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
+    """Turn what the loaders of transformers and PEFT raise into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{checkpoint}: no {part} could be loaded from there ({reason})") from None
 
 
 def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
     """Return the policy with a fresh LoRA adapter, or as it is: without ``lora``, or where it has one already."""
     if lora is None or isinstance(policy.model, PeftModel):
         return policy
-    return Policy(cast(PreTrainedModel, get_peft_model(policy.model, lora)), policy.tokenizer)
+    own = copy.deepcopy(lora)  # PEFT writes the name of the model into it
+    return Policy(cast(PreTrainedModel, get_peft_model(policy.model, own)), policy.tokenizer)
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write model (or adapter) and tokenizer to ``folder``."""
-    policy.model.save_pretrained(folder)
+    # Left to itself PEFT asks the hub whether the vocabulary has grown.
+    options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(policy.model, PeftModel) else {}
+    policy.model.save_pretrained(folder, **options)
     policy.tokenizer.save_pretrained(folder)
 
 
@@ -161,7 +192,3 @@ def weights_digest(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
