@@ -1,6 +1,7 @@
 """The native engine says what TextWorld says, byte for byte: in committed traces, and side by side where it can be."""
 
 import importlib.util
+import json
 import random
 from collections.abc import Callable
 from itertools import islice
@@ -12,6 +13,7 @@ import traces
 from envs.alfworld.compare_engines import compare, spoil
 from envs.alfworld.engine import NOTHING_HAPPENS, Episode
 from envs.alfworld.game import TASK_TYPES
+from envs.alfworld.game_file import parse_game
 
 OfficialData = Callable[[str], Path]
 
@@ -42,6 +44,17 @@ def test_the_record_has_what_it_should_show() -> None:
         acting = {step.command.split()[0] for step in steps if step.command and step.answer != NOTHING_HAPPENS}
         assert acting == VERBS | ({"move", "help"} if wording == "move" else {"put"})
         assert sum(step.answer == NOTHING_HAPPENS for step in steps) > 50
+
+
+def test_the_official_solutions_win(official_data: OfficialData) -> None:
+    files = sorted(official_data("v2.1.2").rglob("game.tw-pddl"))
+    assert len(files) == 140
+    for file in files:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        episode = Episode(parse_game(content, file.parent.name))
+        assert not episode.won
+        assert NOTHING_HAPPENS not in [episode.step(command) for command in content["walkthrough"]]
+        assert episode.won
 
 
 @needs_textworld

@@ -37,10 +37,11 @@ KITCHEN_TOUR = """
 go to countertop 1; take knife 1 from countertop 1; slice apple 1 with knife 1; slice apple 1 with knife 1
 examine knife 1; go to sinkbasin 1; clean knife 1 with sinkbasin 1; examine knife 1; go to fridge 1
 slice apple 2 with knife 1; open fridge 1; {put} knife 1 {to} fridge 1; take apple 2 from fridge 1; examine apple 2
-go to microwave 1; heat apple 2 with microwave 1; examine apple 2; open microwave 1; {put} apple 2 {to} microwave 1
-go to coffeemachine 1; take mug 1 from coffeemachine 1; look; {put} mug 1 {to} countertop 1; look; examine countertop 1
-take mug 1 from countertop 1; {put} mug 1 {to} coffeemachine 1; look; go to shelf 2; take egg 1 from shelf 2
-use desklamp 1; use desklamp 1; {put} egg 1 {to} shelf 2; take bowl 1 from shelf 2; examine bowl 1; help; inventory
+look; go to microwave 1; heat apple 2 with microwave 1; examine apple 2; open microwave 1
+{put} apple 2 {to} microwave 1; go to coffeemachine 1; take mug 1 from coffeemachine 1; look
+{put} mug 1 {to} countertop 1; look; examine countertop 1; take mug 1 from countertop 1
+{put} mug 1 {to} coffeemachine 1; look; go to shelf 2; take egg 1 from shelf 2; use desklamp 1; use desklamp 1
+{put} egg 1 {to} shelf 2; take bowl 1 from shelf 2; examine bowl 1; help; inventory
 """
 
 
