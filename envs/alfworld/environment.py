@@ -75,7 +75,7 @@ class ALFWorldEnvironment(TextEnvironment):
         if engine == "textworld" and source != "official":
             raise ValueError("engine=textworld plays game files only; use it with source=official and data=DIR")
         self._games = _open_source(source, data, split, generator)
-        self._engine = engine
+        self._source, self._split, self._engine = source, split, engine
         self.task_ids = self._games.task_ids
         self._tables = functools.lru_cache(maxsize=GAMES_KEPT)(functools.partial(_load_tables, self._games))
         self._reference: TextWorldEpisode | None = None
@@ -101,6 +101,21 @@ class ALFWorldEnvironment(TextEnvironment):
         observation = self._play.step(action)
         info = self._info(self._play)
         return observation, info["score"], info["success"], False, info
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what results depend on: the source, version and split of the games, and how they are made."""
+        games = self._games
+        found: dict[str, Any] = {"source": self._source, "split": self._split, "tasks": len(self.task_ids)}
+        found["engine"] = self._engine
+        if isinstance(games, GeneratedGames):
+            found["seed"] = games.seed
+            found["floor_plans"] = list(games.floor_plans)
+            found["task_types"] = list(games.task_types)
+            found["objects"] = games.objects and list(games.objects)
+        if self._engine == "native":
+            # Official releases differ in the wording: `put` up to v2.1.1, `move` from v2.1.2 on.
+            found["wording"] = self.game(self.task_ids[0]).wording
+        return found
 
     def expert(self, name: str) -> Expert:
         """Return an expert: ``search`` acts on what a player sees, ``oracle`` follows a shortest plan.

@@ -1,6 +1,7 @@
 """ALFWorld keeps the contract of the harness with either source and engine, and refuses options it does not have."""
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,19 @@ def test_an_unknown_task_is_refused_with_the_nearest() -> None:
     known = env.unwrapped.task_ids[3]
     with pytest.raises(UnknownTask, match=known):
         env.reset(options={"task_id": known[:-1]})
+
+
+def test_the_protocol_says_what_results_depend_on(official_data: OfficialData) -> None:
+    protocol = gymnasium.make(ID, **FEW, seed=5, wording="put").unwrapped.protocol()
+    expected = {"source": "generated", "split": "train", "tasks": 30, "engine": "native", "seed": 5, "wording": "put"}
+    assert protocol.items() >= expected.items()
+    assert len(protocol["floor_plans"]) >= 8
+    assert json.loads(json.dumps(protocol)) == protocol
+    official = gymnasium.make(ID, source="official", data=official_data("v2.1.1"), split="valid_seen").unwrapped
+    assert official.protocol() == {
+        **{"source": "official", "split": "valid_seen", "tasks": 140},
+        **{"engine": "native", "wording": "put"},
+    }
 
 
 @pytest.mark.parametrize(
