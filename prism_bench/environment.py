@@ -90,6 +90,13 @@ class TextEnvironment(gymnasium.Env[str, str]):
             raise UnknownTask(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
         return str(task_id)
 
+    def protocol(self) -> dict[str, Any]:
+        """Return what has to be known of this environment before results on it may be compared, by name.
+
+        Source and version of its data, seeds, restrictions: whatever changes a score and is not in ``spec``.
+        """
+        return {}
+
     def expert(self, name: str) -> Expert:
         """Return the expert called ``name``; an environment without experts keeps this default.
 

@@ -192,3 +192,13 @@ def weights_digest(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def checkpoint_identity(path: str) -> str:
+    """Return what tells one checkpoint from another without reading its weights: name, or files with size and time."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:20]

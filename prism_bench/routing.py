@@ -63,20 +63,29 @@ class Allocation:
     threshold: float  # the highest score that went to SFT; where reversed, the lowest
     tied_at_threshold: int  # how many scores equal it
     identity: Mapping[str, Any] = field(default_factory=dict)  # what the scores depend on
+    cost: Mapping[str, float] = field(default_factory=dict)  # the ledger's row of the routing, by quantity
 
     def indices(self, stage: Stage) -> list[int]:
         """Return the positions of the trajectories of ``stage``."""
         return [number for number, chosen in enumerate(self.stages) if chosen == stage]
 
-    def save(self, path: Path, trajectories: Sequence[Trajectory], cost: Mapping[str, Any]) -> None:
-        """Write the allocation with the task of each trajectory and what it cost to ``path`` as JSON."""
-        rows = [
-            {"task_id": trajectory.task_id, "task_type": trajectory.task_type, "score": score, "stage": stage}
-            for trajectory, score, stage in zip(trajectories, self.scores, self.stages, strict=True)
-        ]
-        content = asdict(self) | {"trajectories": rows, "cost": dict(cost)}
-        del content["stages"], content["scores"]
-        write_atomically(path, json.dumps(content, indent=1))
+
+def save_allocation(path: Path, allocation: Allocation, trajectories: Sequence[Trajectory]) -> None:
+    """Write ``allocation`` as JSON, one row per trajectory with its task."""
+    content = asdict(allocation)
+    stages, scores = content.pop("stages"), content.pop("scores")
+    content["trajectories"] = [
+        {"task_id": trajectory.task_id, "task_type": trajectory.task_type, "score": score, "stage": stage}
+        for trajectory, score, stage in zip(trajectories, scores, stages, strict=True)
+    ]
+    write_atomically(path, json.dumps(content, indent=1))
+
+
+def load_allocation(path: Path) -> Allocation:
+    """Read what :func:`save_allocation` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content.pop("trajectories")
+    return Allocation(stages=tuple(row["stage"] for row in rows), scores=tuple(row["score"] for row in rows), **content)
 
 
 class Router(Protocol):

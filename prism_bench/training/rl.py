@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedModel
-from trl import GRPOConfig, GRPOTrainer
+from transformers import PreTrainedModel, PrinterCallback
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
-from prism_bench.flops import ModelShape, training_flops
+from prism_bench.decoder import update_flops
 from prism_bench.generation.backend import Backend, Sampling
 from prism_bench.generation.episodes import EpisodePlayer
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import RLSettings
+from prism_bench.training.trl_config import trainer_config
 
 
 class Rollouts:
@@ -56,9 +58,9 @@ class Rollouts:
         episodes = self.player.play(self.make_backend(model), task_ids, sampling, self.source, self.meter)
         lengths = np.array([len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes])
         logits = np.array([len(episode.completion_ids) for episode in episodes])
+        checkpointing = trainer.args.gradient_checkpointing
         self.meter.add(
-            trained_tokens=int(lengths.sum()),
-            flops=float(training_flops(ModelShape.from_config(model.config), lengths, logits=logits)),
+            trained_tokens=int(lengths.sum()), flops=update_flops(model, lengths, logits, checkpointing=checkpointing)
         )
         self.on_batch(
             {
@@ -76,7 +78,7 @@ class Rollouts:
         }
 
 
-def episode_score(episode_score: Sequence[float], **_: Any) -> list[float]:
+def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None]:
     """Return the reward of each episode; TRL passes on what the rollouts returned under this name."""
     return list(episode_score)
 
@@ -88,6 +90,7 @@ def explore(
     *,
     player: EpisodePlayer,
     make_backend: Callable[[PreTrainedModel], Backend],
+    max_reply_tokens: int,
     source: str,
     seed: int,
     folder: Path,
@@ -96,37 +99,31 @@ def explore(
 ) -> None:
     """Train ``policy`` in place by playing ``task_ids``; rollouts and updates go to ``meter``."""
     episodes_per_step = settings.tasks_per_step * settings.group_size
-    on_cpu = policy.model.device.type == "cpu"
-    config = GRPOConfig(
-        output_dir=str(folder),
-        learning_rate=settings.learning_rate,
-        max_steps=settings.steps,
-        per_device_train_batch_size=max(1, episodes_per_step // settings.gradient_accumulation),
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        steps_per_generation=settings.gradient_accumulation,
-        num_generations=settings.group_size,
-        max_completion_length=player.renderer.max_length,
-        temperature=settings.temperature,
-        beta=0.0,
-        loss_type=settings.loss,
-        scale_rewards=settings.scale_rewards,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup,
-        max_grad_norm=settings.max_grad_norm,
-        use_cpu=on_cpu,
-        bf16=False,
-        fp16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=not on_cpu,
+    config = trainer_config(
+        GRPOConfig,
+        policy,
         seed=seed,
-        data_seed=seed,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        **settings.options,
+        folder=folder,
+        values={
+            "learning_rate": settings.learning_rate,
+            "max_steps": settings.steps,
+            "per_device_train_batch_size": max(1, episodes_per_step // settings.gradient_accumulation),
+            "gradient_accumulation_steps": settings.gradient_accumulation,
+            "steps_per_generation": settings.gradient_accumulation,
+            "num_generations": settings.group_size,
+            "max_completion_length": player.renderer.max_length,
+            "temperature": settings.temperature,
+            "beta": 0.0,
+            "loss_type": settings.loss,
+            "scale_rewards": settings.scale_rewards,
+            "lr_scheduler_type": settings.schedule,
+            "warmup_steps": settings.warmup,
+            "max_grad_norm": settings.max_grad_norm,
+            "logging_steps": 1,
+        },
+        options=settings.options,
     )
-    sampling = Sampling(settings.temperature, settings.max_reply_tokens, seed)
+    sampling = Sampling(settings.temperature, max_reply_tokens, seed)
     trainer = GRPOTrainer(
         model=policy.model,
         reward_funcs=episode_score,
@@ -136,4 +133,6 @@ def explore(
         rollout_func=Rollouts(player, make_backend, sampling, source, meter, report.extra),
         callbacks=[report],
     )
+    trainer.remove_callback(PrinterCallback)  # what is logged goes through report
+    trainer.remove_callback(PrinterCallback)
     trainer.train()

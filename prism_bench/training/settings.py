@@ -30,7 +30,6 @@ class RLSettings:
     group_size: int = 8  # episodes per task
     gradient_accumulation: int = 1  # the episodes of a step are trained on in so many parts
     temperature: float = 1.0
-    max_reply_tokens: int = 16
     schedule: str = "constant"
     warmup: float = 0.0
     max_grad_norm: float = 1.0

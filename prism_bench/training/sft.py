@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from transformers import PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
-from prism_bench.flops import ModelShape, training_flops
+from prism_bench.decoder import update_flops
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
 from prism_bench.rendering import Rendered
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import SFTSettings
+from prism_bench.training.trl_config import trainer_config
 
 
 def imitate(
@@ -37,30 +40,24 @@ def imitate(
     dataset = Dataset.from_dict(
         {"input_ids": [episode.input_ids for episode in episodes], "labels": [episode.labels for episode in episodes]}
     )
-    on_cpu = policy.model.device.type == "cpu"
-    config = SFTConfig(
-        output_dir=str(folder),
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=max(1, settings.batch_size // settings.gradient_accumulation),
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        num_train_epochs=settings.epochs,
-        warmup_steps=settings.warmup,
-        lr_scheduler_type=settings.schedule,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        use_cpu=on_cpu,
-        bf16=False,
-        fp16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=not on_cpu,
+    config = trainer_config(
+        SFTConfig,
+        policy,
         seed=seed,
-        data_seed=seed,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-        logging_steps=10,
-        **settings.options,
+        folder=folder,
+        values={
+            "learning_rate": settings.learning_rate,
+            "per_device_train_batch_size": max(1, settings.batch_size // settings.gradient_accumulation),
+            "gradient_accumulation_steps": settings.gradient_accumulation,
+            "num_train_epochs": settings.epochs,
+            "warmup_steps": settings.warmup,
+            "lr_scheduler_type": settings.schedule,
+            "weight_decay": settings.weight_decay,
+            "max_grad_norm": settings.max_grad_norm,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "logging_steps": 10,
+        },
+        options=settings.options,
     )
     trainer = SFTTrainer(
         model=policy.model,
@@ -69,12 +66,11 @@ def imitate(
         processing_class=policy.tokenizer,
         callbacks=[report],
     )
+    trainer.remove_callback(PrinterCallback)  # what is logged goes through report
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
+    passes = trainer.state.epoch or 0.0
     lengths = np.array([len(episode.input_ids) for episode in episodes])
-    passes = trainer.state.global_step * settings.batch_size / len(episodes)
-    passes = min(passes, settings.epochs)
     targets = np.array([episode.agent_tokens for episode in episodes])
-    meter.add(
-        trained_tokens=round(passes * int(lengths.sum())),
-        flops=passes * float(training_flops(ModelShape.from_config(policy.model.config), lengths, logits=targets)),
-    )
+    flops = update_flops(policy.model, lengths, targets, checkpointing=config.gradient_checkpointing)
+    meter.add(trained_tokens=round(passes * int(lengths.sum())), flops=passes * flops)
