@@ -27,7 +27,7 @@ from prism_bench.ledger import Meter
 from prism_bench.models import Policy
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import RLSettings
-from prism_bench.training.trl_config import trainer_config
+from prism_bench.training.trl_config import equal_part, trainer_config
 
 
 class Rollouts:
@@ -83,6 +83,18 @@ def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None
     return list(episode_score)
 
 
+def _schedule(task_ids: Sequence[str], settings: RLSettings, seed: int) -> list[str]:
+    """Return the tasks of all steps: every task once in random order, then all of them once more, and so on.
+
+    TRL's own sampler leaves out the tasks that do not fill a last step; where there are fewer tasks than a step has
+    places, it does not train at all.
+    """
+    generator, count = np.random.default_rng(seed), settings.steps * settings.tasks_per_step
+    rounds = -(-count // len(task_ids))
+    order = np.concatenate([generator.permutation(len(task_ids)) for _ in range(rounds)])[:count]
+    return [task_ids[number] for number in order]
+
+
 def explore(
     policy: Policy,
     task_ids: Sequence[str],
@@ -107,7 +119,7 @@ def explore(
         values={
             "learning_rate": settings.learning_rate,
             "max_steps": settings.steps,
-            "per_device_train_batch_size": max(1, episodes_per_step // settings.gradient_accumulation),
+            "per_device_train_batch_size": equal_part(episodes_per_step, settings.gradient_accumulation, "rl"),
             "gradient_accumulation_steps": settings.gradient_accumulation,
             "steps_per_generation": settings.gradient_accumulation,
             "num_generations": settings.group_size,
@@ -119,6 +131,7 @@ def explore(
             "lr_scheduler_type": settings.schedule,
             "warmup_steps": settings.warmup,
             "max_grad_norm": settings.max_grad_norm,
+            "shuffle_dataset": False,
             "logging_steps": 1,
         },
         options=settings.options,
@@ -128,7 +141,7 @@ def explore(
         model=policy.model,
         reward_funcs=episode_score,
         args=config,
-        train_dataset=Dataset.from_dict({"prompt": list(task_ids)}),
+        train_dataset=Dataset.from_dict({"prompt": _schedule(task_ids, settings, seed)}),
         processing_class=policy.tokenizer,
         rollout_func=Rollouts(player, make_backend, sampling, source, meter, report.extra),
         callbacks=[report],

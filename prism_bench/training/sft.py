@@ -19,7 +19,7 @@ from prism_bench.models import Policy
 from prism_bench.rendering import Rendered
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import SFTSettings
-from prism_bench.training.trl_config import trainer_config
+from prism_bench.training.trl_config import equal_part, trainer_config
 
 
 def imitate(
@@ -47,7 +47,7 @@ def imitate(
         folder=folder,
         values={
             "learning_rate": settings.learning_rate,
-            "per_device_train_batch_size": max(1, settings.batch_size // settings.gradient_accumulation),
+            "per_device_train_batch_size": equal_part(settings.batch_size, settings.gradient_accumulation, "sft"),
             "gradient_accumulation_steps": settings.gradient_accumulation,
             "num_train_epochs": settings.epochs,
             "warmup_steps": settings.warmup,
