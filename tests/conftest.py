@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import hypothesis
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -19,6 +20,8 @@ from prism_bench.models import Policy
 from prism_bench.tokenizer import build_tokenizer
 from prism_bench.trajectory import Trajectory
 
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 torch.set_num_threads(1)  # the matrices of tests are so small that threads would only wait for each other
 
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld"

@@ -20,6 +20,8 @@ from prism_bench.training.sft import imitate
 from prism_bench.training.trl_config import TrainingOptionError
 from prism_bench.trajectory import Step, Trajectory
 
+pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
+
 SETTINGS = {"learning_rate": 3e-3, "steps": 2, "tasks_per_step": 2, "group_size": 4}
 
 
