@@ -10,6 +10,7 @@ Of a long list of tasks a few are played; what passes is therefore not proved, o
 import contextlib
 import copy
 import functools
+import json
 import random
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,6 +70,7 @@ def check_environment(
     with contextlib.closing(build()) as env, contextlib.closing(build()) as twin:
         _check_spaces(env)
         task_ids = _check_task_ids(env, twin)
+        _check_protocol(env, twin)
         _check_drawing(env, twin, seed)
         chosen = random.Random(seed).sample(range(len(task_ids)), k=min(tasks, len(task_ids)))
         for task_id in (task_ids[index] for index in chosen):
@@ -120,6 +122,12 @@ def _check_task_ids(env: Env, twin: Env) -> list[str]:
         _task_ids(twin) == task_ids, "task_ids differs between two environments made alike; the order has to be fixed"
     )
     return task_ids
+
+
+def _check_protocol(env: Env, twin: Env) -> None:
+    with _never_raises("protocol()"):
+        written = [json.dumps(layer.unwrapped.protocol(), sort_keys=True) for layer in (env, twin)]  # type: ignore[attr-defined]
+    _require(written[0] == written[1], "protocol() differs between two environments made alike")
 
 
 def _reset(env: Env, task_id: str | None, seed: int | None) -> tuple[str, dict[str, Any]]:

@@ -81,6 +81,11 @@ class ShuffledTasks(Climb):
         self.task_ids = self.task_ids[:: -1 if next(self.builds) % 2 else 1]
 
 
+class UnwritableProtocol(Climb):
+    def protocol(self) -> dict[str, Any]:
+        return {"stairs": {2, 3}}
+
+
 class OwnGenerator(Climb):
     def choose_task(self, options: dict[str, Any] | None) -> str:
         return super().choose_task(options or {"task_id": random.choice(self.task_ids)})
@@ -201,6 +206,7 @@ BROKEN = [
     (NoTasks, "task_ids is missing or empty"),
     (RepeatedTask, "names a task twice"),
     (ShuffledTasks, "task_ids differs between two environments"),
+    (UnwritableProtocol, "protocol() raised TypeError"),
     (OwnGenerator, "the same seed draws other tasks"),
     (AlwaysFirst, "always starts the same one"),
     (WrongTask, "started 'stairs-2'"),
