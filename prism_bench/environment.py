@@ -62,7 +62,7 @@ class Expert(Protocol):
         """Return the next action, given what the environment returned last."""
 
 
-class UnknownTask(ValueError):
+class UnknownTaskError(ValueError):
     """A task id that the environment does not have."""
 
 
@@ -80,14 +80,14 @@ class TextEnvironment(gymnasium.Env[str, str]):
         """Return the task that ``reset(options=...)`` asks for, or draw one from ``np_random``.
 
         Raises:
-            UnknownTask: the id is not one of ``task_ids``; the message names the nearest ones.
+            UnknownTaskError: the id is not one of ``task_ids``; the message names the nearest ones.
         """
         if options is None or options.get("task_id") is None:
             return self.task_ids[int(self.np_random.integers(len(self.task_ids)))]
         task_id = options["task_id"]
         if task_id not in self.task_ids:
             nearest = difflib.get_close_matches(str(task_id), self.task_ids, n=3, cutoff=0.0)
-            raise UnknownTask(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
+            raise UnknownTaskError(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
         return str(task_id)
 
     def protocol(self) -> dict[str, Any]:

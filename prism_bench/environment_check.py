@@ -3,8 +3,8 @@
     check_environment("my_package:my_package/MyWorld-v0", split="train", expert="search")
     check_environment(lambda: TimeLimit(MyEnvironment(), 20))
 
-A violation raises :class:`ContractViolation` with one sentence that says what is wrong and what the contract asks for.
-Of a long list of tasks a few are played; what passes is therefore not proved, only tried.
+A violation raises :class:`ContractViolationError` with one sentence that says what is wrong and what the contract asks
+for. Of a long list of tasks a few are played; what passes is therefore not proved, only tried.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import gymnasium
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
-from prism_bench.environment import INFO_KEYS, UnknownTask
+from prism_bench.environment import INFO_KEYS, UnknownTaskError
 
 Env = gymnasium.Env[str, str]
 Transition = tuple[str, float, bool, dict[str, Any]]  # observation, reward, terminated, info
@@ -40,7 +40,7 @@ STRANGE_ACTIONS = (
 MOST_STEPS = 1000  # a step limit beyond it is not tried out
 
 
-class ContractViolation(AssertionError):
+class ContractViolationError(AssertionError):
     """An environment breaks the contract."""
 
 
@@ -64,7 +64,7 @@ def check_environment(
         expert_success: the share of them that it has to solve.
 
     Raises:
-        ContractViolation: the first breach found.
+        ContractViolationError: the first breach found.
     """
     build = functools.partial(gymnasium.make, make, **options) if isinstance(make, str) else make
     with contextlib.closing(build()) as env, contextlib.closing(build()) as twin:
@@ -86,17 +86,17 @@ def check_environment(
 
 def _require(condition: bool, message: str) -> None:
     if not condition:
-        raise ContractViolation(message)
+        raise ContractViolationError(message)
 
 
 @contextlib.contextmanager
 def _never_raises(what: str) -> Iterator[None]:
     try:
         yield
-    except ContractViolation:
+    except ContractViolationError:
         raise
     except Exception as error:
-        raise ContractViolation(f"{what} raised {type(error).__name__}: {error}") from error
+        raise ContractViolationError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def _check_spaces(env: Env) -> None:
@@ -253,19 +253,23 @@ def _check_refusals(env: Env, known: str) -> None:
     unknown = known + " misspelt"
     try:
         env.reset(options={"task_id": unknown})
-    except UnknownTask as refusal:
+    except UnknownTaskError as refusal:
         _require(known in str(refusal), f"the refusal of {unknown!r} does not name the nearest task: {refusal}")
     except Exception as error:
-        raise ContractViolation(f"an unknown task raised {type(error).__name__}, not UnknownTask: {error}") from error
+        raise ContractViolationError(
+            f"an unknown task raised {type(error).__name__}, not UnknownTaskError: {error}"
+        ) from error
     else:
-        raise ContractViolation(f"the unknown task {unknown!r} was not refused; raise UnknownTask (see choose_task)")
+        raise ContractViolationError(
+            f"the unknown task {unknown!r} was not refused; raise UnknownTaskError (see choose_task)"
+        )
     try:
         env.unwrapped.expert("no such expert")  # type: ignore[attr-defined]
     except ValueError:
         return
     except Exception as error:
-        raise ContractViolation(f"an unknown expert raised {type(error).__name__}, not ValueError") from error
-    raise ContractViolation("the unknown expert 'no such expert' was not refused; raise ValueError")
+        raise ContractViolationError(f"an unknown expert raised {type(error).__name__}, not ValueError") from error
+    raise ContractViolationError("the unknown expert 'no such expert' was not refused; raise ValueError")
 
 
 def _check_expert(env: Env, task_ids: list[str], name: str, share: float, seed: int) -> None:

@@ -30,13 +30,13 @@ class Prompt(Protocol):
         """Return the action in ``reply``; the text itself where none is marked, for the environment to answer."""
 
 
-class MissingAdmissibleActions(ValueError):
+class MissingAdmissibleActionsError(ValueError):
     """A prompt lists admissible actions that a trajectory did not keep."""
 
 
 def _listing(admissible_actions: Sequence[str]) -> str:
     if not admissible_actions:
-        raise MissingAdmissibleActions(
+        raise MissingAdmissibleActionsError(
             "prompt.list_admissible=true needs the admissible actions of every step, and these episodes were collected "
             "without them: collect them again with the same prompt"
         )

@@ -12,9 +12,8 @@ wording ``move X to Y``.
 import re
 from typing import Any
 
-from envs.alfworld.layouts import FITS, OPENABLE
-
 from envs.alfworld.game import Game
+from envs.alfworld.layouts import FITS, OPENABLE
 
 _ENTITY = re.compile(r"[a-z]+ \d+")
 _ARRIVED = re.compile(r"You arrive at (?P<place>[a-z]+ \d+)\. ")
@@ -32,7 +31,7 @@ _TASKS = (
 )
 
 
-class UnknownTaskSentence(ValueError):
+class UnknownTaskSentenceError(ValueError):
     """A task sentence in words that the expert was not taught (people's own descriptions, say)."""
 
 
@@ -43,14 +42,14 @@ class SearchExpert:
         """Read the room and the task.
 
         Raises:
-            UnknownTaskSentence: the task is not in one of upstream's sentences.
+            UnknownTaskSentenceError: the task is not in one of upstream's sentences.
         """
         room, _, sentence = observation.partition("Your task is to: ")
         for pattern, treatment in _TASKS:
             if match := re.match(pattern, sentence):
                 break
         else:
-            raise UnknownTaskSentence(f"the search expert does not understand the task {sentence.strip()!r}")
+            raise UnknownTaskSentenceError(f"the search expert does not understand the task {sentence.strip()!r}")
         named = match.groupdict()
         self.thing, self.lamp, self.goal = match["thing"], named.get("lamp"), named.get("place")
         self.treatment = treatment

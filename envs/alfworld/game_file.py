@@ -60,11 +60,11 @@ class GameFileError(ValueError):
     """A game file that is damaged or holds what this engine does not play."""
 
 
-class UnknownRules(GameFileError):
+class UnknownRulesError(GameFileError):
     """A game whose PDDL domain or grammar the native engine does not know."""
 
 
-class UnsolvableGame(GameFileError):
+class UnsolvableGameError(GameFileError):
     """A game that upstream did not prove solvable; upstream skips it, and so do we."""
 
 
@@ -78,12 +78,14 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
 
     Raises:
         GameFileError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
-        UnknownRules: the domain or the grammar is not one of those the engine knows.
-        UnsolvableGame: the file does not say that the game can be solved.
+        UnknownRulesError: the domain or the grammar is not one of those the engine knows.
+        UnsolvableGameError: the file does not say that the game can be solved.
     """
     data = _load(content, task_id)
     if data["solvable"] is not True:
-        raise UnsolvableGame(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
+        raise UnsolvableGameError(
+            f"{task_id}: the game file does not say that the game can be solved; leave this game out"
+        )
     wording = _recognise(data, task_id)
     task = _TASK.search(data["grammar"])
     if task is None:
@@ -130,7 +132,7 @@ def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
     unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
     unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
     if unknown:
-        raise UnknownRules(
+        raise UnknownRulesError(
             f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
             "play it with engine=textworld"
         )

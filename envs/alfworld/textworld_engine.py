@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-class MissingTextWorld(ImportError):
+class MissingTextWorldError(ImportError):
     """The optional extra ``textworld`` is not installed."""
 
 
@@ -21,7 +21,7 @@ class TextWorldEpisode:
     """One play of an official game file, with the contract of :class:`envs.alfworld.engine.Episode`.
 
     Raises:
-        MissingTextWorld: the optional extra is not installed.
+        MissingTextWorldError: the optional extra is not installed.
     """
 
     def __init__(self, game_file: Path) -> None:
@@ -30,7 +30,7 @@ class TextWorldEpisode:
             from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
             from textworld.envs.pddl import PddlEnv
         except ImportError as missing:
-            raise MissingTextWorld(
+            raise MissingTextWorldError(
                 f"engine=textworld needs the packages of the optional extra ({missing}); "
                 "install them with: pip install 'prism-bench[textworld]'"
             ) from None

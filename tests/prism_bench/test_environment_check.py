@@ -9,7 +9,7 @@ import pytest
 from gymnasium.wrappers import TimeLimit
 
 from prism_bench.environment import TextEnvironment
-from prism_bench.environment_check import ContractViolation, check_environment
+from prism_bench.environment_check import ContractViolationError, check_environment
 
 LIMIT = 12
 
@@ -219,8 +219,8 @@ BROKEN = [
     (RemembersLastEpisode, "has another observation"),
     (RaisesOnNonsense, "raised KeyError"),
     (TruncatesItself, "the environment itself truncates, at step 12"),
-    (AcceptsAnyTask, "was not refused; raise UnknownTask"),
-    (UnhelpfulRefusal, "raised KeyError, not UnknownTask"),
+    (AcceptsAnyTask, "was not refused; raise UnknownTaskError"),
+    (UnhelpfulRefusal, "raised KeyError, not UnknownTaskError"),
     (AnyExpert, "'no such expert' was not refused"),
     (LazyExpert, "solved 0 of 3 tasks"),
 ]
@@ -244,18 +244,18 @@ def test_an_id_with_options_is_built_by_gymnasium() -> None:
 
 @pytest.mark.parametrize(("environment", "fault"), BROKEN, ids=[environment.__name__ for environment, _ in BROKEN])
 def test_a_broken_environment_is_caught(environment: type[Climb], fault: str) -> None:
-    with pytest.raises(ContractViolation) as caught:
+    with pytest.raises(ContractViolationError) as caught:
         check_environment(lambda: limited(environment), expert="climber")
     assert fault in str(caught.value)
 
 
 def test_a_missing_step_limit_is_caught() -> None:
-    with pytest.raises(ContractViolation, match="no step limit"):
+    with pytest.raises(ContractViolationError, match="no step limit"):
         check_environment(Climb)
 
 
 def test_a_limit_that_claims_termination_is_caught() -> None:
-    with pytest.raises(ContractViolation, match="is cut at step 12"):
+    with pytest.raises(ContractViolationError, match="is cut at step 12"):
         check_environment(lambda: LimitIsTermination(Climb(), LIMIT))
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_bench.prompts import ActionPrompt, MissingAdmissibleActions, ReactPrompt
+from prism_bench.prompts import ActionPrompt, MissingAdmissibleActionsError, ReactPrompt
 
 REACT = ReactPrompt(instruction="You are an agent.\n")
 ACTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).map(str.strip).filter(bool)
@@ -51,5 +51,5 @@ def test_admissible_actions_are_listed_on_request(prompt):
     assert prompt.turn("You see a shelf.", ("go to shelf 1", "look")).endswith(
         "You see a shelf.\nAdmissible actions: go to shelf 1, look"
     )
-    with pytest.raises(MissingAdmissibleActions, match="collect them again with the same prompt"):
+    with pytest.raises(MissingAdmissibleActionsError, match="collect them again with the same prompt"):
         prompt.turn("You see a shelf.", ())

@@ -12,8 +12,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.textworld_engine import MissingTextWorld
-from prism_bench.environment import INFO_KEYS, UnknownTask
+from envs.alfworld.textworld_engine import MissingTextWorldError
+from prism_bench.environment import INFO_KEYS, UnknownTaskError
 from prism_bench.environment_check import check_environment
 
 OfficialData = Callable[[str], Path]
@@ -82,7 +82,7 @@ def test_the_task_type_is_the_games() -> None:
 def test_an_unknown_task_is_refused_with_the_nearest() -> None:
     env = gymnasium.make(ID, **FEW)
     known = env.unwrapped.task_ids[3]
-    with pytest.raises(UnknownTask, match=known):
+    with pytest.raises(UnknownTaskError, match=known):
         env.reset(options={"task_id": known[:-1]})
 
 
@@ -152,5 +152,5 @@ def test_a_missing_extra_is_named(official_data: OfficialData, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "textworld", None)
     options = {"source": "official", "data": official_data("v2.1.2"), "split": "valid_seen"}
     env = gymnasium.make(ID, engine="textworld", **options)
-    with pytest.raises(MissingTextWorld, match=r"pip install 'prism-bench\[textworld\]'"):
+    with pytest.raises(MissingTextWorldError, match=r"pip install 'prism-bench\[textworld\]'"):
         env.reset(seed=0)
