@@ -1,0 +1,49 @@
+# The two that matter: `make demo` and `make test`. Both make the environment first, if it is not there.
+
+PYTHON ?= python3#          3.11 or later, used to make the environment
+VENV ?= .venv#              the environment; one that exists is used as it is, and completed
+ARGS ?=#                    for demo: further settings, such as ARGS="router=random seed=1"
+DATA ?= .cache/benchmark#   for bench: a folder that holds json_2.1.1; by default games are generated there
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench clean
+
+help: ## show this
+	@awk -F ':.* ## ' '/^[a-z]+:.* ## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' *[?]= *|# *' '/^[A-Z]+ [?]=/ { printf "  %s=%-*s %s\n", $$1, 24 - length($$1), $$2, $$3 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
+	$(BIN)/python run.py seed=0 $(ARGS)
+
+test: $(VENV)/.installed-test ## lint, format, types and all tests, including those against TextWorld
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) ## the benchmarks, one after the other
+	@for file in benchmarks/*.py; do echo $$file; $(BIN)/python $$file $(DATA) || exit 1; done
+
+clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
+	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
+	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/.made-by-make
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); this takes a few minutes, once"
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need into $(VENV)"
+	@$(INSTALL) .[test,textworld]
+	@touch $@
+
+.cache/benchmark/json_2.1.1:
+	$(BIN)/python -m envs.alfworld.export .cache/benchmark --preset full --games 20
