@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from hydra.utils import get_class, instantiate
@@ -77,6 +77,8 @@ class Experiment:
     def run(self) -> dict[str, Any]:
         """Do every stage and return the content of ``result.json``, which is written into the run folder."""
         self._announce()
+        for split in self.config["env"]["eval_splits"]:
+            self._eval_tasks(split)  # a misspelt split is better refused now than after hours of training
         stages = {"base": self.base}
         if self.sft is not None:
             stages["sft"] = self.after_sft
@@ -152,7 +154,7 @@ class Experiment:
                     text for episode in episodes for step in episode.steps for text in (step.observation, step.action)
                 )
                 policy = create_policy(model, texts, self.seed)
-                policy.model.to(model.device)
+                cast(torch.nn.Module, policy.model).to(model.device)
                 renderer = self._renderer(policy)
                 rendered = [_all_tokens(renderer.render(episode)) for episode in episodes]
                 self._imitate("base", policy, rendered, model.base.sft, meter)
@@ -266,9 +268,7 @@ class Experiment:
         return self.cache.stage("rl", inputs, make)
 
     def _evaluate(self, name: str, stage: Stage, split: str) -> list[Outcome]:
-        tasks = list(self._make(split).unwrapped.task_ids)[: self.eval.tasks]  # type: ignore[attr-defined]
-        if not tasks:
-            raise ExperimentError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
+        tasks = self._eval_tasks(split)
 
         def make(folder: Path) -> None:
             with self.ledger.phase("eval") as meter, self._progress(f"eval {name}", len(tasks)) as progress:
@@ -362,6 +362,12 @@ class Experiment:
 
     def _player(self, split: str, renderer: Renderer) -> EpisodePlayer:
         return EpisodePlayer(lambda: self._make(split), renderer, self.model.batch_size)
+
+    def _eval_tasks(self, split: str) -> list[str]:
+        tasks = list(self._make(split).unwrapped.task_ids)[: self.eval.tasks]  # type: ignore[attr-defined]
+        if not tasks:
+            raise ExperimentError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
+        return tasks
 
     def _train_tasks(self) -> Sequence[str]:
         tasks: Sequence[str] = self._make(self.config["env"]["train_split"]).unwrapped.task_ids  # type: ignore[attr-defined]

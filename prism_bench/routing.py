@@ -109,6 +109,10 @@ class ScoreRouter(ABC):
     ties: Literal["random", "paper"] = "random"
     reverse: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what :func:`split` would refuse, before anything is trained or scored."""
+        _check_options(self.quantile, self.ties)
+
     @abstractmethod
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext
@@ -152,18 +156,15 @@ def split(
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise RoutingError(f"trajectory {bad} has the score {values[bad]}, which cannot be ordered")
-    if not 0.0 < quantile < 1.0:
-        raise RoutingError(f"router.quantile={quantile} leaves one stage empty; choose a value between 0 and 1")
+    _check_options(quantile, ties)
     key = -values if reverse else values
     if ties == "paper":
         low = key <= np.quantile(key, quantile) if len(key) else np.zeros(0, dtype=bool)
-    elif ties == "random":
+    else:
         tie_breaker = np.random.default_rng(seed).permutation(len(key))
         order = np.lexsort((-tie_breaker if reverse else tie_breaker, key))
         low = np.zeros(len(key), dtype=bool)
         low[order[: round(quantile * len(key))]] = True
-    else:
-        raise RoutingError(f"router.ties={ties!r} is unknown; choose random or paper")
     if low.all() or not low.any():
         empty = "rl" if len(key) and low.all() else "sft"
         raise RoutingError(
@@ -178,3 +179,10 @@ def split(
         tied_at_threshold=int((key == boundary).sum()),
         identity=dict(identity or {}),
     )
+
+
+def _check_options(quantile: float, ties: str) -> None:
+    if not 0.0 < quantile < 1.0:
+        raise RoutingError(f"router.quantile={quantile} leaves one stage empty; choose a value between 0 and 1")
+    if ties not in ("random", "paper"):
+        raise RoutingError(f"router.ties={ties!r} is unknown; choose random or paper")
