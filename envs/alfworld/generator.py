@@ -31,7 +31,7 @@ from envs.alfworld.placement import make_game
 UNSEEN_PLANS = frozenset({10, 219, 308, 424})
 UNUSED_PLANS = frozenset({9, 29, 215, 226, 315, 325, 404, 425})
 
-SPLIT_SIZES = {"train": 10_000, "valid_seen": 500, "valid_unseen": 500}
+SPLIT_SIZES = {"train": 20_000, "valid_seen": 500, "valid_unseen": 500}
 GAMES_KEPT = 256
 _PARITY = {"train": 0, "valid_seen": 1}
 _MOST_TRIES = 1000

@@ -68,11 +68,12 @@ class EpisodePlayer:
         source: str,
         meter: Meter,
         on_episode: Callable[[int], None] = lambda finished: None,
+        max_turns: int | None = None,
     ) -> list[Episode]:
         """Play every task once (a task may stand in the list several times) and return the episodes in that order.
 
         Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
-        it or when its context is full.
+        it, when its context is full, or after ``max_turns``.
 
         Args:
             source: what the trajectories say about who played.
@@ -91,7 +92,7 @@ class EpisodePlayer:
                 break
             replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
             env_steps += len(replies)
-            ended = [session for session, reply in replies.items() if self._advance(plays[session], reply, sampling)]
+            ended = [session for session, reply in replies.items() if self._advance(plays[session], reply, sampling, max_turns)]
             for session in ended:
                 play = plays.pop(session)
                 finished[session] = _episode(play, source)
@@ -123,7 +124,7 @@ class EpisodePlayer:
                 )
             plays[session] = _Play(environment, observation, info, opening, opening)
 
-    def _advance(self, play: _Play, reply: Reply, sampling: Sampling) -> bool:
+    def _advance(self, play: _Play, reply: Reply, sampling: Sampling, max_turns: int | None) -> bool:
         """Do what ``reply`` says; return whether the episode is over."""
         text = self.renderer.decode(reply.ids)
         action = self.renderer.prompt.action(text)
@@ -134,7 +135,7 @@ class EpisodePlayer:
         play.completion_ids += reply.ids
         play.agent_mask += [1] * len(reply.ids)
         play.logprobs += reply.logprobs
-        if terminated or truncated:
+        if terminated or truncated or len(play.steps) == max_turns:
             return True
         cut = [] if reply.ids[-1] == self.renderer.end_token_id else [self.renderer.end_token_id]
         new = cut + self.renderer.observation(play.observation, self._listed(play.info))

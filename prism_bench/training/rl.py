@@ -39,6 +39,7 @@ class Rollouts:
         make_backend: Callable[[PreTrainedModel], Backend],
         sampling: Sampling,
         source: str,
+        max_turns: int | None,
         meter: Meter,
         on_batch: Callable[[Mapping[str, float]], None],
     ) -> None:
@@ -46,6 +47,7 @@ class Rollouts:
         self.make_backend = make_backend
         self.sampling = sampling
         self.source = source
+        self.max_turns = max_turns
         self.meter = meter
         self.on_batch = on_batch
         self.calls = 0
@@ -55,7 +57,9 @@ class Rollouts:
         seed = int(np.random.SeedSequence([self.sampling.seed, self.calls]).generate_state(1)[0])
         self.calls += 1
         sampling = Sampling(self.sampling.temperature, self.sampling.max_reply_tokens, seed)
-        episodes = self.player.play(self.make_backend(model), task_ids, sampling, self.source, self.meter)
+        episodes = self.player.play(
+            self.make_backend(model), task_ids, sampling, self.source, self.meter, max_turns=self.max_turns
+        )
         lengths = np.array([len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes])
         logits = np.array([len(episode.completion_ids) for episode in episodes])
         checkpointing = trainer.args.gradient_checkpointing
@@ -111,6 +115,7 @@ def explore(
 ) -> None:
     """Train ``policy`` in place by playing ``task_ids``; rollouts and updates go to ``meter``."""
     episodes_per_step = settings.tasks_per_step * settings.group_size
+    parts = settings.updates_per_step * settings.gradient_accumulation
     config = trainer_config(
         GRPOConfig,
         policy,
@@ -118,10 +123,10 @@ def explore(
         folder=folder,
         values={
             "learning_rate": settings.learning_rate,
-            "max_steps": settings.steps,
-            "per_device_train_batch_size": equal_part(episodes_per_step, settings.gradient_accumulation, "rl"),
+            "max_steps": settings.steps * settings.updates_per_step,
+            "per_device_train_batch_size": equal_part(episodes_per_step, parts, "rl"),
             "gradient_accumulation_steps": settings.gradient_accumulation,
-            "steps_per_generation": settings.gradient_accumulation,
+            "steps_per_generation": parts,
             "num_generations": settings.group_size,
             "max_completion_length": player.renderer.max_length,
             "temperature": settings.temperature,
@@ -143,9 +148,8 @@ def explore(
         args=config,
         train_dataset=Dataset.from_dict({"prompt": _schedule(task_ids, settings, seed)}),
         processing_class=policy.tokenizer,
-        rollout_func=Rollouts(player, make_backend, sampling, source, meter, report.extra),
+        rollout_func=Rollouts(player, make_backend, sampling, source, settings.max_turns, meter, report.extra),
         callbacks=[report],
     )
     trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    trainer.remove_callback(PrinterCallback)
     trainer.train()

@@ -25,10 +25,12 @@ class RLSettings:
     """How to explore."""
 
     learning_rate: float
-    steps: int  # updates
+    steps: int  # rounds of playing and learning
     tasks_per_step: int
     group_size: int = 8  # episodes per task
-    gradient_accumulation: int = 1  # the episodes of a step are trained on in so many parts
+    updates_per_step: int = 1  # the episodes of a step are divided among so many updates
+    gradient_accumulation: int = 1  # the episodes of an update are in memory in so many parts
+    max_turns: int | None = None  # shorter than the environment's own limit: what takes longer counts as failed
     temperature: float = 1.0
     schedule: str = "constant"
     warmup: float = 0.0

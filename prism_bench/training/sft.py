@@ -67,7 +67,6 @@ def imitate(
         callbacks=[report],
     )
     trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    trainer.remove_callback(PrinterCallback)
     trainer.train()
     passes = trainer.state.epoch or 0.0
     lengths = np.array([len(episode.input_ids) for episode in episodes])
