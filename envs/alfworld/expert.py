@@ -12,22 +12,24 @@ wording ``move X to Y``.
 import re
 from typing import Any
 
+from envs.alfworld.engine import APPLIANCES, NOTHING_HAPPENS
 from envs.alfworld.game import Game
 from envs.alfworld.layouts import FITS, OPENABLE
+from envs.alfworld.planner import shortest_plan
 
 _ENTITY = re.compile(r"[a-z]+ \d+")
-_ARRIVED = re.compile(r"You arrive at (?P<place>[a-z]+ \d+)\. ")
-_APPLIANCES = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
+_APPLIANCE_FOR = {verb: receptacle.lower() for receptacle, verb in APPLIANCES.items()}
 _FITS = {(receptacle.lower(), thing.lower()) for receptacle, thing in FITS}
-_OPENABLE = {name.lower() for name in OPENABLE}
+_OPENABLE = {receptacle.lower() for receptacle in OPENABLE}
 
+# Upstream's task sentences, and what they ask to be done to the object.
 _TASKS = (
-    (r"(?:look at (?:sliced )?|examine the (?:sliced )?)(?P<thing>\w+) (?:under|with) the (?P<lamp>\w+)", None),
-    (r"(?:put two|find two) (?P<thing>\w+) (?:and put them )?in (?P<place>\w+)", None),
-    (r"(?:put a clean|clean some) (?P<thing>\w+) (?:and put it )?in (?P<place>\w+)", "clean"),
-    (r"(?:put a hot|heat some) (?P<thing>\w+) (?:and put it )?in (?P<place>\w+)", "heat"),
-    (r"(?:put a cool|cool some) (?P<thing>\w+) (?:and put it )?in (?P<place>\w+)", "cool"),
-    (r"put (?:a|some) (?P<thing>\w+) (?:in|on) (?P<place>\w+)", None),
+    (r"(?:look at|examine the) (?:sliced )?(?P<thing>\w+) (?:under|with) the (?P<lamp>\w+)", None),
+    (r"(?:put two|find two) (?P<thing>\w+) (?:and put them )?in (?P<goal>\w+)", None),
+    (r"(?:put a clean|clean some) (?P<thing>\w+) (?:and put it )?in (?P<goal>\w+)", "clean"),
+    (r"(?:put a hot|heat some) (?P<thing>\w+) (?:and put it )?in (?P<goal>\w+)", "heat"),
+    (r"(?:put a cool|cool some) (?P<thing>\w+) (?:and put it )?in (?P<goal>\w+)", "cool"),
+    (r"put (?:a|some) (?P<thing>\w+) (?:in|on) (?P<goal>\w+)", None),
 )
 
 
@@ -45,110 +47,111 @@ class SearchExpert:
             UnknownTaskSentenceError: the task is not in one of upstream's sentences.
         """
         room, _, sentence = observation.partition("Your task is to: ")
-        for pattern, treatment in _TASKS:
-            if match := re.match(pattern, sentence):
-                break
-        else:
-            raise UnknownTaskSentenceError(f"the search expert does not understand the task {sentence.strip()!r}")
-        named = match.groupdict()
-        self.thing, self.lamp, self.goal = match["thing"], named.get("lamp"), named.get("place")
-        self.treatment = treatment
-        self.places = _ENTITY.findall(room)
-        self.order = sorted(self.places, key=self._reluctance)
+        named, self.treatment = _read_task(sentence)
+        self.thing, self.lamp, self.goal = named["thing"], named.get("lamp"), named.get("goal")
+        self.places: list[str] = _ENTITY.findall(room)
+        self.search_order = sorted(self.places, key=self._reluctance)
+        self.contents: dict[str, list[str]] = {}  # what was seen where; a place that is in it is open
+        self.closed: set[str] = set()
         self.here: str | None = None
-        self.closed = False
-        self.contents: dict[str, list[str]] = {}  # what was seen where
         self.held: str | None = None
         self.treated = False
+        self.put = "move {thing} to {place}"
         self.last = ""
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Return the next command."""
-        self._remember(observation)
-        self.last = self._decide(info["admissible_actions"])
+        """Return the next command; ``info`` is not looked at."""
+        self._remember(self.last, observation)
+        self.last = self._decide()
         return self.last
 
     def _reluctance(self, place: str) -> tuple[bool, bool]:
-        kind = place.split()[0]
+        kind = _kind(place)
         return (kind, self.thing) not in _FITS, kind in _OPENABLE
 
-    def _remember(self, observation: str) -> None:
-        """Take in what the last command led to."""
-        if not self.last:
+    def _remember(self, command: str, answer: str) -> None:
+        """Take in what ``command`` led to."""
+        verb = command.partition(" ")[0]
+        if verb == "go":
+            # "Nothing happens." too: two receptacles may stand at one place, and there is no way to go from one to the
+            # other. What is in the second has to be examined.
+            self.here = command.removeprefix("go to ")
+        if answer == NOTHING_HAPPENS or self.here is None:
             return
-        verb, *_ = self.last.split()
-        if observation.startswith("Nothing happens"):
-            if verb == "go":  # a receptacle at the very place where the player stands
-                self.here, self.closed = self.last.removeprefix("go to "), False
-            return
-        if arrived := _ARRIVED.match(observation):
-            self.here, observation = arrived["place"], observation[arrived.end() :]
-        if verb in ("go", "open", "examine") and self.here is not None:
-            self.closed = "is closed" in observation
-            if not self.closed:
-                seen = observation.partition("you see ")[2]
-                self.contents[self.here] = _ENTITY.findall(seen)
-        elif verb == "take" and self.here is not None:
-            self.held = _ENTITY.findall(self.last)[0]
-            self.contents[self.here].remove(self.held)
-        elif verb in ("move", "put") and self.here is not None and self.held is not None:
-            self.contents.setdefault(self.here, []).append(self.held)
-            self.held, self.treated = None, False
-        elif verb == self.treatment:
-            self.treated = True
+        match verb:
+            case "go" | "open" | "examine":
+                self._see(self.here, answer)
+            case "take":
+                self.held = _ENTITY.findall(command)[0]
+                self.contents[self.here].remove(self.held)
+            case "move" | "put":
+                self.contents[self.here].append(_ENTITY.findall(command)[0])
+                self.held, self.treated = None, False
+            case self.treatment:
+                self.treated = True
 
-    def _decide(self, admissible: list[str]) -> str:
+    def _see(self, place: str, answer: str) -> None:
+        """Take in a sentence such as ``You arrive at fridge 1. The fridge 1 is closed.``"""
+        if answer.startswith("You arrive at loc "):  # only games with the older wording print the location
+            self.put = "put {thing} in/on {place}"
+        if answer.endswith("is closed."):
+            self.closed.add(place)
+        else:
+            self.closed.discard(place)
+            self.contents[place] = _ENTITY.findall(answer.partition("you see ")[2])
+
+    def _decide(self) -> str:
         if self.held is None:
-            found = self._where(self.thing, apart_from=None if self.treatment else self._destination())
-            if found is None:
-                return self._explore()
-            place, thing = found
-            return self._at(place, f"take {thing} from {place}")
+            found = self._find(self.thing)
+            return self._inside(found[1], f"take {found[0]} from {found[1]}") if found else self._explore()
         if self.lamp is not None:
-            found = self._where(self.lamp)
-            return self._explore() if found is None else self._at(found[0], f"use {found[1]}")
+            found = self._find(self.lamp)
+            return self._inside(found[1], f"use {found[0]}") if found else self._explore()
         if self.treatment is not None and not self.treated:
-            appliance = self._first(_APPLIANCES[self.treatment])
-            return self._at(appliance, f"{self.treatment} {self.held} with {appliance}", opened=False)
-        destination = self._destination()
-        assert destination is not None
-        new, old = f"move {self.held} to {destination}", f"put {self.held} in/on {destination}"
-        return self._at(destination, old if old in admissible else new)
+            appliance = self._first(_APPLIANCE_FOR[self.treatment])
+            return self._beside(appliance, f"{self.treatment} {self.held} with {appliance}")
+        place = self._destination()
+        return self._inside(place, self.put.format(thing=self.held, place=place))
 
-    def _at(self, place: str, command: str, opened: bool = True) -> str:
-        """Return ``command``, or the step towards ``place`` (and into it) that has to come first."""
-        if self.here != place:
-            return f"go to {place}"
-        return f"open {place}" if opened and self.closed else command
+    def _beside(self, place: str, command: str) -> str:
+        """Return ``command``, or first the way to ``place``."""
+        return command if self.here == place else f"go to {place}"
+
+    def _inside(self, place: str, command: str) -> str:
+        """Return ``command``, or what has to come first: to go to ``place``, look at it, open it."""
+        if self.here == place and place not in self.contents:
+            command = f"open {place}" if place in self.closed else f"examine {place}"
+        return self._beside(place, command)
 
     def _explore(self) -> str:
-        if self.here is not None and self.here not in self.contents:
-            return f"open {self.here}" if self.closed else f"examine {self.here}"
-        unseen = [place for place in self.order if place not in self.contents]
-        return f"go to {unseen[0]}" if unseen else "look"
+        """Return a step towards the inside of the first place that was not seen yet."""
+        unseen = [place for place in self.search_order if place not in self.contents]
+        if self.here in unseen:
+            unseen.insert(0, self.here)
+        return self._inside(unseen[0], "look") if unseen else "look"
 
-    def _where(self, kind: str, apart_from: str | None = None) -> tuple[str, str] | None:
-        """Return the nearest place, this one first, where something of ``kind`` was seen, and the thing itself."""
-        places = [*([self.here] if self.here in self.contents else []), *self.contents]
-        for place in places:
-            if place is not None and place != apart_from:
-                for thing in self.contents[place]:
-                    if thing.split()[0] == kind:
-                        return place, thing
+    def _find(self, kind: str) -> tuple[str, str] | None:
+        """Return a thing of ``kind`` that may be taken and where it was seen: here if possible, else where seen first.
+
+        What is already where two of its kind have to be brought stays there.
+        """
+        stays = self.contents.get(self._destination(), []) if self.goal and self.treatment is None else []
+        for place in sorted(self.contents, key=lambda place: place != self.here):
+            for thing in self.contents[place]:
+                if _kind(thing) == kind and thing not in stays:
+                    return thing, place
         return None
 
-    def _first(self, kind: str) -> str:
-        return next((place for place in self.places if place.split()[0] == kind), f"{kind} 1")
+    def _destination(self) -> str:
+        """Return the receptacle to fill: the first of its kind that already holds such a thing, else the first."""
+        assert self.goal is not None
+        for place in self.places:
+            if _kind(place) == self.goal and self.thing in map(_kind, self.contents.get(place, ())):
+                return place
+        return self._first(self.goal)
 
-    def _destination(self) -> str | None:
-        """Return the receptacle to fill: the one that already holds such a thing, else the first of its kind."""
-        if self.goal is None:
-            return None
-        kind = [place for place in self.places if place.split()[0] == self.goal]
-        holding = [
-            place for place in kind if any(thing.split()[0] == self.thing for thing in self.contents.get(place, ()))
-        ]
-        return (holding or kind or [f"{self.goal} 1"])[0]
+    def _first(self, kind: str) -> str:
+        return next((place for place in self.places if _kind(place) == kind), f"{kind} 1")
 
 
 class OracleExpert:
@@ -161,7 +164,24 @@ class OracleExpert:
         self.game = game
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
+        """Plan.
+
+        Raises:
+            NoPlanError: nothing wins the game.
+        """
         self.plan = iter(shortest_plan(self.game))
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
+        """Return the next command of the plan."""
         return next(self.plan, "look")
+
+
+def _read_task(sentence: str) -> tuple[dict[str, str], str | None]:
+    for pattern, treatment in _TASKS:
+        if match := re.match(pattern, sentence):
+            return match.groupdict(), treatment
+    raise UnknownTaskSentenceError(f"the search expert does not understand the task {sentence.strip()!r}")
+
+
+def _kind(name: str) -> str:
+    return name.partition(" ")[0]

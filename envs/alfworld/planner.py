@@ -1,0 +1,158 @@
+"""Shortest plans: the fewest commands that win a game, found by exact search in what the game itself knows.
+
+    plan = shortest_plan(game)   # ["go to fridge 1", "open fridge 1", "take apple 2 from fridge 1", ...]
+
+The search is A* (Hart, Nilsson and Raphael 1968, doi 10.1109/TSSC.1968.300136). Its moves are what changes the state of
+the goal: to take an object of the goal's type, put it into a receptacle of the goal's type, treat it, or light the
+lamp. Each costs one command, one more to go where it is done, and one more to open what is closed. Nothing shorter is
+lost: walking and opening only ever serve the next such move, so a plan with other commands in it can be rearranged into
+one of these at no cost; a hand need not be freed elsewhere, because no goal asks for more than one type of object; and
+a lamp may be lit last. The distance to go that A* assumes is one command for every object to take, put or treat.
+
+Upstream's ``walkthrough``, from the planner Fast Downward, is as long in every official game that has one. The rules,
+with their quirks, are those of :mod:`envs.alfworld.engine`.
+"""
+
+import itertools
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from envs.alfworld.engine import APPLIANCES
+from envs.alfworld.game import Game
+from envs.alfworld.tables import Tables
+
+_TREATMENT_OF = {f"pick_{verb}_then_place_in_recep": verb for verb in APPLIANCES.values()}
+
+
+class NoPlanError(ValueError):
+    """A game that cannot be won, or has a goal that the planner does not know."""
+
+
+class _State(NamedTuple):
+    """What matters to the goal; things, receptacles and places have the numbers of the game's tables."""
+
+    place: int
+    held: int | None
+    lies: frozenset[tuple[int, int]]  # (thing, receptacle), for things of the goal's type
+    opened: frozenset[int]
+    treated: frozenset[int]
+    lit: bool
+
+
+def shortest_plan(game: Game | Tables) -> list[str]:
+    """Return the fewest commands that win ``game`` from its start, in its own wording; none if it is won already.
+
+    Raises:
+        NoPlanError: nothing wins the game, or its goal asks for slices (no game of either source does).
+    """
+    tables = game if isinstance(game, Tables) else Tables(game)
+    task_id, goal = tables.game.task_id, tables.game.goal
+    if goal.sliced:
+        raise NoPlanError(f"{task_id}: the goal asks for slices, for which there is no planner; use the expert search")
+    problem = _Problem(tables)
+    start = problem.start()
+    order = itertools.count()  # among equals the one found first, so that a game has one plan
+    waiting = [(problem.least_to_go(start), next(order), 0, start)]
+    reached: dict[_State, tuple[int, _State | None, list[str]]] = {start: (0, None, [])}
+    while waiting:
+        _, _, spent, state = heappop(waiting)
+        if spent > reached[state][0]:
+            continue
+        if problem.won(state):
+            return _commands(reached, state)
+        for after, commands in problem.moves(state):
+            cost = spent + len(commands)
+            if after not in reached or cost < reached[after][0]:
+                reached[after] = cost, state, commands
+                heappush(waiting, (cost + problem.least_to_go(after), next(order), cost, after))
+    raise NoPlanError(f"{task_id}: nothing wins this game; leave it out")
+
+
+def _commands(reached: dict[_State, tuple[int, _State | None, list[str]]], last: _State) -> list[str]:
+    legs, state = [], last
+    while True:
+        _, before, commands = reached[state]
+        legs.append(commands)
+        if before is None:
+            return list(itertools.chain(*reversed(legs)))
+        state = before
+
+
+class _Problem:
+    """The moves of one game and its goal."""
+
+    def __init__(self, tables: Tables) -> None:
+        goal = tables.game.goal
+        self.tables = tables
+        self.treatment = _TREATMENT_OF.get(goal.task_type)
+        self.looking = goal.task_type == "look_at_obj_in_light"
+        self.needed = 2 if goal.task_type == "pick_two_obj_and_place" else 1
+        fits = tables.game.fits
+        self.targets = [r for r in tables.goal_receptacles if (tables.receptacles[r].type, goal.object_type) in fits]
+        self.appliances = [r for r, receptacle in enumerate(tables.receptacles) if self._treats(receptacle.type)]
+        self.lamps = [(t, r) for r, contents in enumerate(tables.contents) for t in contents if t in tables.goal_lamps]
+
+    def _treats(self, receptacle_type: str) -> bool:
+        return self.treatment is not None and APPLIANCES.get(receptacle_type) == self.treatment
+
+    def start(self) -> _State:
+        tables = self.tables
+        lies = ((t, r) for r, contents in enumerate(tables.contents) for t in contents if t in tables.goal_things)
+        opened = (r for r, receptacle in enumerate(tables.receptacles) if receptacle.opened or not receptacle.openable)
+        treated = tables.cool & tables.goal_things if self.treatment == "cool" else frozenset[int]()
+        return _State(tables.start, None, frozenset(lies), frozenset(opened), frozenset(treated), lit=False)
+
+    def won(self, state: _State) -> bool:
+        return state.lit if self.looking else self._missing(state) == 0
+
+    def least_to_go(self, state: _State) -> int:
+        """Return a number of commands that is never more than the rest of a plan needs."""
+        if self.looking:
+            return 0 if state.lit else 2 - (state.held is not None)
+        missing = self._missing(state)
+        return 2 * missing - (missing > 0 and state.held is not None)
+
+    def _missing(self, state: _State) -> int:
+        """Return how many objects the fullest receptacle of the goal still lacks."""
+        counts = dict.fromkeys(self.tables.goal_receptacles, 0)
+        for t, r in state.lies:
+            if r in counts and self._is_as_asked(t, state):
+                counts[r] += 1
+        return max(0, self.needed - max(counts.values(), default=0))
+
+    def _is_as_asked(self, thing: int, state: _State) -> bool:
+        if self.treatment is None:
+            return True
+        return thing in state.treated and self.treatment in self.tables.treatments[thing]
+
+    def moves(self, state: _State) -> Iterator[tuple[_State, list[str]]]:
+        """Yield the states to which one move leads, with its commands."""
+        tables, held = self.tables, state.held
+        if held is None:
+            for t, r in sorted(state.lies):
+                if tables.things[t].pickupable:
+                    after = self._reach(state, r)._replace(held=t, lies=state.lies - {(t, r)})
+                    yield self._move(state, after, r, f"take {tables.things[t].name} from {tables.receptacles[r].name}")
+            return
+        name = tables.things[held].name
+        for r in self.targets:
+            after = self._reach(state, r)._replace(held=None, lies=state.lies | {(held, r)})
+            yield self._move(state, after, r, f"{tables.put_verb} {name}{tables.put_link}{tables.receptacles[r].name}")
+        if self.treatment in tables.treatments[held]:
+            for r in self.appliances:  # which treat what is held whether they are open or not
+                after = state._replace(place=tables.place_of[r], treated=state.treated | {held})
+                yield self._move(state, after, r, f"{self.treatment} {name} with {tables.receptacles[r].name}")
+        for t, r in self.lamps:
+            after = state._replace(place=tables.place_of[r], lit=True)
+            yield self._move(state, after, r, f"use {tables.things[t].name}")
+
+    def _reach(self, state: _State, receptacle: int) -> _State:
+        return state._replace(place=self.tables.place_of[receptacle], opened=state.opened | {receptacle})
+
+    def _move(self, before: _State, after: _State, receptacle: int, command: str) -> tuple[_State, list[str]]:
+        """Return ``after`` and ``command``, with what has to come first."""
+        name = self.tables.receptacles[receptacle].name
+        going = [f"go to {name}"] if before.place != after.place else []
+        opening = [f"open {name}"] if before.opened != after.opened else []
+        return after, [*going, *opening, command]
