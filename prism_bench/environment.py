@@ -18,8 +18,9 @@ What the harness relies on, beyond Gymnasium's own API:
 """
 
 import difflib
+import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
@@ -66,10 +67,28 @@ class UnknownTaskError(ValueError):
     """A task id that the environment does not have."""
 
 
+class _Same:
+    """A tuple of ids as a key: equal to itself only, so that thousands of ids need not be compared one by one."""
+
+    def __init__(self, ids: tuple[str, ...]) -> None:
+        self.ids = ids
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.ids is self.ids
+
+    def __hash__(self) -> int:
+        return id(self.ids)
+
+
+@functools.lru_cache(maxsize=16)
+def _members(key: _Same) -> frozenset[str]:
+    """Return the ids as a set: made once, although each of many environments may look up every task it starts."""
+    return frozenset(key.ids)
+
+
 class TextEnvironment(gymnasium.Env[str, str]):
     """Base class of text environments: both spaces, and the choice of a task at reset."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     task_ids: Sequence[str]
 
     def __init__(self) -> None:
@@ -85,10 +104,14 @@ class TextEnvironment(gymnasium.Env[str, str]):
         if options is None or options.get("task_id") is None:
             return self.task_ids[int(self.np_random.integers(len(self.task_ids)))]
         task_id = options["task_id"]
-        if task_id not in self.task_ids:
+        if not self._has(task_id):
             nearest = difflib.get_close_matches(str(task_id), self.task_ids, n=3, cutoff=0.0)
             raise UnknownTaskError(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
         return str(task_id)
+
+    def _has(self, task_id: object) -> bool:
+        ids = self.task_ids
+        return isinstance(task_id, str) and task_id in (_members(_Same(ids)) if isinstance(ids, tuple) else ids)
 
     def protocol(self) -> dict[str, Any]:
         """Return what has to be known of this environment before results on it may be compared, by name.

@@ -8,8 +8,7 @@ Source: ALFWorld (Shridhar et al., ICLR 2021, https://arxiv.org/abs/2010.03768).
 succeeds when the goal holds (``won``), and has 50 steps. The reward is 1 on the step that wins and 0 otherwise.
 """
 
-import functools
-import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,15 +16,15 @@ import gymnasium
 
 from envs.alfworld.engine import Episode
 from envs.alfworld.expert import OracleExpert, SearchExpert
-from envs.alfworld.game import Game
-from envs.alfworld.generator import GeneratedGames
+from envs.alfworld.game import TASK_TYPES, Game, Wording
+from envs.alfworld.generator import PRESETS, UNSEEN_PLANS, GeneratedGames
 from envs.alfworld.official import OfficialGames
-from envs.alfworld.source import GameSource
-from envs.alfworld.tables import Tables
+from envs.alfworld.shared import OPTIONS, open_games
 from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environment import Expert, TextEnvironment
 
-GAMES_KEPT = 64  # games whose tables stay in memory, so that a group of episodes of one task loads it once
+SEEN_PLANS = frozenset(PRESETS["full"].floor_plans) - UNSEEN_PLANS  # where train and valid_seen play
+RELEASES: Mapping[Wording, str] = {"put": "up to v2.1.1", "move": "v2.1.2 or later"}
 
 
 class Play(Protocol):
@@ -74,17 +73,18 @@ class ALFWorldEnvironment(TextEnvironment):
             raise ValueError(f"there is no ALFWorld engine {engine!r}; choose native or textworld")
         if engine == "textworld" and source != "official":
             raise ValueError("engine=textworld plays game files only; use it with source=official and data=DIR")
-        self._games = _open_source(source, data, split, generator)
+        self._shared = open_games(source, data, split, generator)
+        self._games = self._shared.source
         self._source, self._split, self._engine = source, split, engine
+        self._preset = generator.get("preset", OPTIONS["preset"].default)
         self.task_ids = self._games.task_ids
-        self._tables = functools.lru_cache(maxsize=GAMES_KEPT)(functools.partial(_load_tables, self._games))
         self._reference: TextWorldEpisode | None = None
         self._play: Play | None = None
         self._task_id = self._task_type = ""
 
     def game(self, task_id: str) -> Game:
         """Return the game behind a task, with all that a player does not see."""
-        return self._tables(task_id).game
+        return self._shared.tables(task_id).game
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the task ``options["task_id"]``, or one drawn from ``np_random``."""
@@ -103,18 +103,32 @@ class ALFWorldEnvironment(TextEnvironment):
         return observation, info["score"], info["success"], False, info
 
     def protocol(self) -> dict[str, Any]:
-        """Return what results depend on: the source, version and split of the games, and how they are made."""
-        games = self._games
-        found: dict[str, Any] = {"source": self._source, "split": self._split, "tasks": len(self.task_ids)}
-        found["engine"] = self._engine
-        if isinstance(games, GeneratedGames):
-            found["seed"] = games.seed
-            found["floor_plans"] = list(games.floor_plans)
-            found["task_types"] = list(games.task_types)
-            found["objects"] = games.objects and list(games.objects)
+        """Return what results depend on: the source, version and split of the games, and what is left out of them."""
+        names = [task_id.partition("/")[0] for task_id in self.task_ids]  # <task type>-..-<number of the floor plan>
+        plans, types = {name.rpartition("-")[2] for name in names}, {name.partition("-")[0] for name in names}
+        found: dict[str, Any] = {
+            "source": self._source,
+            "split": self._split,
+            "tasks": len(names),
+            "floor_plans": len(plans),
+            "task_types": ", ".join(task_type for task_type in TASK_TYPES if task_type in types),
+            "engine": self._engine,
+        }
         if self._engine == "native":
-            # Official releases differ in the wording: `put` up to v2.1.1, `move` from v2.1.2 on.
             found["wording"] = self.game(self.task_ids[0]).wording
+        games = self._games
+        if isinstance(games, GeneratedGames):
+            found |= {"seed": games.seed, "preset": self._preset}
+            every = len(UNSEEN_PLANS if self._split == "valid_unseen" else SEEN_PLANS)
+            if len(plans) < every or len(types) < len(TASK_TYPES) or games.objects is not None:
+                objects = f", {games.objects[0]} to {games.objects[1]} objects a room" if games.objects else ""
+                advice = "; env.preset=full plays everything" if self._preset != "full" else ""
+                found["restricted"] = (
+                    f"to {len(plans)} of {every} floor plans, {len(types)} of {len(TASK_TYPES)} task types"
+                    f"{objects}{advice}"
+                )
+        elif "wording" in found:
+            found["data_version"] = RELEASES[found["wording"]]
         return found
 
     def expert(self, name: str) -> Expert:
@@ -131,7 +145,7 @@ class ALFWorldEnvironment(TextEnvironment):
 
     def _start(self, task_id: str) -> Play:
         if self._engine == "native":
-            tables = self._tables(task_id)
+            tables = self._shared.tables(task_id)
             self._task_type = tables.game.goal.task_type
             return Episode(tables)
         # Official ids begin with the task type, and the native reader may refuse the file.
@@ -167,24 +181,3 @@ class _Oracle:
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
         return self._expert.act(observation, info)
-
-
-def _load_tables(games: GameSource, task_id: str) -> Tables:
-    return Tables(games.game(task_id))
-
-
-def _open_source(source: str, data: str | Path | None, split: str, generator: dict[str, Any]) -> GameSource:
-    known = inspect.signature(GeneratedGames).parameters.keys() - {"split"}
-    if unknown := generator.keys() - known:
-        raise ValueError(
-            f"ALFWorld has no option {min(unknown)!r}; generated games have the options {', '.join(sorted(known))}"
-        )
-    if source == "official":
-        if data is None:
-            raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
-        return OfficialGames(data, split, task_types=generator.get("task_types"))
-    if source != "generated":
-        raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
-    if data is not None:
-        raise ValueError("data=DIR goes with source=official only; generated games come from their seed")
-    return GeneratedGames(split=split, **generator)

@@ -2,8 +2,12 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +90,91 @@ def test_an_unknown_task_is_refused_with_the_nearest() -> None:
         env.reset(options={"task_id": known[:-1]})
 
 
-def test_the_protocol_says_what_results_depend_on(official_data: OfficialData) -> None:
+def test_the_protocol_says_what_results_depend_on() -> None:
     protocol = gymnasium.make(ID, **FEW, seed=5, wording="put").unwrapped.protocol()
     expected = {"source": "generated", "split": "train", "tasks": 30, "engine": "native", "seed": 5, "wording": "put"}
     assert protocol.items() >= expected.items()
-    assert len(protocol["floor_plans"]) >= 8
     assert json.loads(json.dumps(protocol)) == protocol
-    official = gymnasium.make(ID, source="official", data=official_data("v2.1.1"), split="valid_seen").unwrapped
-    assert official.protocol() == {
-        **{"source": "official", "split": "valid_seen", "tasks": 140},
-        **{"engine": "native", "wording": "put"},
+
+
+def test_the_protocol_says_what_the_default_leaves_out() -> None:
+    protocol = gymnasium.make(ID).unwrapped.protocol()
+    types = protocol["task_types"].split(", ")
+    assert len(types) >= 2
+    assert protocol["floor_plans"] >= 8
+    assert protocol["restricted"].startswith(
+        f"to {protocol['floor_plans']} of 108 floor plans, {len(types)} of 6 task types"
+    )
+    assert protocol["restricted"].endswith("; env.preset=full plays everything")
+    full = gymnasium.make(ID, preset="full").unwrapped.protocol()
+    assert "restricted" not in full
+    assert (full["floor_plans"], full["task_types"]) == (108, ", ".join(TASK_TYPES))
+    one = gymnasium.make(ID, preset="full", task_types=[TASK_TYPES[0]]).unwrapped.protocol()
+    assert one["restricted"].endswith("1 of 6 task types")
+
+
+@pytest.mark.parametrize(
+    ("version", "wording", "releases"), [("v2.1.1", "put", "up to v2.1.1"), ("v2.1.2", "move", "v2.1.2 or later")]
+)
+def test_the_protocol_of_official_games_says_which_release_they_are_from(
+    official_data: OfficialData, version: str, wording: str, releases: str
+) -> None:
+    data = official_data(version)
+    protocol = gymnasium.make(ID, source="official", data=data, split="valid_seen", preset="small", seed=7).unwrapped
+    assert protocol.protocol() == {
+        "source": "official",
+        "split": "valid_seen",
+        "tasks": 140,
+        "floor_plans": 76,
+        "task_types": ", ".join(TASK_TYPES),
+        "engine": "native",
+        "wording": wording,
+        "data_version": releases,
     }
+
+
+def test_environments_made_alike_share_their_games() -> None:
+    options = FEW | {"task_types": [TASK_TYPES[0]], "floor_plans": [401, 402]}
+    first, second = (gymnasium.make(ID, **options).unwrapped for _ in range(2))
+    assert first.task_ids is second.task_ids
+    assert first.game(first.task_ids[3]) is second.game(first.task_ids[3])
+    assert gymnasium.make(ID, **options | {"seed": 1}).unwrapped.task_ids[3] not in first.task_ids
+
+
+def test_threads_share_them_too() -> None:
+    options = FEW | {"seed": 8}
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: gymnasium.make(ID, **options).unwrapped.task_ids, range(32)))
+    assert all(task_ids is made[0] for task_ids in made)
+
+
+def test_sharing_keeps_episodes_apart() -> None:
+    first, second = (gymnasium.make(ID, **FEW) for _ in range(2))
+    task = {"task_id": first.unwrapped.task_ids[0]}
+    begun = [environment.reset(options=task) for environment in (first, second)]
+    assert begun[0] == begun[1]
+    going = next(action for action in begun[0][1]["admissible_actions"] if action.startswith("go to"))
+    first.step(going)
+    assert second.step("look")[4]["admissible_actions"] == begun[1][1]["admissible_actions"]
+
+
+def test_two_hundred_environments_open_their_split_once() -> None:
+    gymnasium.make(ID, preset="full")
+    before = time.perf_counter()
+    for _ in range(200):
+        gymnasium.make(ID, preset="full")
+    assert time.perf_counter() - before < 1  # a tenth of that if all is well; twenty times as much if each lists it
+
+
+def test_a_game_added_to_official_data_is_seen(official_data: OfficialData, tmp_path: Path) -> None:
+    tasks = sorted((official_data("v2.1.2") / "json_2.1.1" / "valid_seen").iterdir())[:2]
+    split = tmp_path / "json_2.1.1" / "valid_seen"
+    counts = []
+    for second, task in enumerate(tasks):
+        shutil.copytree(task, split / task.name)
+        os.utime(split, (second, second))  # clocks of file systems tick slowly
+        counts.append(len(gymnasium.make(ID, source="official", data=tmp_path, split="valid_seen").unwrapped.task_ids))
+    assert counts[1] > counts[0]
 
 
 @pytest.mark.parametrize(

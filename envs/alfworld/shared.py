@@ -1,0 +1,83 @@
+"""The games of a split, opened once in a process and shared by all environments that play them.
+
+A policy plays some hundred episodes at once, each in an environment of its own. To list a split takes up to half a
+second and to read a game some milliseconds, so environments with equal options share both the list and what was read of
+the games played last. Neither ever changes, and threads may share them too.
+"""
+
+import functools
+import inspect
+import threading
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from envs.alfworld.generator import GeneratedGames
+from envs.alfworld.official import LAYOUT, OfficialGames
+from envs.alfworld.source import GameSource
+from envs.alfworld.tables import Tables
+
+SPLITS_KEPT = 8
+GAMES_KEPT = 128  # of a split; an official game takes about 140 KiB
+OPTIONS = {name: option for name, option in inspect.signature(GeneratedGames).parameters.items() if name != "split"}
+
+_opening = threading.Lock()
+
+
+class SharedGames:
+    """A source of games with the tables of those played last."""
+
+    def __init__(self, source: GameSource) -> None:
+        self.source = source
+        self.tables = functools.lru_cache(maxsize=GAMES_KEPT)(self._tables)
+        """Return the tables of a game, by its id; KeyError when there is no such game."""
+
+    def _tables(self, task_id: str) -> Tables:
+        return Tables(self.source.game(task_id))
+
+
+def open_games(source: str, data: str | Path | None, split: str, options: Mapping[str, Any]) -> SharedGames:
+    """Return the games of a split, the same object for equal arguments.
+
+    A split of official games is listed anew when a task was added to its folder or removed.
+
+    Args:
+        source: ``generated`` or ``official``.
+        data: for ``official``, the folder that holds ``json_2.1.1``.
+        split: the split's name.
+        options: of :class:`envs.alfworld.generator.GeneratedGames`; official games look at ``task_types`` only.
+
+    Raises:
+        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+    """
+    if unknown := options.keys() - OPTIONS:
+        raise ValueError(
+            f"ALFWorld has no option {min(unknown)!r}; generated games have the options {', '.join(sorted(OPTIONS))}"
+        )
+    hashable = {name: value if isinstance(value, Hashable) else tuple(value) for name, value in options.items()}
+    with _opening:
+        if source == "official":
+            if data is None:
+                raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
+            folder = Path(data).expanduser().absolute()
+            return _official(folder, split, hashable.get("task_types"), _changed(folder / LAYOUT / split))
+        if source != "generated":
+            raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
+        if data is not None:
+            raise ValueError("data=DIR goes with source=official only; generated games come from their seed")
+        return _generated(split=split, **hashable)
+
+
+@functools.lru_cache(maxsize=SPLITS_KEPT)
+def _official(data: Path, split: str, task_types: tuple[str, ...] | None, changed: int) -> SharedGames:
+    return SharedGames(OfficialGames(data, split, task_types=task_types))
+
+
+@functools.lru_cache(maxsize=SPLITS_KEPT, typed=True)  # typed: the seeds 1 and True are equal but spelt otherwise
+def _generated(**options: Any) -> SharedGames:
+    return SharedGames(GeneratedGames(**options))
+
+
+def _changed(folder: Path) -> int:
+    """Return when something was last added to a folder or removed from it, 0 where there is none."""
+    return folder.stat().st_mtime_ns if folder.is_dir() else 0
