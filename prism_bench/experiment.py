@@ -71,7 +71,7 @@ class Experiment:
         self.eval: EvaluationSettings = instantiate(config.eval)
         self.ledger = Ledger([self.model.device])
         self.cache = StageCache(self.config["cache"], self.ledger)
-        self.logger: Logger = instantiate(config.logger)(self.folder, self.config)
+        self._make_logger: Callable[..., Logger] = instantiate(config.logger)
         self._code = source_digest("prism_bench") + source_digest(self.config["env"]["make"]["id"].partition(":")[0])
 
     def run(self) -> dict[str, Any]:
@@ -126,6 +126,11 @@ class Experiment:
             "checkpoint": "last",
         }
 
+    @cached_property
+    def logger(self) -> Logger:
+        """Where numbers go; made with the first of them, so that a refused run leaves nothing on a dashboard."""
+        return self._make_logger(self.folder, self.config)
+
     # Stages, in the order of the procedure
 
     @cached_property
@@ -156,8 +161,11 @@ class Experiment:
                 policy = create_policy(model, texts, self.seed)
                 cast(torch.nn.Module, policy.model).to(model.device)
                 renderer = self._renderer(policy)
-                rendered = [_all_tokens(renderer.render(episode)) for episode in episodes]
-                self._imitate("base", policy, rendered, model.base.sft, meter)
+                rendered = [renderer.render(episode) for episode in episodes]
+                half = len(rendered) // 2
+                language = [_all_tokens(episode) for episode in rendered[:half]]
+                self._imitate("base", policy, language, model.base.language, meter)
+                self._imitate("base", policy, rendered[half:], model.base.sft, meter)
                 save_policy(policy, folder)
 
         inputs = {
@@ -407,5 +415,5 @@ class Experiment:
 
 
 def _all_tokens(episode: Rendered) -> Rendered:
-    """Make every token a target: a base model learns the environment's language too, as pretraining does."""
+    """Make every token a target, as in pretraining."""
     return Rendered(episode.input_ids, [*episode.input_ids], episode.steps)
