@@ -92,7 +92,11 @@ class EpisodePlayer:
                 break
             replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
             env_steps += len(replies)
-            ended = [session for session, reply in replies.items() if self._advance(plays[session], reply, sampling, max_turns)]
+            ended = [
+                session
+                for session, reply in replies.items()
+                if self._advance(plays[session], reply, sampling, max_turns)
+            ]
             for session in ended:
                 play = plays.pop(session)
                 finished[session] = _episode(play, source)
