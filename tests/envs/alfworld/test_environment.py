@@ -88,6 +88,9 @@ def test_an_unknown_task_is_refused_with_the_nearest() -> None:
     known = env.unwrapped.task_ids[3]
     with pytest.raises(UnknownTaskError, match=known):
         env.reset(options={"task_id": known[:-1]})
+    for strange in (7, [known]):
+        with pytest.raises(UnknownTaskError, match="there is no task"):
+            env.reset(options={"task_id": strange})
 
 
 def test_the_protocol_says_what_results_depend_on() -> None:
