@@ -369,7 +369,8 @@ class Experiment:
         return instantiate(self.config["env"]["make"], split=split)  # type: ignore[no-any-return]
 
     def _player(self, split: str, renderer: Renderer) -> EpisodePlayer:
-        return EpisodePlayer(lambda: self._make(split), renderer, self.model.batch_size)
+        make = instantiate(self.config["env"]["make"], split=split, _partial_=True)
+        return EpisodePlayer(make, renderer, self.model.batch_size)
 
     def _eval_tasks(self, split: str) -> list[str]:
         tasks = list(self._make(split).unwrapped.task_ids)[: self.eval.tasks]  # type: ignore[attr-defined]

@@ -43,7 +43,8 @@ class BaseSettings:
     """The stage that gives a model made from scratch the part of a pretrained one."""
 
     episodes: int  # expert episodes, of tasks that no later stage sees
-    sft: SFTSettings
+    language: SFTSettings  # on the first half of the episodes, every token a target: the language of the environment
+    sft: SFTSettings  # on the second half, the agent's tokens only: how to act in it
 
 
 @dataclass(frozen=True, kw_only=True)

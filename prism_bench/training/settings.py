@@ -35,6 +35,6 @@ class RLSettings:
     schedule: str = "constant"
     warmup: float = 0.0
     max_grad_norm: float = 1.0
-    loss: str = "dapo"
+    loss: str = "dapo"  # how tokens are averaged, see loss_type of trl.GRPOConfig
     scale_rewards: str = "group"
     options: Mapping[str, Any] = field(default_factory=dict)  # any other field of trl.GRPOConfig
