@@ -1,0 +1,313 @@
+"""The real ``run.py``, in a process of its own, on the real configuration shrunk to seconds."""
+
+import json
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trl
+from transformers import PreTrainedModel
+
+from prism_bench.ledger import PHASES, QUANTITIES
+from prism_bench.report import main as report
+from prism_bench.result import phase_costs, read_result
+from prism_bench.tokenizer import build_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = str(ROOT / "run.py")
+
+MODEL = (
+    "model.hidden_size=32",
+    "model.intermediate_size=48",
+    "model.heads=2",
+    "model.key_value_heads=1",
+    "model.layers=2",
+    "model.max_length=512",
+    "model.base.episodes=16",
+    "model.base.sft.batch_size=8",
+)
+SFT = ("sft.batch_size=1",)
+RL = ("rl.steps=1", "rl.tasks_per_step=2", "rl.group_size=2", "rl.gradient_accumulation=1", "rl.max_turns=5")
+SMALL = (*MODEL, *SFT, *RL)
+ALWAYS = ("trajectories=8", "eval.tasks=8", "logger=none")
+
+TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["prism_bench.experiment", "prism_bench.training.rl", "prism_bench.training.sft"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet() -> Iterator[None]:
+    """One thread, since matrices are so small that threads would wait for each other; and nothing goes out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("WANDB_MODE", "offline")
+        yield
+
+
+def arguments(folder: Path, cache: Path, *overrides: str) -> list[str]:
+    return [RUN, *ALWAYS, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", f"cache={cache}", *overrides]
+
+
+def be_the_program(folder: Path, argv: list[str]) -> None:
+    """Be ``python run.py``, elsewhere than in the repository and with the output in files."""
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT), stream)
+    os.chdir(folder.parent)
+    sys.argv = argv
+    runpy.run_path(RUN, run_name="__main__")
+
+
+def start(folder: Path, cache: Path, *overrides: str) -> ForkServerProcess:
+    """Start the program in a process forked from one that has imported the large libraries already."""
+    process = PROCESSES.Process(target=be_the_program, args=(folder, arguments(folder, cache, *overrides)))
+    process.start()
+    return process
+
+
+def attempt(folder: Path, cache: Path, *overrides: str) -> tuple[int | None, str]:
+    """Return exit status and standard error."""
+    process = start(folder, cache, *overrides)
+    process.join()
+    return process.exitcode, folder.with_suffix(".err").read_text()
+
+
+def run(folder: Path, cache: Path, *overrides: str) -> dict[str, Any]:
+    assert attempt(folder, cache, *overrides) == (0, "")
+    return read_result(folder / "result.json")
+
+
+def cached(result: dict[str, Any], phase: str) -> set[bool]:
+    return {row["cached"] for row in result["ledger"] if row["phase"] == phase}
+
+
+def phases(result: dict[str, Any]) -> set[str]:
+    return {row["phase"] for row in result["ledger"]}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by all runs that do not ask for another one."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, dict[str, Any]]:
+    """Folder and result of a run started as a user starts it, with the default router and the default logger."""
+    folder = tmp_path_factory.mktemp("first") / "run"
+    command = [sys.executable, *arguments(folder, cache, *SMALL, "logger=wandb")]
+    finished = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return folder, read_result(folder / "result.json")
+
+
+def test_a_run_leaves_a_complete_result(first, capsys):
+    folder, result = first
+    assert result["config"]["seed"] == 0 and result["seeds"] == {"seed": 0, "env.seed": 0}
+    assert result["config"]["router"]["_target_"] == "baselines.prism.PrismRouter"
+    assert {"source", "steps", "decoding", "checkpoint", "eval tasks", "prompt"} <= result["protocol"].keys()
+    assert {"python", "torch", "transformers", "trl"} <= result["versions"].keys()
+    assert result["allocation"] == {"sft": 4, "rl": 4}
+    for table in ("success", "score"):
+        assert list(result[table]) == ["base", "sft", "final"]
+        for stage in result[table].values():
+            groups = stage["valid_seen"]
+            assert groups["all"].keys() == {"mean", "low", "high", "n"} and groups["all"]["n"] == 8
+            assert sum(estimate["n"] for name, estimate in groups.items() if name != "all") == 8
+    assert [row["phase"] for row in result["ledger"]] == list(PHASES)
+    for row in result["ledger"]:
+        assert row.keys() == {"phase", "cached", *QUANTITIES} and not row["cached"]
+    spent = {row["phase"]: {name for name in QUANTITIES if row[name]} for row in result["ledger"]}
+    assert spent["collect"] == TIMES | {"env_steps"}
+    assert spent["base"] == spent["sft"] == TIMES | {"trained_tokens", "flops"}
+    assert spent["route"] == TIMES | {"prefill_tokens", "flops"}
+    assert spent["rl"] == set(QUANTITIES)
+    assert spent["eval"] == set(QUANTITIES) - {"trained_tokens"}
+    assert all((folder / path).exists() for path in result["files"].values())
+    assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
+    assert report([str(folder)]) == 0
+    assert "Cost per phase" in capsys.readouterr().out
+
+
+def test_the_default_logger_gets_the_same_numbers(first):
+    folder, result = first
+    summary = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][-1]["summary"]
+    assert summary["success/final/valid_seen"] == result["success"]["final"]["valid_seen"]["all"]["mean"]
+    assert summary["ledger/route/flops"] == next(row["flops"] for row in result["ledger"] if row["phase"] == "route")
+    assert list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *SMALL, "router=difficulty", "router.episodes=2")
+    original = {row["phase"]: row for row in first[1]["ledger"]}
+    reused = [row for row in result["ledger"] if row["phase"] in ("collect", "base")]
+    assert reused == [original[phase] | {"cached": True} for phase in ("collect", "base")]
+    assert cached(result, "route") == {False}
+    assert next(row for row in result["ledger"] if row["phase"] == "route")["env_steps"] > 0
+    assert cached(result, "eval") == {False, True}  # the base model was evaluated before, the others were not
+    assert result["success"]["base"] == first[1]["success"]["base"]
+
+
+def test_a_killed_run_continues_and_ends_as_if_it_had_not_been_killed(first, tmp_path):
+    """With a cache of its own, so that this also says: the same seed gives the same result, to the bit."""
+    killed = start(tmp_path / "killed", tmp_path / "cache", *SMALL)
+    while not list((tmp_path / "cache").glob("base/[!.]*")):
+        assert killed.exitcode is None, (tmp_path / "killed.err").read_text()
+        time.sleep(0.01)
+    killed.kill()
+    killed.join()
+    assert not (tmp_path / "killed" / "result.json").exists()
+
+    result = run(tmp_path / "run", tmp_path / "cache", *SMALL)
+    assert cached(result, "base") == {True} and False in cached(result, "eval")
+    folder, uninterrupted = first
+    assert repeatable(result) == repeatable(uninterrupted)
+    assert decisions(tmp_path / "run") == decisions(folder)
+    assert weights(result) == weights(uninterrupted)
+    assert len(set(weights(result).values())) > 1  # training changed something
+
+
+def repeatable(result: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where a run was made and how long it took."""
+    content = {name: result[name] for name in result if name not in ("ledger", "files", "config")}
+    config = {name: result["config"][name] for name in result["config"] if name not in ("cache", "folder", "logger")}
+    costs = [{name: getattr(row, name) for name in QUANTITIES if name not in TIMES} for row in phase_costs(result)]
+    return content | {"config": config, "costs": costs}
+
+
+def decisions(folder: Path) -> dict[str, Any]:
+    allocation = json.loads((folder / "allocation.json").read_text())
+    return {name: value for name, value in allocation.items() if name != "cost"}
+
+
+def weights(result: dict[str, Any]) -> dict[str, bytes]:
+    stages = ("base", "sft", "final")
+    return {stage: Path(result["files"][f"checkpoint {stage}"], "model.safetensors").read_bytes() for stage in stages}
+
+
+def test_a_run_without_sft(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *MODEL, *RL, "sft=none")
+    assert list(result["success"]) == ["base", "final"]
+    assert phases(result) == set(PHASES) - {"sft"} and cached(result, "rl") == {False}
+
+
+def test_a_run_without_rl(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *MODEL, *SFT, "rl=none")
+    assert list(result["success"]) == ["base", "sft", "final"]
+    assert result["success"]["final"] == result["success"]["sft"] == first[1]["success"]["sft"]
+    assert phases(result) == set(PHASES) - {"rl"}
+    assert {row["cached"] for row in result["ledger"]} == {True}  # all of it was done in the run with RL
+
+
+def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
+    assert attempt(tmp_path / "sweep", cache, *SMALL, "router=random,loss", "--multirun") == (0, "")
+    results = {path.parent.name: read_result(path) for path in (tmp_path / "sweep").glob("*/result.json")}
+    routers = {name: result["router"] for name, result in results.items()}
+    assert routers == {"0-alfworld-random": "RandomRouter", "1-alfworld-loss": "LossRouter"}
+    assert all(cached(result, "base") == {True} for result in results.values())
+
+
+PRETRAINED = (
+    "prompt=react",
+    "model.device=cpu",
+    "model.dtype=float32",
+    "model.max_length=2048",
+    "model.max_reply_tokens=8",
+    "eval.tasks=2",
+)
+INSTRUCT_MODELS = {  # the architecture of each, its chat template in TRL's collection, and the tokens that it needs
+    "qwen2.5-1.5b-instruct": ("qwen2", "qwen2_5", ["<|im_start|>", "<|im_end|>"]),
+    "qwen3-8b": ("qwen3", "qwen3", ["<|im_start|>", "<|im_end|>"]),
+    "llama3.1-8b": (
+        "llama",
+        "llama3_1",
+        ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+    ),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, tiny_model: Callable[..., PreTrainedModel]) -> Callable[[str], Path]:
+    """Return a maker of random checkpoints with the architecture and the chat template of a model."""
+
+    def make(model: str) -> Path:
+        architecture, template, tokens = INSTRUCT_MODELS[model]
+        tokenizer = build_tokenizer([(ROOT / "conf" / "prompt" / "react.yaml").read_text()])
+        tokenizer.add_special_tokens({"additional_special_tokens": tokens[:-1], "eos_token": tokens[-1]})
+        templates = Path(trl.__file__).with_name("chat_templates")
+        tokenizer.chat_template = (templates / f"{template}.jinja").read_text()
+        tiny_model(architecture, vocab_size=len(tokenizer), max_position_embeddings=2048).save_pretrained(
+            tmp_path / model
+        )
+        tokenizer.save_pretrained(tmp_path / model)
+        return tmp_path / model
+
+    return make
+
+
+@pytest.mark.parametrize("model", INSTRUCT_MODELS)
+def test_a_pretrained_checkpoint_is_adapted_with_lora(cache, tmp_path, checkpoint, model):
+    folder = checkpoint(model)
+    result = run(tmp_path / "run", cache, f"model={model}", *PRETRAINED, *SFT, *RL, f"model.path={folder}")
+    assert list(result["success"]) == ["base", "sft", "final"]
+    assert phases(result) == set(PHASES) - {"base"}
+    assert result["files"]["checkpoint base"] == str(folder)
+    for stage in ("sft", "final"):
+        files = {path.name for path in Path(result["files"][f"checkpoint {stage}"]).iterdir()}
+        assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= files
+        assert "model.safetensors" not in files
+
+
+def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
+    """Check that a run ends with one sentence, and leaves nothing half-made and no result."""
+    status, errors = attempt(tmp_path / "run", cache, *overrides)
+    assert status == 1
+    assert errors.startswith("error: ") and errors.count("\n") == 1 and reason in errors
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert not list(cache.rglob("*.making"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["env.source=official"], "source=official needs data=DIR"),
+        (["env.source=official", "env.data=/no/such/folder"], "/no/such/folder holds no folder json_2.1.1"),
+        (["env.eval_splits=[nope]"], "there is no split 'nope'; choose from train, valid_seen, valid_unseen"),
+        (["env.expert=foo"], "no expert 'foo'; choose search or oracle"),
+        (["eval.tasks=0"], "the split valid_seen has no task to evaluate on"),
+        (["trajectories=20000"], "all 20000 train tasks are routed"),
+        (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_sentence_before_any_work(first, cache, tmp_path, overrides, reason):
+    before = set(cache.glob("*/[!.]*"))
+    refused(tmp_path, cache, reason, *SMALL, *overrides)
+    assert set(cache.glob("*/[!.]*")) == before
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "occupied").write_text("a file")
+    refused(tmp_path, tmp_path / "occupied", f"cannot be written under {tmp_path / 'occupied'}", *SMALL)
+
+
+def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
+    folder = checkpoint("qwen3-8b")
+    (folder / "tokenizer.json").unlink()
+    refused(tmp_path, cache, "the checkpoint has no tokenizer", "model=qwen3-8b", *PRETRAINED, f"model.path={folder}")
+
+
+def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
+    status, errors = attempt(tmp_path / "run", cache, "router=prsm")
+    assert status == 1 and not (tmp_path / "run").exists()
+    assert "Could not find 'router/prsm'" in errors
+    assert all(f"\t{path.stem}\n" in errors for path in (ROOT / "conf" / "router").glob("*.yaml"))
