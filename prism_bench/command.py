@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def reporting_mistakes() -> Iterator[Console]:
     """
     quieten()
     try:
-        yield Console()
+        yield Console(width=None if sys.stdout.isatty() else 160)  # in a file there is room for the tables
     except (ValueError, OSError, ImportError, HydraException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
