@@ -1,6 +1,7 @@
 """The main job: collect, route, train, evaluate, report. ``python run.py --help`` lists what can be chosen."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -8,9 +9,23 @@ os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experi
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).resolve().parent / "conf"
+
+
+def choices(group: str) -> str:
+    """Return a line for each file of a configuration group, its name and its first sentence; ``--help`` prints them."""
+    lines = []
+    for file in sorted((CONF / group).glob("*.yaml")):
+        comment = re.match(r"(?:#.*\n)*", file.read_text(encoding="utf-8"))
+        text = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
+        sentence = re.split(r"(?<=[^.][.]) ", text)[0].removesuffix(".")
+        lines.append(f"    {file.stem:<22} {sentence}")
+    return "\n".join(lines)
+
+
+OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
