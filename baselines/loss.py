@@ -26,7 +26,11 @@ class LossRouter(ScoreRouter):
     ) -> tuple[np.ndarray, Mapping[str, Any]]:
         episodes = [context.renderer.render(trajectory) for trajectory in trajectories]
         losses = mean_losses(
-            context.policy.model, episodes, tokens_per_batch=self.tokens_per_batch, meter=context.meter
+            context.policy.model,
+            episodes,
+            tokens_per_batch=self.tokens_per_batch,
+            meter=context.meter,
+            progress=context.progress,
         )
         identity = probe_identity(context.policy.model, context.renderer.prompt, context.renderer.max_length)
         return losses, asdict(identity)

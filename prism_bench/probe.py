@@ -102,13 +102,21 @@ def gradient_norms(
 
 
 def mean_losses(
-    model: PreTrainedModel, episodes: Sequence[Rendered], *, tokens_per_batch: int, meter: Meter
+    model: PreTrainedModel,
+    episodes: Sequence[Rendered],
+    *,
+    tokens_per_batch: int,
+    meter: Meter,
+    progress: Callable[[int], None] = lambda scored: None,
 ) -> np.ndarray:
     """Return the mean loss over the agent's tokens of each trajectory; forward passes only."""
     losses = np.zeros(len(episodes))
+    done = 0
     with _frozen(model), torch.inference_mode():
         for batch in _batches(episodes, tokens_per_batch):
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
+            done += len(batch)
+            progress(done)
     lengths = np.array([len(episode.input_ids) for episode in episodes])
     targets = np.array([episode.agent_tokens for episode in episodes])
     meter.add(prefill_tokens=int(lengths.sum()), flops=forward_flops(model_shape(model), lengths, logits=targets))
