@@ -216,6 +216,13 @@ def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
     assert all(cached(result, "base") == {True} for result in results.values())
 
 
+def test_official_games_do_the_same_job(cache, tmp_path, official_data):
+    data = ["env.source=official", f"env.data={official_data('v2.1.2')}", "env.train_split=valid_seen"]
+    result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", *data)
+    assert result["protocol"]["source"] == "official" and phases(result) == set(PHASES)
+    assert result["success"]["final"]["valid_seen"]["all"]["n"] == 8
+
+
 PRETRAINED = (
     "prompt=react",
     "model.device=cpu",
