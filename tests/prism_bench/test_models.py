@@ -217,6 +217,7 @@ def test_what_can_only_be_a_folder_is_refused_without_asking(name):
         load_policy(name)
 
 
+_SFT = SFTSettings(learning_rate=1e-3, batch_size=1)
 SCRATCH = ScratchModel(
     max_length=128,
     max_reply_tokens=8,
@@ -226,7 +227,7 @@ SCRATCH = ScratchModel(
     layers=2,
     heads=4,
     key_value_heads=2,
-    base=BaseSettings(episodes=1, sft=SFTSettings(learning_rate=1e-3, batch_size=1)),
+    base=BaseSettings(episodes=2, language=_SFT, sft=_SFT),
 )
 TEXTS = [f"You see a {name} {number}." for name in ("drawer", "shelf", "mug") for number in range(1, 9)]
 
