@@ -56,7 +56,8 @@ def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows the words and nothing else."""
-    base = BaseSettings(episodes=1, sft=SFTSettings(learning_rate=1e-3, batch_size=1, epochs=1))
+    step = SFTSettings(learning_rate=1e-3, batch_size=1)
+    base = BaseSettings(episodes=1, language=step, sft=step)
     shape = {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": base}
     settings = ScratchModel(max_length=512, max_reply_tokens=4, batch_size=3, **shape)
     texts = [
