@@ -218,7 +218,6 @@ def test_what_can_only_be_a_folder_is_refused_without_asking(name):
 
 
 _SFT = SFTSettings(learning_rate=1e-3, batch_size=1)
-STEP = SFTSettings(learning_rate=1e-3, batch_size=1)
 SCRATCH = ScratchModel(
     max_length=128,
     max_reply_tokens=8,
