@@ -32,6 +32,7 @@ MODEL = (
     "model.layers=2",
     "model.max_length=512",
     "model.base.episodes=16",
+    "model.base.language.batch_size=8",
     "model.base.sft.batch_size=8",
 )
 SFT = ("sft.batch_size=1",)
