@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException
 from rich.console import Console
+from rich.markup import escape
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def reporting_mistakes() -> Iterator[Console]:
     except (ValueError, OSError, ImportError, HydraException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_sentence(error)}", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False)
         raise SystemExit(1) from None
 
 
