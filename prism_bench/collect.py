@@ -65,7 +65,7 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     ledger = Ledger([config.model.device])
     with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids)) as progress:
         if refusal is None:
-            admissible = config.prompt.list_admissible
+            admissible = instantiate(config.prompt).needs_admissible
             played = play_expert(environment, name, task_ids, meter, admissible, progress.update)
         else:
             played = _play_checkpoint(config, make, task_ids, refusal, meter, progress.update)

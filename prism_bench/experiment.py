@@ -10,7 +10,7 @@ continues at the last finished stage. What a stage costs is on the ledger whethe
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -155,10 +155,7 @@ class Experiment:
         def make(folder: Path) -> None:
             episodes = self._collect(tasks)
             with self.ledger.phase("base") as meter:
-                texts = (
-                    text for episode in episodes for step in episode.steps for text in (step.observation, step.action)
-                )
-                policy = create_policy(model, texts, self.seed)
+                policy = create_policy(model, self._texts(episodes), self.seed)
                 cast(torch.nn.Module, policy.model).to(model.device)
                 renderer = self._renderer(policy)
                 rendered = [renderer.render(episode) for episode in episodes]
@@ -317,7 +314,7 @@ class Experiment:
             with self.ledger.phase("collect") as meter, self._progress("collect", len(tasks)) as progress:
                 environment = self._make(env["train_split"])
                 played = play_expert(
-                    environment, env["expert"], tasks, meter, self.prompt.list_admissible, progress.update
+                    environment, env["expert"], tasks, meter, self.prompt.needs_admissible, progress.update
                 )
                 save_trajectories((episode for episode in played if episode.success), folder / "trajectories.parquet")
 
@@ -326,7 +323,7 @@ class Experiment:
             "env": env["make"] | {"split": env["train_split"]},
             "expert": env["expert"],
             "tasks": self._tasks_digest(tasks),
-            "admissible": self.prompt.list_admissible,
+            "admissible": self.prompt.needs_admissible,
         }
         episodes = load_trajectories(self.cache.stage("collect", inputs, make).path / "trajectories.parquet")
         if not episodes:
@@ -345,6 +342,13 @@ class Experiment:
             imitate(
                 policy, episodes, settings, seed=self.seed, folder=self.folder / "trainer", meter=meter, report=report
             )
+
+    def _texts(self, episodes: Sequence[Trajectory]) -> Iterator[str]:
+        """Yield what a policy reads and writes, turn by turn."""
+        for step in (step for episode in episodes for step in episode.steps):
+            shown = step.observation, step.admissible_actions
+            yield self.prompt.turn(*shown)
+            yield self.prompt.reply(step.action, *shown)
 
     def _half(self, stage: Any) -> list[Trajectory]:
         return [self.routed[number] for number in self.allocation.indices(stage)]

@@ -87,7 +87,9 @@ class Renderer:
 
     def reply(self, step: Step) -> list[int]:
         """Return the tokens of a reply, its end-of-turn token included."""
-        text = self.prompt.reply(step.action) if step.reply is None else step.reply
+        text = step.reply
+        if text is None:
+            text = self.prompt.reply(step.action, step.observation, step.admissible_actions)
         return [*self._encode(text), self.end_token_id]
 
     def observation(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:

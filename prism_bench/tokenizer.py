@@ -1,12 +1,13 @@
 """A tokenizer made from scratch from the text of an environment, for small models.
 
 A small model learns fastest when a token is a thing: the name of an entity (``drawer 3``), a fixed phrase of the
-environment (``You arrive at``), or a word. Three rules find them in any text:
+environment (``You arrive at``), or a word. Four rules find them in any text:
 
 * a word followed by a number names an *entity* and is one token;
+* a number sign and its number name a *position* (``#7``) and are one token;
 * neighbouring words that (nearly) always occur together are merged into a *phrase*, as word2phrase does (Mikolov et
   al. 2013, arXiv 1310.4546), here with the larger of the two conditional frequencies and until nothing changes. Words
-  that name entities are never merged: what a thing is must stay visible;
+  that name entities or stand at a position are never merged: what a thing is must stay visible;
 * everything else stays a word, with the space before it.
 
 Bytes stand below all of it, so that any text can be written and read back exactly; words with letters beyond ASCII are
@@ -30,7 +31,8 @@ CHAT_TEMPLATE = (
 """One marker after each message: the policy writes after ``ACT`` and stops with ``END``."""
 
 _ENTITY = re.compile(r" ?[a-z]+ \d+")
-_PIECE = re.compile(r" ?\b[a-z]+ \d+\b| ?\w+| ?[^\w\s]+|\s")
+_POSITION = re.compile(r"#\d+")
+_PIECE = re.compile(r" ?\b[a-z]+ \d+\b|#\d+| ?\w+| ?[^\w\s]+|\s")
 
 
 def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float = 0.9) -> PreTrainedTokenizerFast:
@@ -45,6 +47,9 @@ def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float =
     sequences = [(_split(text), count) for text, count in weights.items()]
     names = {piece.split()[0] for pieces, _ in sequences for piece in pieces if _ENTITY.fullmatch(piece)}
     frozen = {piece for pieces, _ in sequences for piece in pieces if _names_something(piece, names)}
+    frozen |= {
+        after for pieces, _ in sequences for piece, after in itertools.pairwise(pieces) if _POSITION.fullmatch(piece)
+    }
     vocabulary = {piece for pieces, _ in sequences for piece in pieces}
     while merges := _cohesive_pairs(sequences, frozen, min_count, cohesion):
         sequences = [(_merge(pieces, merges), count) for pieces, count in sequences]
@@ -82,7 +87,7 @@ def _split(text: str) -> list[str]:
 
 
 def _names_something(piece: str, names: set[str]) -> bool:
-    return _ENTITY.fullmatch(piece) is not None or piece.strip() in names
+    return any(kind.fullmatch(piece) for kind in (_ENTITY, _POSITION)) or piece.strip() in names
 
 
 def _cohesive_pairs(

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from prism_bench.environment import TextEnvironment
 from prism_bench.evaluation import EvaluationSettings
+from prism_bench.indexed_prompt import IndexedPrompt
 from prism_bench.models import ModelSettings
 from prism_bench.prompts import ActionPrompt, ReactPrompt
 from prism_bench.run_logging import FileLogger, WandbLogger
@@ -22,7 +23,7 @@ CONF = ROOT / "conf"
 CHOICES = sorted(path.relative_to(CONF).with_suffix("").parts for path in CONF.glob("*/*.yaml"))
 KINDS = {
     "model": ModelSettings,
-    "prompt": ActionPrompt | ReactPrompt,
+    "prompt": ActionPrompt | IndexedPrompt | ReactPrompt,
     "sft": SFTSettings,
     "rl": RLSettings,
     "eval": EvaluationSettings,

@@ -131,10 +131,10 @@ class EpisodePlayer:
     def _advance(self, play: _Play, reply: Reply, sampling: Sampling, max_turns: int | None) -> bool:
         """Do what ``reply`` says; return whether the episode is over."""
         text = self.renderer.decode(reply.ids)
-        action = self.renderer.prompt.action(text)
         shown = play.observation, self._listed(play.info)
+        action = self.renderer.prompt.action(text, *shown)
         play.observation, reward, terminated, truncated, play.info = play.environment.step(action)
-        said = None if text == self.renderer.prompt.reply(action) else text
+        said = None if text == self.renderer.prompt.reply(action, *shown) else text
         play.steps.append(Step(shown[0], action, float(reward), said, shown[1]))
         play.completion_ids += reply.ids
         play.agent_mask += [1] * len(reply.ids)
@@ -153,7 +153,7 @@ class EpisodePlayer:
         return False
 
     def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(info["admissible_actions"]) if self.renderer.prompt.list_admissible else ()
+        return tuple(info["admissible_actions"]) if self.renderer.prompt.needs_admissible else ()
 
 
 def _episode(play: _Play, source: str) -> Episode:

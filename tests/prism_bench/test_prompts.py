@@ -13,7 +13,7 @@ ACTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), mi
 def test_the_action_is_read_back_from_its_reply(prompt, action):
     if prompt is REACT and "Action:" in action:
         return  # a policy may say so in a thought; what comes after the last marker counts
-    assert prompt.action(prompt.reply(action)) == action
+    assert prompt.action(prompt.reply(action, "", ()), "", ()) == action
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_action_is_read_back_from_its_reply(prompt, action):
     ],
 )
 def test_react_reads_the_first_line_after_the_last_marker(reply, action):
-    assert REACT.action(reply) == action
+    assert REACT.action(reply, "You see a shelf.", ()) == action
 
 
 def test_react_opens_with_the_instruction():
@@ -43,7 +43,7 @@ def test_react_opens_with_the_instruction():
 
 def test_the_bare_prompt_adds_nothing():
     assert ActionPrompt().opening("You see a shelf.", ("look",)) == [{"role": "user", "content": "You see a shelf."}]
-    assert ActionPrompt().action(" look\n") == "look"
+    assert ActionPrompt().action(" look\n", "You see a shelf.", ()) == "look"
 
 
 @pytest.mark.parametrize("prompt", [ActionPrompt(list_admissible=True), ReactPrompt("Play.", list_admissible=True)])

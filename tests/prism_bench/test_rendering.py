@@ -57,7 +57,12 @@ def chat_or_scratch(name, chat_tokenizer, corridor_policy):
 @pytest.mark.parametrize("name", ["scratch", *CHATS])
 def test_an_episode_rendered_again_is_the_episode_played(name, prompt, chat_tokenizer, corridor_policy, corridor):
     renderer = Renderer(chat_or_scratch(name, chat_tokenizer, corridor_policy), prompt, max_length=20_000)
-    sayings = ["Thought: the way is free.\nAction: go east", "go east", prompt.reply("go west"), " dance, ünglücklich "]
+    sayings = [
+        "Thought: the way is free.\nAction: go east",
+        "go east",
+        prompt.reply("go west", "", ()),
+        " dance, ünglücklich ",
+    ]
     backend = Scripted(renderer, lambda session, turn: sayings[(session + turn) % 4])
     episodes = EpisodePlayer(corridor, renderer, batch_size=2).play(
         backend, TASKS, Sampling(max_reply_tokens=1000), "policy:scripted", Meter("eval")
