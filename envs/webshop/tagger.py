@@ -59,8 +59,8 @@ _ADVERBS = """
 _VERBS = """
     make makes made designed includes include included including protects protect removes remove reduces promote
     promotes supports restores enjoy apply used listed renewed discontinued keeps keep helps help gives allows prevents
-    provides improves creates stay get see sit catch infused built covers tempered shaped proven rotating sleeping fitted
-    imported gain hold holds strengthen soothes excite shut play
+    provides improves creates stay get see sit catch infused built covers tempered shaped proven rotating
+    sleeping fitted imported gain hold holds strengthen soothes excite shut play
 """
 _ADJECTIVES = """
     original true thin empty elegant different various suitable resealable squeezable extendable replaceable colorful
