@@ -3,13 +3,13 @@
 Source: ``SimServer``, ``SimBrowser`` and ``WebAgentTextEnv.step`` in ``web_agent_site/envs/web_agent_text_env.py`` and
 ``parse_action`` in ``web_agent_site/engine/engine.py`` of https://github.com/princeton-nlp/WebShop.
 
-``search[words]`` works on every page. ``click[text]`` works when the page has something to click of that text, lower-cased;
-``click[search]`` does nothing. Anything else does nothing either: the same page again.
+``search[words]`` works on every page. ``click[text]`` works when something on the page can be clicked and says that,
+lower-cased; ``click[search]`` does nothing. Anything else does nothing either: the same page again.
 
-Deviations. After ``buy now`` nothing acts any more. ``<r>``, ``<a>``, ``<c>`` and ``<q>``, with which upstream lists random
-products or those of an attribute, a category or a query, are words like any other. A query that holds the name of an
-upstream address (``search_results``) misleads upstream's buttons, not ours. An option value ``attributes`` selects the
-option; upstream would show the attributes, which belong to the reward.
+Deviations. After ``buy now`` nothing acts any more. ``<r>``, ``<a>``, ``<c>`` and ``<q>``, with which upstream lists
+random products or those of an attribute, a category or a query, are words like any other. A query that holds the name
+of an upstream address (``search_results``) misleads upstream's buttons, not ours. An option value ``attributes``
+selects the option; upstream would show the attributes, which belong to the reward.
 """
 
 import functools
@@ -30,6 +30,8 @@ ITEMS_KEPT = 2_048  # rendered, some KiB each
 
 SEARCH_FORM = "search[<keywords>]"
 """The one open form among the admissible actions."""
+
+INERT = ("click", "search")  # what upstream never carries out
 
 SUB_PAGES = {name.lower(): name for name in pages.SUB_PAGES}
 BACK, PREVIOUS, NEXT, BUY = (name.lower() for name in (pages.BACK, pages.PREVIOUS, pages.NEXT, pages.BUY))
@@ -69,15 +71,16 @@ class Storefront:
     def _item(self, number: int) -> tuple[Item, tuple[str, ...]]:
         """Return a product's page and the actions on it."""
         item = pages.item(self.shop.product(number), self.observation)
-        actions = (f"click[{text}]" for text in item.clickables)
-        return item, tuple(sorted(action for action in actions if parse(action) == ("click", action[6:-1])))
+        # An option with a bracket or a line break in it cannot be typed, and one called `search` is taken for the button.
+        actions = [f"click[{text}]" for text in item.clickables if parse(f"click[{text}]") == ("click", text) != INERT]
+        return item, tuple(sorted(actions))
 
 
 def parse(action: str) -> tuple[str, str] | None:
     """Return the name of an action and its argument, None where it has not that form; takes linear time.
 
-    It is what ``re.match(r"(.+)\\[(.+)\\]", action)`` finds, lower-casing the argument: the last opening bracket before the
-    last closing one, both on the first line and with something between them.
+    It is what ``re.match(r"(.+)\\[(.+)\\]", action)`` finds, the argument lower-cased: the last opening bracket before
+    the last closing one, both on the first line, with something before them and between them.
     """
     line = action.partition("\n")[0]
     closing = line.rfind("]")
@@ -111,7 +114,7 @@ class Session:
     def step(self, action: str) -> str:
         """Carry out an action and return the page that is open then; no string raises."""
         parsed = None if self.done else parse(action)
-        if parsed is not None:
+        if parsed is not None and parsed != INERT:
             name, argument = parsed
             if name == "search":
                 self._search(argument)

@@ -5,7 +5,8 @@ https://github.com/princeton-nlp/WebShop, with the pages themselves in ``web_age
 template, parses the HTML and prints its text nodes; here a page is a sequence of *pieces*, one for each text node.
 
 * ``text`` strips the pieces and joins them by `` [SEP] ``.
-* ``text_rich`` prints one piece a line, puts ``[button]`` around what can be clicked, or ``[clicked button]`` where it was.
+* ``text_rich`` prints one piece a line and puts ``[button]`` around what can be clicked, ``[clicked button]`` where a
+  product was opened or an option selected.
 
 A node that is empty, or white space with a line break in it, is no piece; other white space is one space (that is how
 Beautiful Soup reads it). Such a space is a piece and in ``text`` mode an empty one.
