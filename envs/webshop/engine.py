@@ -71,7 +71,7 @@ class Storefront:
     def _item(self, number: int) -> tuple[Item, tuple[str, ...]]:
         """Return a product's page and the actions on it."""
         item = pages.item(self.shop.product(number), self.observation)
-        # An option with a bracket or a line break in it cannot be typed, and one called `search` is taken for the button.
+        # An option with a bracket or a line break in it cannot be typed; one called `search` is taken for the button.
         actions = [f"click[{text}]" for text in item.clickables if parse(f"click[{text}]") == ("click", text) != INERT]
         return item, tuple(sorted(actions))
 

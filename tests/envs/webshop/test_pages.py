@@ -1,4 +1,4 @@
-"""Pages are what upstream's conversion leaves of HTML, shown on small pages of HTML that are written and parsed here."""
+"""Pages are what upstream's conversion leaves of HTML: shown on small pages that are written and parsed here."""
 
 import json
 from collections.abc import Iterator
@@ -87,7 +87,8 @@ class Reader(HTMLParser):
         page = ""
         for node in self.nodes:
             line, said = node.text, ""
-            clicked = "clicked " if f'"{node.text}"' in address and node.tag == "label" or node.text in opened else ""
+            selected = node.tag == "label" and f'"{node.text}"' in address
+            clicked = "clicked " if selected or node.text in opened else ""
             around = f"[{clicked}button] {node.text} [{clicked}button_]"
             if node.tag == "button":
                 line = f"[button] {node.text} [button_]"
@@ -113,7 +114,7 @@ def top(instruction: str) -> str:
 
 def results_html(instruction: str, shown: list[Product], page: int, total: int) -> str:
     rows = "\n".join(
-        f'<div><h4><a class="product-link">{row.asin}</a></h4>\n<h4>{escape(row.title)}</h4>\n<h5>{row.price_text}</h5></div>'
+        f'<h4><a class="product-link">{row.asin}</a></h4>\n<h4>{escape(row.title)}</h4>\n<h5>{row.price_text}</h5>'
         for row in shown
     )
     buttons = (button("< Prev") if page > 1 else "") + "\n" + button("Next >")
@@ -186,7 +187,7 @@ def test_items(product: Product, instruction: str, query: str, data: st.DataObje
     selected: dict[str, str] = {}
     for name, value in data.draw(st.lists(st.sampled_from(options), max_size=3)) if options else []:
         if f"click[{value}]" in plain.admissible_actions and value not in ("search", "buy now"):
-            selected[dict((option, name) for name, option in options)[value]] = value
+            selected[{option: name for name, option in options}[value]] = value
             assert plain.step(f"click[{value}]") == reader.plain(), (name, value)
             rich.step(f"click[{value}]")
     assert plain.text == reader.plain()
