@@ -15,24 +15,20 @@ all: they are unpacked beside their place and then renamed.
 """
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
-import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.progress import Progress
 
 from envs.alfworld.official import GAME_FILE, LAYOUT, TRAJECTORY_FILE
+from prism_bench.remote_file import DownloadError, RemoteFile, fetch, transfer_progress
 
 RELEASES = "https://github.com/alfworld/alfworld/releases/download"
 
@@ -49,6 +45,10 @@ class Archive:
         """The file's own name."""
         return self.path.rpartition("/")[2]
 
+    def under(self, releases: str) -> RemoteFile:
+        """Return the file as it lies under the address of the releases, upstream's or a mirror's."""
+        return RemoteFile(self.name, f"{releases}/{self.path}", self.sha256)
+
 
 TRAJECTORIES = Archive(
     "0.2.2/json_2.1.1_json.zip",
@@ -64,18 +64,6 @@ GAMES: Mapping[str, Archive] = {
         "d376c4bbb097c068528a2a9805e358e4cd14bc75c4d68a24e5141aebd234ef67",
     ),
 }
-
-ATTEMPTS = 5
-_CHUNK = 1 << 20
-_TIMEOUT = 60.0  # seconds without a byte
-
-
-class DownloadError(ValueError):
-    """The games could not be fetched or unpacked; nothing half-done stands in their place."""
-
-
-class _InterruptedError(Exception):
-    """The connection ended early; what came is kept."""
 
 
 def download(
@@ -96,16 +84,15 @@ def download(
 
     Raises:
         DownloadError: ``json_2.1.1`` is there already, the server does not answer or has another file, or an archive is
-            damaged or holds what does not belong there.
+            damaged or holds what does not belong there. Nothing half-done stands in the place of the games.
         OSError: the disk is full or not writable.
     """
     target = data / LAYOUT
     if target.exists():
         raise DownloadError(f"{target} is there already; remove it or choose another folder to download again")
     data.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console or Console(stderr=True)) as progress:
-        files = [_fetch(archive, f"{releases}/{archive.path}", data, progress, pause) for archive in archives]
+    with transfer_progress(console) as progress:
+        files = [fetch(archive.under(releases), data, progress, pause) for archive in archives]
         staging = data / f".{LAYOUT}.unpacking"
         shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
         try:
@@ -118,65 +105,6 @@ def download(
     for file in files:
         file.unlink()
     return target
-
-
-def _fetch(archive: Archive, url: str, folder: Path, progress: Progress, pause: float) -> Path:
-    """Return the verified archive, downloaded into ``folder`` or found there."""
-    whole, part = folder / archive.name, folder / f"{archive.name}.part"
-    bar = progress.add_task(archive.name, total=None)
-    for attempt in range(ATTEMPTS if not whole.exists() else 0):
-        try:
-            _receive(url, part, progress, bar)
-            part.replace(whole)
-            break
-        except _InterruptedError as reason:
-            if attempt == ATTEMPTS - 1:
-                raise DownloadError(
-                    f"{url}: {reason}; {_length(part):,} bytes are kept, run the same command again to go on"
-                ) from None
-            time.sleep(pause * 2**attempt)
-    with whole.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != archive.sha256:
-        whole.unlink()
-        raise DownloadError(
-            f"{url} has the SHA-256 sum {digest}, but {archive.sha256} was expected; the file was removed. Run the "
-            f"command again; if upstream did replace the file, accept it with --sha256 {archive.name}={digest}"
-        )
-    return whole
-
-
-def _receive(url: str, part: Path, progress: Progress, bar: TaskID) -> None:
-    """Append to ``part`` what it lacks."""
-    have = _length(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            if response.status != 206:
-                have = 0  # this server sends files from their beginning only
-            length = response.headers.get("Content-Length")
-            total = have + int(length) if length else None
-            progress.update(bar, completed=have, total=total)
-            with part.open("r+b" if have else "wb") as file:
-                file.seek(have)
-                while chunk := response.read(_CHUNK):
-                    file.write(chunk)
-                    progress.advance(bar, len(chunk))
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and error.headers.get("Content-Range") == f"bytes */{have}":
-            return  # nothing is missing
-        if error.code == 416:
-            part.unlink()  # it belongs to another file
-            raise _InterruptedError("what was kept does not belong to this file and was removed") from None
-        if error.code >= 500:
-            raise _InterruptedError(f"the server answered {error.code} {error.reason}") from None
-        raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise _InterruptedError(f"the server cannot be reached ({error.reason})") from None
-    except (HTTPException, ConnectionError, TimeoutError) as error:
-        raise _InterruptedError(f"the connection broke ({error})") from None
-    if total is not None and _length(part) < total:
-        raise _InterruptedError(f"the connection ended {total - _length(part):,} bytes early")
 
 
 def _unpack(file: Path, folder: Path, progress: Progress) -> None:
@@ -209,10 +137,6 @@ def _drop_trials_without_game(folder: Path) -> None:
             for parent in (trajectory.parent, trajectory.parent.parent):
                 with suppress(OSError):  # the task has other trials
                     parent.rmdir()
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,20 +1,19 @@
-"""Downloading from a server on the loopback: complete, cut off, changed, unable to resume, and hostile."""
+"""Downloading from a server on the loopback: complete, cut off, changed, and hostile."""
 
 import hashlib
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from loopback import Server, serve
 
 from envs.alfworld import download as module
 from envs.alfworld.download import Archive, DownloadError, download, main
 from envs.alfworld.official import OfficialGames
+from prism_bench.remote_file import ATTEMPTS
 
 TASK = "json_2.1.1/train/pick_and_place_simple-Mug-None-Desk-302"
 GAME = json.dumps({"pddl_domain": "", "grammar": "", "pddl_problem": "x" * 5000, "solvable": True})
@@ -40,64 +39,18 @@ TRAJECTORIES_ZIP = zipped(
 )
 
 
-@dataclass
-class Server:
-    """A web server whose files and manners a test may change."""
-
-    files: dict[str, bytes]
-    url: str = ""
-    ranges: bool = True
-    cuts: dict[str, list[int]] = field(default_factory=dict)  # path -> bytes sent before each answer breaks off
-    status: list[int] = field(default_factory=list)  # errors to answer first
-    asked: list[tuple[str, str | None]] = field(default_factory=list)  # path and range of every request
-
-    @property
-    def archives(self) -> list[Archive]:
-        return [Archive(path, hashlib.sha256(content).hexdigest()) for path, content in self.files.items()]
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    state = Server({"0.4.0/games.zip": GAMES_ZIP, "0.2.2/trajectories.zip": TRAJECTORIES_ZIP})
+    with serve({"0.4.0/games.zip": GAMES_ZIP, "0.2.2/trajectories.zip": TRAJECTORIES_ZIP}) as server:
+        yield server
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.lstrip("/")
-            wanted = self.headers["Range"]
-            state.asked.append((path, wanted))
-            if state.status or path not in state.files:
-                self.send_error(state.status.pop(0) if state.status else 404)
-                return
-            content, start = state.files[path], 0
-            if state.ranges and wanted:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-                if start >= len(content):
-                    self.send_response(416)
-                    self.send_header("Content-Range", f"bytes */{len(content)}")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            stop = state.cuts[path].pop(0) if state.cuts.get(path) else None
-            self.wfile.write(content[start:] if stop is None else content[start : start + stop])
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Say nothing."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_port}"
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join()
+def archives_of(server: Server) -> list[Archive]:
+    return [Archive(path, hashlib.sha256(content).hexdigest()) for path, content in server.files.items()]
 
 
 def fetch(server: Server, data: Path) -> Path:
-    return download(data, server.archives, server.url, pause=0)
+    return download(data, archives_of(server), server.url, pause=0)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -115,17 +68,9 @@ def test_the_games_are_there_and_nothing_else(server: Server, tmp_path: Path) ->
     assert server.asked == [("0.4.0/games.zip", None), ("0.2.2/trajectories.zip", None)]
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
-    server.cuts = {"0.4.0/games.zip": [1000, 500]}
-    fetch(server, tmp_path)
-    assert files_in(tmp_path) == COMPLETE
-    asked = [wanted for path, wanted in server.asked if path == "0.4.0/games.zip"]
-    assert asked == [None, "bytes=1000-", "bytes=1500-"]
-
-
 def test_a_second_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: Path) -> None:
-    server.cuts = {"0.2.2/trajectories.zip": [50] * module.ATTEMPTS}
-    kept = 50 * module.ATTEMPTS
+    server.cuts = {"0.2.2/trajectories.zip": [50] * ATTEMPTS}
+    kept = 50 * ATTEMPTS
     with pytest.raises(DownloadError, match=f"ended .* bytes early; {kept} bytes are kept, run the same command again"):
         fetch(server, tmp_path)
     assert files_in(tmp_path) == ["games.zip", "trajectories.zip.part"]
@@ -135,58 +80,12 @@ def test_a_second_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: 
     assert files_in(tmp_path) == COMPLETE
 
 
-def test_a_server_that_cannot_resume_sends_the_file_again(server: Server, tmp_path: Path) -> None:
-    server.ranges = False
-    server.cuts = {"0.4.0/games.zip": [1000]}
-    fetch(server, tmp_path)
-    assert files_in(tmp_path) == COMPLETE
-
-
-def test_a_part_that_was_complete_is_used(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "games.zip.part").write_bytes(GAMES_ZIP)
-    fetch(server, tmp_path)
-    assert server.asked[0] == ("0.4.0/games.zip", f"bytes={len(GAMES_ZIP)}-")
-    assert files_in(tmp_path) == COMPLETE
-
-
-def test_a_part_of_a_longer_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "games.zip.part").write_bytes(GAMES_ZIP + b"more")
-    fetch(server, tmp_path)
-    assert files_in(tmp_path) == COMPLETE
-
-
-def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
-    server.status = [503, 502]
-    fetch(server, tmp_path)
-    assert files_in(tmp_path) == COMPLETE
-
-
 def test_a_file_with_another_sum_is_removed(server: Server, tmp_path: Path) -> None:
-    archives = server.archives
+    archives = archives_of(server)
     server.files["0.4.0/games.zip"] = zipped({f"{TASK}/trial_1/game.tw-pddl": "{}"})
     with pytest.raises(DownloadError, match=f"but {archives[0].sha256} was expected; the file was removed"):
         download(tmp_path, archives, server.url, pause=0)
     assert files_in(tmp_path) == []
-
-
-def test_a_part_with_other_bytes_is_found_out_by_its_sum(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "games.zip.part").write_bytes(b"x" * 100)
-    with pytest.raises(DownloadError, match="was expected"):
-        fetch(server, tmp_path)
-    fetch(server, tmp_path)
-    assert files_in(tmp_path) == COMPLETE
-
-
-def test_a_file_that_the_server_does_not_have_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
-    archives = [Archive("0.4.0/other.zip", "0" * 64)]
-    with pytest.raises(DownloadError, match=r"other.zip: the server answered 404"):
-        download(tmp_path, archives, server.url, pause=0)
-    assert len(server.asked) == 1
-
-
-def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"cannot be reached .*; 0 bytes are kept"):
-        download(tmp_path, [Archive("a.zip", "")], "http://127.0.0.1:9", pause=0)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +124,7 @@ def test_what_a_killed_run_left_does_not_get_in(server: Server, tmp_path: Path) 
 def test_the_command(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    games, trajectories = server.archives
+    games, trajectories = archives_of(server)
     monkeypatch.setattr(module, "GAMES", {"2.1.2": Archive(games.path, "0" * 64)})
     monkeypatch.setattr(module, "TRAJECTORIES", trajectories)
     where = [str(tmp_path), "--releases", server.url]

@@ -1,0 +1,151 @@
+"""The catalogue of a shop: products, search and goals, read-only, shared by all sessions and processes.
+
+    catalogue = catalogue_for("generated")      # envs.webshop.sources; or open_catalogue(folder)
+    goal = catalogue.goals("synthetic")[0]
+    product = catalogue.product(catalogue.search("red dress")[0])
+
+A catalogue is compiled once into a folder (:mod:`envs.webshop.compiling`) and then opened by every process, which maps
+the files into memory: with a million products opening takes milliseconds, and what one process has read of them serves
+all. Products and goals are decoded when they are asked for, and a few thousand are kept.
+"""
+
+import functools
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from envs.webshop.compiling import FORMAT, CatalogueError, compile_catalogue, from_record
+from envs.webshop.goals import Goal, HumanInstruction, human_goal, synthetic_goal
+from envs.webshop.products import Product
+from envs.webshop.records import Records
+from envs.webshop.search import SearchIndex
+
+__all__ = ["Catalogue", "CatalogueError", "Goals", "compile_catalogue", "open_catalogue"]
+
+KINDS = ("synthetic", "human")
+PRODUCTS_KEPT = 2048  # decoded; about 4 KiB each
+GOALS_KEPT = 4096
+CATALOGUES_KEPT = 4  # open in a process
+
+_opening = threading.Lock()
+
+
+class Goals(Sequence[Goal]):
+    """Goals in the order of play, made when they are asked for."""
+
+    def __init__(self, count: int, make: Callable[[int], Goal]) -> None:
+        self._count = count
+        self._goal = functools.lru_cache(maxsize=GOALS_KEPT)(make)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Goal: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Goal]: ...
+    def __getitem__(self, index: int | slice) -> Goal | Sequence[Goal]:
+        numbers = range(self._count)[index]
+        return self._goal(numbers) if isinstance(numbers, int) else [self._goal(number) for number in numbers]
+
+
+class Catalogue:
+    """An open catalogue; use :func:`open_catalogue`, which opens a folder once per process. Threads may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise CatalogueError(f"{folder} holds no compiled catalogue; make one with compile_catalogue") from None
+        if self._meta.get("format") != FORMAT:
+            raise CatalogueError(
+                f"{folder} was compiled by another version of this program; remove it to compile it again"
+            )
+        self.folder = folder
+        self._records = Records(folder / "products")
+        self._index = SearchIndex.open(folder / "index")
+        self._asins = np.load(folder / "asins.npy", mmap_mode="r")
+        self._asin_products = np.load(folder / "asin_products.npy", mmap_mode="r")
+        self._synthetic_products = np.load(folder / "synthetic_products.npy", mmap_mode="r")
+        self._combinations = np.load(folder / "synthetic_combinations.npy", mmap_mode="r")
+        self._human_products = np.load(folder / "human_products.npy", mmap_mode="r")
+        self._human = Records(folder / "human")
+        self.product = functools.lru_cache(maxsize=PRODUCTS_KEPT)(self._product)
+        """Return a product by its number; IndexError when there is none."""
+        makers = {"synthetic": self._synthetic_goal, "human": self._human_goal}
+        self._goals = {kind: Goals(self._meta["goals"][kind], makers[kind]) for kind in KINDS}
+
+    def __len__(self) -> int:
+        """The number of products."""
+        return len(self._records)
+
+    @property
+    def identity(self) -> str:
+        """A digest of the raw files, the seeds and the format: equal for catalogues that are the same."""
+        return str(self._meta["identity"])
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        """The seeds of prices (``price``) and of price limits (``goal``)."""
+        return dict(self._meta["seeds"])
+
+    def facts(self) -> dict[str, Any]:
+        """Return what has to be known of the catalogue before results on it may be compared."""
+        return {
+            "catalogue": self.identity,
+            "products": len(self),
+            **{f"{kind}_goals": len(goals) for kind, goals in self._goals.items()},
+            **{f"{name}_seed": seed for name, seed in self.seeds.items()},
+        }
+
+    def find(self, asin: str) -> int | None:
+        """Return the number of the product of that code, None if there is none."""
+        place = int(np.searchsorted(self._asins, asin.encode(errors="replace")))
+        if place < len(self._asins):
+            number = int(self._asin_products[place])
+            if self.product(number).asin == asin:
+                return number
+        return None
+
+    def search(self, query: str, limit: int = 50) -> list[int]:
+        """Return the numbers of the products that answer a query, best first."""
+        return self._index.search(query, limit)
+
+    def goals(self, kind: str) -> Goals:
+        """Return the ``synthetic`` or ``human`` goals in the order of play, which is upstream's.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        if kind not in self._goals:
+            raise ValueError(f"WebShop has no {kind!r} goals; choose from {', '.join(KINDS)}")
+        return self._goals[kind]
+
+    def _product(self, number: int) -> Product:
+        return from_record(self._records[number])
+
+    def _synthetic_goal(self, index: int) -> Goal:
+        product = self.product(int(self._synthetic_products[index]))
+        return synthetic_goal(product, int(self._combinations[index]), self._meta["seeds"]["goal"])
+
+    def _human_goal(self, index: int) -> Goal:
+        number, instruction, attributes, options = self._human[index]
+        human = HumanInstruction(number, instruction, tuple(attributes), tuple(options))
+        return human_goal(self.product(int(self._human_products[index])), human, self._meta["seeds"]["goal"])
+
+
+def open_catalogue(folder: Path | str) -> Catalogue:
+    """Return the compiled catalogue of a folder, the same object whenever a process asks for it.
+
+    Raises:
+        CatalogueError: the folder holds none, or one of another version.
+    """
+    with _opening:
+        return _open(Path(folder).expanduser().resolve())
+
+
+_open = functools.lru_cache(maxsize=CATALOGUES_KEPT)(Catalogue)

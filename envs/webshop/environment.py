@@ -1,0 +1,175 @@
+"""WebShop as a text environment: find and buy what an instruction asks for, by searching and clicking.
+
+    env = gymnasium.make("envs.webshop:prism_bench/WebShop-v0", source="official", data=DIR, split="valid")
+    observation, info = env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step("search[red dress]")
+
+Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream scores it, the reward comes with
+``buy now`` and is 0 to 1; an episode succeeds when it is exactly 1. Upstream has no step limit; the registration sets
+one of 15. A task is a goal, its id the index in upstream's order.
+
+Admissible actions are ``search[<keywords>]``, whose brackets take any words, where the page has a search bar, and a
+click for whatever the page offers. A search is understood on every page, as upstream's; the start page's own button
+``click[search]`` does nothing there, and is left out.
+"""
+
+import functools
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+
+from envs.webshop.catalogue import Catalogue
+from envs.webshop.engine import Score, Session, Storefront
+from envs.webshop.expert import SearchExpert
+from envs.webshop.goals import Goal, TaskIds, split_range
+from envs.webshop.pages import Observation
+from envs.webshop.products import Product
+from envs.webshop.reward import reward
+from envs.webshop.sources import CACHE, catalogue_for
+from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
+from prism_bench.environment import Expert, TextEnvironment, UnknownTaskError
+
+STOREFRONTS_KEPT = 4  # in a process
+
+_opening = threading.Lock()
+
+
+class WebShopEnvironment(TextEnvironment):
+    """The goals of one split, in one shop. All environments of a process with the same shop share it.
+
+    Args:
+        source: ``generated`` makes a catalogue from a seed; ``official`` reads upstream's files.
+        data: for ``official``, the folder that ``python -m envs.webshop.download`` filled.
+        products: how many to generate, 1,000 by default; of official ones 1000 or ``all``.
+        seed: of the generated catalogue.
+        goals: ``synthetic``, made from options, as is upstream's default; ``human``, written by people.
+        split: ``train``, ``valid`` or ``test``, by goal index, see :func:`envs.webshop.goals.split_range`.
+        observation: ``text``, or ``text_rich``, which also shows what was opened and selected.
+        tagger: which words of a title count as nouns, see :mod:`envs.webshop.tagger`; the reward depends on it.
+        price_seed: decides prices within a range.
+        goal_seed: decides price limits.
+        cache: where compiled catalogues lie.
+
+    Raises:
+        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+    """
+
+    task_ids: TaskIds
+
+    def __init__(
+        self,
+        source: Literal["generated", "official"] = "generated",
+        data: str | Path | None = None,
+        products: int | Literal["all"] | None = None,
+        seed: int = 0,
+        goals: Literal["synthetic", "human"] = "synthetic",
+        split: str = "train",
+        observation: Observation = "text",
+        tagger: str = DEFAULT_TAGGER,
+        price_seed: int = 0,
+        goal_seed: int = 0,
+        cache: str | Path = CACHE,
+    ) -> None:
+        super().__init__()
+        self._score = _score_with(noun_tagger(tagger))
+        with _opening:
+            self._catalogue, self._storefront = _open_shop(
+                observation,
+                source=source,
+                data=None if data is None else str(data),
+                products=products,
+                seed=seed,
+                price_seed=price_seed,
+                goal_seed=goal_seed,
+                cache=str(cache),
+            )
+        self._goals = self._catalogue.goals(goals)
+        self.task_ids = TaskIds(split_range(split, len(self._goals)))
+        self._protocol = {
+            "source": source,
+            "goals": goals,
+            "split": split,
+            "observation": observation,
+            "tagger": describe(tagger),
+        } | ({"seed": seed} if source == "generated" else {})
+        self._session: Session | None = None
+        self._task_id = ""
+
+    def goal(self, task_id: str) -> Goal:
+        """Return the goal behind a task, with all that a player does not see."""
+        return self._goals[int(task_id)]
+
+    def choose_task(self, options: dict[str, Any] | None) -> str:
+        """Return the task that ``reset(options=...)`` asks for, or draw one from ``np_random``.
+
+        Raises:
+            UnknownTaskError: the id is not one of ``task_ids``; the message names the nearest ones.
+        """
+        task_id = (options or {}).get("task_id")
+        if task_id is not None and task_id not in self.task_ids:  # of a million ids the base class would try every one
+            nearest = ", ".join(self.task_ids.nearest(task_id))
+            raise UnknownTaskError(f"there is no task {task_id!r:.60} in this split; the nearest are {nearest}")
+        return super().choose_task(options)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start the task ``options["task_id"]``, or one drawn from ``np_random``."""
+        super().reset(seed=seed)
+        self._task_id = self.choose_task(options)
+        self._session = Session(self._storefront, self.goal(self._task_id), self._score)
+        return self._session.text, self._info(self._session)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Carry out an action; one that means nothing here is answered by the same page again."""
+        session = self._session
+        if session is None:
+            raise gymnasium.error.ResetNeeded("the environment was never reset; call reset() before step()")
+        over = session.done
+        observation = session.step(action)
+        earned = 0.0 if over else session.reward
+        return observation, earned, session.done, False, self._info(session)
+
+    def protocol(self) -> dict[str, Any]:
+        """Return what results depend on: the catalogue, the goals and their limits, the split, and the tagger."""
+        indices, count = self.task_ids.indices, len(self._goals)
+        return self._protocol | {
+            "tasks": len(indices),
+            "goal_indices": f"{indices[0]} to {indices[-1]} of {count}",
+            "products": len(self._catalogue),
+            "catalogue": self._catalogue.identity,
+            **{f"{name}_seed": seed for name, seed in self._catalogue.seeds.items()},
+        }
+
+    def expert(self, name: str) -> Expert:
+        """Return an expert: ``search`` acts on what a player sees.
+
+        Raises:
+            ValueError: there is no expert of that name.
+        """
+        if name != "search":
+            raise ValueError(f"WebShop has no expert {name!r}; choose search")
+        return SearchExpert()
+
+    def _info(self, session: Session) -> dict[str, Any]:
+        return {
+            "task_id": self._task_id,
+            "task_type": session.goal.category or "other",
+            "admissible_actions": session.admissible_actions,
+            "score": session.reward,
+            "success": session.reward == 1.0,
+        }
+
+
+@functools.lru_cache(maxsize=STOREFRONTS_KEPT)
+def _open_shop(observation: Observation, **options: Any) -> tuple[Catalogue, Storefront]:
+    catalogue = catalogue_for(**options)
+    return catalogue, Storefront(catalogue, observation)
+
+
+def _score_with(tagger: Tagger) -> Score:
+    def score(product: Product, goal: Goal, options: Mapping[str, str]) -> float:
+        return reward(product, goal, options, tagger).total
+
+    return score

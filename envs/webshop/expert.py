@@ -1,0 +1,183 @@
+"""An expert that shops from what the pages show: the instruction, results with their prices, the options of a product.
+
+It searches for the words of the instruction, opens the first result that costs no more than the limit, goes back to the
+next one as long as a product lacks a wanted option, selects the options in the order of the page, and buys. It never
+sees a goal's attributes or category as such and does not read descriptions: that the search ranks what matches them
+first has to do. So some of its purchases earn less than 1; only those that earn 1 are worth imitating.
+
+Upstream's rule-based baseline searches for the whole instruction and buys the first result without a look at options.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from envs.webshop.engine import PAGE_LENGTH
+from envs.webshop.pages import BACK, BUY, NEXT, PREVIOUS
+
+STEPS = 15
+"""How many actions an episode has, unless the expert is told otherwise."""
+
+_BUY, _NEXT, _PREVIOUS, _BACK = (f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK))
+
+# Upstream's wording of synthetic goals: "Find me A, B QUERY with C, D for E with NAME: VALUE, and NAME: VALUE, and
+# price lower than 30.00 dollars". The first pattern matches people's own instructions too.
+_LIMIT = re.compile(r"(?P<rest>.*?)(?:, and price lower than (?P<limit>\d+(?:\.\d+)?) dollars)?", re.DOTALL)
+_OPTIONS = re.compile(r"Find me (?P<rest>.*?) with (?P<options>(?:(?! with )[^:])+: .*)", re.DOTALL)
+_NEXT_OPTION = re.compile(r", and (?=[^:,]+: )")
+
+_PRICE = re.compile(r"\$(\d+(?:\.\d+)?)")
+_COUNTS = re.compile(r"Page (\d+) \(Total results: (\d+)\)")
+_MARKS = re.compile(r"\s*\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")  # of text_rich
+_UNSEARCHED = """
+    a am an and are be buy can find for i i'd i'm im in is it like looking me my need of on or please show some that the
+    to want which with would you
+"""
+_NOT_SEARCHED = frozenset(_UNSEARCHED.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an instruction asks for, as far as its sentence tells.
+
+    ``options`` are (name, value) pairs; None for a sentence of people's own, whose ``words`` may name values.
+    """
+
+    words: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] | None
+    limit: float
+
+
+def read_request(instruction: str) -> Request:
+    """Return what ``instruction`` asks for; ``words`` are those to search for, in its order, each once."""
+    sentence = _LIMIT.fullmatch(instruction)
+    assert sentence is not None  # the pattern matches any text
+    text = sentence["rest"]
+    options: tuple[tuple[str, str], ...] | None = () if text.startswith("Find me ") else None
+    if found := _OPTIONS.fullmatch(text):
+        pairs = [option.partition(": ") for option in _NEXT_OPTION.split(found["options"])]
+        options = tuple((name, value) for name, _, value in pairs)
+        text = " ".join([found["rest"], *(value for _, value in options)])
+    words = (word.strip(",.:;?!") for word in re.sub(r"[\[\]]", " ", text).split())
+    searched = dict.fromkeys(w for w in words if any(map(str.isalnum, w)) and w.lower() not in _NOT_SEARCHED)
+    return Request(tuple(searched), options, float(sentence["limit"] or "inf"))
+
+
+class SearchExpert:
+    """Plays one episode at a time, in either observation mode; deterministic.
+
+    Args:
+        steps: how many actions an episode has; the last of them are kept for the options and for buying.
+    """
+
+    def __init__(self, steps: int = STEPS) -> None:
+        self.steps = steps
+
+    def reset(self, observation: str, info: dict[str, Any]) -> None:
+        """Read the instruction on the first page."""
+        pieces = _pieces(observation)
+        self.instruction = " ".join(pieces[pieces.index("Instruction:") + 1 : -1])
+        self.request = read_request(self.instruction)
+        self.left = self.steps
+        self.opened: set[str] = set()
+        self.choosy = True  # not once all results were seen, or too few steps are left
+        self.selection: list[str] | None = None  # what is still to be clicked before buying; None: not yet decided
+
+    def act(self, observation: str, info: dict[str, Any]) -> str:
+        """Return the next action; of ``info`` only the admissible actions are looked at."""
+        action = self._decide(_pieces(observation), frozenset(info["admissible_actions"]))
+        self.left -= 1
+        return action
+
+    def _decide(self, pieces: list[str], possible: frozenset[str]) -> str:
+        if _BUY in possible:
+            return self._on_product(pieces, possible)
+        self.selection = None
+        if _NEXT in possible:
+            return self._on_results(pieces, possible)
+        if _PREVIOUS in possible:
+            return _PREVIOUS  # from a page of text, which it never opens itself
+        return f"search[{' '.join(self.request.words)}]"
+
+    def _on_results(self, pieces: list[str], possible: frozenset[str]) -> str:
+        choosy = self.choosy and self._can_afford(1)
+        best = min(_results(pieces, possible), key=self._reluctance, default=None)
+        if best is not None and not (choosy and any(self._reluctance(best))):
+            self.opened.add(best[0])
+            return best[0]
+        if not _is_last_page(pieces):
+            return _NEXT
+        self.choosy = False
+        return _BACK
+
+    def _reluctance(self, result: tuple[str, float]) -> tuple[bool, bool]:
+        """Return whether a result was opened before, and whether it costs too much."""
+        click, price = result
+        return click in self.opened, price > self.request.limit
+
+    def _on_product(self, pieces: list[str], possible: frozenset[str]) -> str:
+        if self.selection is None:
+            values, complete = self._wanted(_options(pieces, possible))
+            if not complete and self.choosy and self._can_afford(1):
+                return _PREVIOUS
+            self.selection = [f"click[{value}]" for value in values]
+        return self.selection.pop(0) if self.selection else _BUY
+
+    def _can_afford(self, actions: int) -> bool:
+        """Return whether, after ``actions`` more, there are enough to open a product, select its options and buy it."""
+        return self.left >= actions + 2 + len(self.request.options or ())
+
+    def _wanted(self, offered: dict[str, list[str]]) -> tuple[list[str], bool]:
+        """Return which of the ``offered`` values (by option name) to select, and whether none is missing."""
+        if self.request.options is None:
+            mentioned = (_mentioned(values, self.instruction.lower()) for values in offered.values())
+            return [value for value in mentioned if value is not None], True
+        wanted = {value for _, value in self.request.options}  # the reward does not ask for their names either
+        found = [value for values in offered.values() for value in values if value in wanted]
+        return list(dict.fromkeys(found)), wanted <= set(found)
+
+
+def _pieces(observation: str) -> list[str]:
+    """Return the texts of a page in their order, less the marks of ``text_rich``."""
+    if "[button_]" not in observation and "[clicked button_]" not in observation:
+        return observation.split(" [SEP] ")
+    lines = (line.strip() for line in observation.split("\n"))
+    return [_MARKS.sub(r"\1", line) for line in lines if line and not line.startswith("You have clicked ")]
+
+
+def _results(pieces: list[str], possible: frozenset[str]) -> list[tuple[str, float]]:
+    """Return (the action that opens it, its lowest price) of every result on the page."""
+    clicks = [(at, f"click[{piece.lower()}]") for at, piece in enumerate(pieces)]
+    starts = [(at, click) for at, click in clicks if click in possible and click not in (_BACK, _PREVIOUS, _NEXT)]
+    ends = [at for at, _ in starts[1:]] + [len(pieces)]
+    found = []
+    for (_, click), end in zip(starts, ends, strict=True):
+        price = _PRICE.match(pieces[end - 1])
+        found.append((click, float(price[1]) if price else math.inf))
+    return found
+
+
+def _is_last_page(pieces: list[str]) -> bool:
+    counts = next((match for match in map(_COUNTS.fullmatch, pieces) if match), None)
+    return counts is None or int(counts[1]) * PAGE_LENGTH >= int(counts[2])
+
+
+def _options(pieces: list[str], possible: frozenset[str]) -> dict[str, list[str]]:
+    """Return the values that can be selected on the page of a product, by option name, in its order."""
+    start = pieces.index(PREVIOUS) + 1
+    end = next((at for at in range(start, len(pieces)) if pieces[at].startswith("Price: ")), start)
+    options: dict[str, list[str]] = {}
+    name = ""
+    for piece in pieces[start:end]:
+        if f"click[{piece}]" in possible:
+            options.setdefault(name, []).append(piece)
+        else:
+            name = piece
+    return options
+
+
+def _mentioned(values: list[str], text: str) -> str | None:
+    """Return the longest of ``values`` that stands in ``text``, as words of its own."""
+    found = [value for value in values if re.search(rf"(?<![\w']){re.escape(value)}(?!\w)", text)]
+    return max(found, key=len, default=None)

@@ -1,0 +1,172 @@
+"""WebShop's search without Java: the ranking of Lucene's BM25 from memory-mapped arrays.
+
+Source: ``BM25Similarity`` of Lucene 8 (https://github.com/apache/lucene-solr), called as upstream's Pyserini calls it. For
+every term of the query, repeated ``count`` times, that n of N documents hold: ``w = count ln(1 + (N - n + 0.5) / (n + 0.5))``,
+and a document scores ``w - w / saturation`` (:mod:`envs.webshop.indexing`), in single precision; the sum is taken in double
+precision and rounded to single. N counts the documents that have any term.
+
+Not bm25s: it knows neither the rounded length nor these roundings, and it adds up every posting of every term. Here the
+strongest terms are added up and the others looked up for documents that may still come first, with the same result.
+"""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envs.webshop.analysis import analyse
+from envs.webshop.indexing import ARRAYS, FORMAT, build_index, encoded, term_hash
+
+__all__ = ["SearchIndex", "build_index"]
+
+_PRUNE = 50_000  # postings from which ruling documents out saves time
+_PILOTS = 8_000  # postings of a term among which good documents are looked for
+_SLACK = 1 - 1e-6  # more than rounding moves a score: no document is ruled out that ties with the last one listed
+
+
+class _Term(NamedTuple):
+    most: float  # no document scores more by this term
+    start: int  # its postings
+    stop: int
+    weight: np.float32
+
+
+class SearchIndex:
+    """A read-only index; any number of threads and processes may search it. Made by :meth:`open`."""
+
+    def __init__(self, arrays: dict[str, NDArray], documents: int, documents_with_terms: int) -> None:
+        self._arrays = arrays
+        self._documents = documents
+        self._documents_with_terms = documents_with_terms
+
+    @classmethod
+    def open(cls, folder: Path) -> "SearchIndex":
+        """Open the index that :func:`build_index` wrote. ValueError, naming the file, where it is damaged or missing."""
+        again = "build the index again."
+        try:
+            summary = json.loads((folder / "index.json").read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder / 'index.json'} cannot be read ({error}); {again}") from error
+        if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+            raise ValueError(f"{folder / 'index.json'} is not of index format {FORMAT}; {again}")
+        arrays = {}
+        for name in ARRAYS:
+            try:
+                arrays[name] = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"{folder / name}.npy cannot be read ({error}); {again}") from error
+        terms, postings = summary["terms"], summary["postings"]
+        sizes = {"hashes": terms, "name_starts": terms + 1, "starts": terms + 1, "strongest": terms}
+        sizes |= {"documents": postings, "levels": postings, "ranks": summary["documents"]}
+        for name, size in sizes.items():
+            if arrays[name].shape != (size,):
+                raise ValueError(f"{folder / name}.npy has shape {arrays[name].shape}, not ({size},); {again}")
+        return cls(arrays, summary["documents"], summary["documents_with_terms"])
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return self._documents
+
+    def search(self, query: str, limit: int = 50) -> list[int]:
+        """Return the numbers of the documents that match best, best first: at most ``limit``, none without a match."""
+        terms = self._terms(query)
+        if not terms or limit < 1:
+            return []
+        scores = np.zeros(self._documents)
+        candidates = self._candidates(terms, limit, scores)
+        final = scores[candidates].astype(np.float32)
+        if len(final) > limit:
+            passed = final >= np.partition(final, -limit)[-limit]
+            candidates, final = candidates[passed], final[passed]
+        best: list[int] = candidates[np.lexsort((self._arrays["ranks"][candidates], -final))[:limit]].tolist()
+        return best
+
+    def _terms(self, query: str) -> list[_Term]:
+        """Return the query's terms that the index has, those that can score most first."""
+        counts = Counter(analyse(query))
+        hashes, starts, strongest = self._arrays["hashes"], self._arrays["starts"], self._arrays["strongest"]
+        wanted = np.fromiter(map(term_hash, counts), np.uint32, len(counts))
+        places = np.searchsorted(hashes, wanted).tolist()
+        terms = []
+        for name, count, place, hashed in zip(counts, counts.values(), places, wanted.tolist(), strict=True):
+            while place < len(hashes) and hashes[place] == hashed and self._name(place) != encoded(name):
+                place += 1
+            if place == len(hashes) or hashes[place] != hashed:
+                continue
+            start, stop = int(starts[place]), int(starts[place + 1])
+            holders = stop - start
+            idf = math.log(1 + (self._documents_with_terms - holders + 0.5) / (holders + 0.5))
+            weight = np.float32(count) * np.float32(idf)
+            most = weight - weight / self._arrays["saturations"][strongest[place]]
+            terms.append(_Term(float(most), start, stop, weight))
+        return sorted(terms, reverse=True)
+
+    def _name(self, place: int) -> bytes:
+        starts = self._arrays["name_starts"]
+        return self._arrays["names"][starts[place] : starts[place + 1]].tobytes()
+
+    def _candidates(self, terms: list[_Term], limit: int, scores: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Fill in ``scores`` and return, ascending, documents among which the best are; theirs are complete.
+
+        The terms are added in the same order whatever is pruned, so that a document's score is the same to the last bit.
+        """
+        postings = sum(term.stop - term.start for term in terms)
+        most_of_rest = np.cumsum([0.0, *(term.most for term in reversed(terms))])[::-1]
+        reached = 0.0  # by at least ``limit`` documents, less the slack
+        done = 0
+        while done < len(terms) and most_of_rest[done] >= reached:
+            term = terms[done]
+            done += 1
+            scores[self._documents_of(term)] += self._gains(term, slice(term.start, term.stop))
+            if postings > _PRUNE and done < len(terms):
+                reached = max(reached, self._reached(terms, done, limit, scores))
+        candidates = np.flatnonzero(scores > max(reached - most_of_rest[done], 0.0)).astype(np.int32)
+        for number in range(done, len(terms)):
+            self._look_up(terms[number], candidates, scores)
+            candidates = candidates[scores[candidates] >= reached - most_of_rest[number + 1]]
+        return candidates
+
+    def _documents_of(self, term: _Term) -> NDArray[np.int32]:
+        return self._arrays["documents"][term.start : term.stop]
+
+    def _gains(self, term: _Term, postings: slice | NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the term adds to the scores of the documents of some of its postings."""
+        levels = self._arrays["levels"][postings]
+        saturations = self._arrays["saturations"]
+        if len(levels) < len(saturations):
+            return term.weight - term.weight / saturations[levels]
+        return (term.weight - term.weight / saturations)[levels]
+
+    def _look_up(self, term: _Term, documents: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
+        """Add the term to the scores of some documents, given ascending."""
+        holders = self._documents_of(term)
+        if len(documents) > len(holders) // 16:
+            scores[holders] += self._gains(term, slice(term.start, term.stop))
+            return
+        places = np.searchsorted(holders, documents)
+        places[places == len(holders)] = 0
+        found = holders[places] == documents
+        scores[documents[found]] += self._gains(term, term.start + places[found])
+
+    def _reached(self, terms: list[_Term], done: int, limit: int, scores: NDArray[np.float64]) -> float:
+        """Return a score, less the slack, that ``limit`` documents reach: some that hold the last term added."""
+        pilots = self._documents_of(terms[done - 1])
+        if len(pilots) > _PILOTS:
+            pilots = pilots[:: len(pilots) // _PILOTS]
+        if len(pilots) < limit:
+            return 0.0
+        partial = scores[pilots]
+        if len(pilots) > 4 * limit:
+            best = np.sort(np.argpartition(partial, -4 * limit)[-4 * limit :])
+            pilots, partial = pilots[best], partial[best]
+        for term in terms[done:]:
+            holders = self._documents_of(term)
+            places = np.searchsorted(holders, pilots)
+            places[places == len(holders)] = 0
+            found = holders[places] == pilots
+            partial[found] += self._gains(term, term.start + places[found])
+        return float(np.partition(partial, -limit)[-limit]) * _SLACK

@@ -1,0 +1,179 @@
+"""Where a catalogue comes from: generated from a seed, or official files in a folder; compiled once, then found again.
+
+    catalogue = catalogue_for("generated", products=1000, seed=0)
+    catalogue = catalogue_for("official", data="data/webshop")      # the files of `python -m envs.webshop.download`
+
+Compiled catalogues lie in ``.cache/webshop``, each under a digest of what it was made from: names, sizes and times of
+change of the raw files (or size and seed of a generated catalogue), the seeds, and the program text that compiles. Of
+several processes that need one, one compiles it and the others wait.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from filelock import FileLock
+from rich.console import Console
+
+from envs.webshop.catalogue import Catalogue, open_catalogue
+from envs.webshop.compiling import FORMAT, CatalogueError, compile_catalogue
+from envs.webshop.generator import generate
+from prism_bench.progress import PhaseProgress
+
+CACHE = Path(".cache/webshop")
+GENERATED_PRODUCTS = 1000
+MANY_PRODUCTS = 20_000  # to generate, from which on a progress bar is shown
+MANY_BYTES = 100 << 20  # of a raw file, likewise
+
+SMALL = ("items_shuffle_1000.json", "items_ins_v2_1000.json")
+FULL = ("items_shuffle.json", "items_ins_v2.json")
+HUMAN = "items_human_ins.json"
+
+# What decides the contents of a compiled folder; texts, because nobody remembers to raise a version number.
+_PROGRAM = (
+    "analysis.py",
+    "compiling.py",
+    "generator.py",
+    "goals.py",
+    "indexing.py",
+    "json_stream.py",
+    "products.py",
+    "records.py",
+    "search.py",
+    "stemmer.py",
+    "vocabulary.json",
+    "vocabulary.py",
+)
+
+
+class RawFiles(NamedTuple):
+    """The files that a catalogue is compiled from."""
+
+    products: Path
+    attributes: Path
+    human: Path | None
+
+
+def catalogue_for(
+    source: str = "generated",
+    data: Path | str | None = None,
+    *,
+    products: int | Literal["all"] | None = None,
+    seed: int = 0,
+    price_seed: int = 0,
+    goal_seed: int = 0,
+    cache: Path | str = CACHE,
+    console: Console | None = None,
+) -> Catalogue:
+    """Return a catalogue, compiled now if no earlier call has done it.
+
+    Args:
+        source: ``generated`` or ``official``.
+        data: for ``official``, the folder with upstream's files; human goals need ``items_human_ins.json`` there.
+        products: how many to generate (None: 1,000); of official ones 1000 or ``all`` (None: the 1,000, as upstream's
+            default is, or all if only those files are there).
+        seed: of a generated catalogue.
+        price_seed: decides prices within a range.
+        goal_seed: decides price limits.
+        cache: where compiled catalogues lie.
+        console: where a progress bar is shown if it takes long; None: on standard error.
+
+    Raises:
+        ValueError: an option that does not exist or does not go with the others.
+        CatalogueError: the folder lacks a file.
+        RawDataError: a raw file is damaged.
+    """
+    inputs: dict[str, Any] = {"format": FORMAT, "program": _program(), "seeds": [price_seed, goal_seed]}
+    files: RawFiles | None = None
+    count = GENERATED_PRODUCTS
+    if source == "official":
+        if data is None:
+            raise ValueError("source=official needs data=DIR, the folder that holds items_shuffle_1000.json")
+        files = official_files(Path(data).expanduser(), products)
+        inputs["files"] = [(str(path.resolve()), *_state(path)) for path in files if path is not None]
+    elif source == "generated":
+        if data is not None:
+            raise ValueError("data=DIR goes with source=official only; generated catalogues come from their seed")
+        if isinstance(products, str):
+            raise ValueError(f"products={products} goes with source=official only; give the number to generate")
+        count = GENERATED_PRODUCTS if products is None else products
+        inputs["generated"] = [count, seed]
+    else:
+        raise ValueError(f"there is no WebShop source {source!r}; choose generated or official")
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            found = files or _generated_files(Path(temporary) / "raw", count, seed, console)
+            size = found.products.stat().st_size
+            with _bar("compile", size, size > MANY_BYTES, console) as progress:
+                compile_catalogue(*found, folder, price_seed=price_seed, goal_seed=goal_seed, progress=progress)
+
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return open_catalogue(_made_once(Path(cache).expanduser() / digest[:16], make))
+
+
+def official_files(data: Path, products: int | str | None = None) -> RawFiles:
+    """Return the files of products, attributes and, if there is one, human instructions.
+
+    Raises:
+        ValueError: ``products`` is neither 1000 nor ``all``.
+        CatalogueError: a file is missing.
+    """
+    if products not in (1000, "all", None):
+        raise ValueError(f"products={products} is no official catalogue; choose 1000 or all")
+    only_full = not (data / SMALL[0]).exists() and (data / FULL[0]).exists()
+    names = FULL if products == "all" or (products is None and only_full) else SMALL
+    for name in names:
+        if not (data / name).is_file():
+            option = " --all" if names is FULL else ""
+            raise CatalogueError(
+                f"{data} has no {name}; fetch the official files with python -m envs.webshop.download{option} {data}"
+            )
+    human = data / HUMAN
+    return RawFiles(data / names[0], data / names[1], human if human.is_file() else None)
+
+
+def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return ``folder``, made if it is not there; of several processes one makes it and the others wait."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.exists():
+                for unfinished in folder.parent.glob(f".{folder.name}.*/"):  # what a killed process left
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                make(folder)
+    return folder
+
+
+def _generated_files(folder: Path, products: int, seed: int, console: Console | None) -> RawFiles:
+    with _bar("generate", products, products > MANY_PRODUCTS, console) as progress:
+        generate(folder, products, seed, progress)
+    return RawFiles(folder / FULL[0], folder / FULL[1], folder / HUMAN)
+
+
+@contextmanager
+def _bar(phase: str, total: int, long: bool, console: Console | None) -> Iterator[Callable[..., None] | None]:
+    """Yield what shows progress in a long phase, None in a short one."""
+    if not long:
+        yield None
+        return
+    with PhaseProgress(console or Console(stderr=True), phase, total) as bar:
+        yield bar.update
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is changed: its size, and when that happened in nanoseconds."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _program() -> str:
+    digest = hashlib.sha256()
+    for name in _PROGRAM:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()
