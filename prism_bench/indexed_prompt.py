@@ -10,9 +10,10 @@ such as ``search[<keywords>]``, the words of the task are numbered as well, and 
     prompt   #1 back to search size#2 small#3 large
 
 What a model of a few hundred thousand parameters is spared besides: capitals, the codes of things (a number says as
-much), the task on every page but those with an open form, and what follows in long pieces. Numbers are glued to what
-precedes them, so that a number is the same token on the page and in a reply. Admissible actions that stand nowhere on
-the page follow at its end, numbered too: with this prompt every environment can be played, as a list to choose from.
+much), punctuation around the words of the task, the task itself on every page but those with an open form, and what
+follows in long pieces. Numbers are glued to what precedes them, so that a number is the same token on the page and in a
+reply. Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every
+environment can be played, as a list to choose from.
 """
 
 import itertools
@@ -131,12 +132,9 @@ def _read(prompt: IndexedPrompt, observation: str, admissible_actions: tuple[str
             hidden = prompt.code is not None and re.fullmatch(prompt.code, piece)
             written.append(f"#{number}" if hidden else f"#{number} {' '.join(shown)}")
         elif is_task and forms:
-            for word in piece.lower().split():
-                if bare := word.strip(_EDGES):
-                    words[number := next(numbers)] = bare
-                    written.append(f"#{number} {word}")
-                else:
-                    written.append(f" {word}")
+            for word in filter(None, (word.strip(_EDGES) for word in piece.lower().split())):
+                words[number := next(numbers)] = word
+                written.append(f"#{number} {word}")
         elif not is_task or prompt.task_label is None:
             written.append(" " + " ".join(shown))
     for action in choices.values():

@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
 
 _ENTITY = re.compile(r" ?[a-z]+ \d+")
 _POSITION = re.compile(r"#\d+")
-_PIECE = re.compile(r" ?\b[a-z]+ \d+\b|#\d+| ?\w+| ?[^\w\s]+|\s")
+_PIECE = re.compile(r" ?\b[a-z]+ \d+\b|#\d+| ?\w+| ?[^\w\s#]+| ?#|\s")
 
 
 def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float = 0.9) -> PreTrainedTokenizerFast:
