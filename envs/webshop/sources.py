@@ -8,6 +8,7 @@ change of the raw files (or size and seed of a generated catalogue), the seeds, 
 several processes that need one, one compiles it and the others wait.
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -110,7 +111,8 @@ def catalogue_for(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             found = files or _generated_files(Path(temporary) / "raw", count, seed, console)
             size = found.products.stat().st_size
-            with _bar("compile", size, size > MANY_BYTES, console) as progress:
+            long = size > MANY_BYTES or (files is None and count > MANY_PRODUCTS)
+            with _bar("compile", size, long, console) as progress:
                 compile_catalogue(*found, folder, price_seed=price_seed, goal_seed=goal_seed, progress=progress)
 
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -172,6 +174,7 @@ def _state(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+@functools.cache
 def _program() -> str:
     digest = hashlib.sha256()
     for name in _PROGRAM:

@@ -1,5 +1,6 @@
 """Compiled catalogues against the raw files that they were made from, and what several processes see of one."""
 
+import io
 import json
 import math
 import multiprocessing
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from envs.webshop import compiling, sources
 from envs.webshop.catalogue import Catalogue, CatalogueError, compile_catalogue, open_catalogue
@@ -150,35 +152,50 @@ def _view(folder: Path, start: Any, results: Any) -> None:
     results.put((os.getpid(), catalogue.identity, [goals[index].instruction for index in range(20)]))
 
 
-def test_processes_and_threads_that_start_together_compile_once_and_see_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_start_together_see_the_same(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    start, results = context.Event(), context.SimpleQueue()
+    start, results = context.Event(), context.Queue()
     processes = [context.Process(target=_view, args=(tmp_path, start, results)) for _ in range(2)]
     for process in processes:
         process.start()
     start.set()
-    views = [results.get() for _ in processes]
+    views = [results.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     assert views[0][0] != views[1][0] and views[0][1:] == views[1][1:]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == [catalogue_for(products=50, cache=tmp_path).folder.name]
 
-    calls: list[Path] = []
-    monkeypatch.setattr(sources, "compile_catalogue", lambda *args, **kwargs: calls.append(args[3]))
-    catalogue_for(products=50, cache=tmp_path)  # it is there
-    assert calls == []
-    monkeypatch.undo()
 
-    found: list[Catalogue] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(catalogue_for(products=51, cache=tmp_path))) for _ in range(8)
-    ]
+def test_threads_that_start_together_compile_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Path] = []
+
+    def compile_and_count(*arguments: Any, **options: Any) -> None:
+        compiled.append(arguments[3])
+        compile_catalogue(*arguments, **options)
+
+    monkeypatch.setattr(sources, "compile_catalogue", compile_and_count)
+    start, found = threading.Barrier(8), list[Catalogue]()
+
+    def open_one() -> None:
+        start.wait()
+        found.append(catalogue_for(products=50, cache=tmp_path))
+
+    threads = [threading.Thread(target=open_one) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(found) == 8 and len({id(catalogue) for catalogue in found}) == 1
+    assert compiled == [found[0].folder]
+
+
+def test_a_bar_is_shown_for_many_products_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = (Console(file=io.StringIO(), force_terminal=True) for _ in range(2))
+    catalogue_for(products=20, cache=tmp_path, console=few)
+    monkeypatch.setattr(sources, "MANY_PRODUCTS", 20)
+    catalogue_for(products=21, cache=tmp_path, console=many)
+    assert few.file.getvalue() == ""
+    assert "generate" in many.file.getvalue() and "compile" in many.file.getvalue()
 
 
 def test_the_cache_knows_when_its_files_changed(raw: Path, tmp_path: Path) -> None:

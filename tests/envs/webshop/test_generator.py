@@ -29,6 +29,7 @@ from envs.webshop.json_stream import JsonStream
 from envs.webshop.pages import ITEM_BUTTONS, NEXT, SEARCH
 from envs.webshop.products import Product, document, read_annotations, read_products
 from envs.webshop.reward import option_matches, reward, same_text
+from envs.webshop.search import SearchIndex, build_index
 from envs.webshop.tagger import noun_tagger
 from envs.webshop.vocabulary import Kind, vocabulary
 
@@ -64,6 +65,12 @@ def loaded(folder: Path) -> list[Product]:
 
 def goals_of(product: Product) -> Iterator[Goal]:
     return (synthetic_goal(product, combination, 0) for combination in range(synthetic_count(product)))
+
+
+def offers(product: Product, goal: Goal) -> bool:
+    """Whether what a page shows, options and price, fits the goal."""
+    fits = all(value in dict(product.options).get(name, ()) for name, value in goal.options)
+    return fits and product.price <= goal.price_upper
 
 
 def listed_attributes(kind: Kind) -> list[str]:
@@ -264,6 +271,20 @@ def test_a_goal_is_met_by_its_product_and_nearly_by_others(products: list[Produc
             nearly.append(sum(0.5 <= worth < 1 for worth in rewards))
     assert sorted(exactly)[len(exactly) // 2] <= 3
     assert sorted(nearly)[len(nearly) // 2] >= 5
+
+
+def test_searching_for_the_words_of_a_goal_finds_it(products: list[Product], tmp_path: Path) -> None:
+    build_index(map(document, products), tmp_path / "index")
+    index = SearchIndex.open(tmp_path / "index")
+    tagger = noun_tagger("rules")
+    worth = []
+    for goal in (goal for product in products[::5] for goal in itertools.islice(goals_of(product), 2)):
+        words = goal.instruction.removeprefix("Find me ").partition(", and price lower than")[0]
+        page = [products[number] for number in index.search(words, 10)]
+        bought = next((product for product in page if offers(product, goal)), None)
+        worth.append(0 if bought is None else reward(bought, goal, dict(goal.options), tagger).total)
+    assert len(worth) > 300
+    assert worth.count(1) >= 0.93 * len(worth)
 
 
 @pytest.mark.parametrize(

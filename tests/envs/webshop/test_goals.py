@@ -55,6 +55,13 @@ def test_the_hundred_recorded_first_pages_match_but_for_the_limit() -> None:
         assert LIMIT.sub("", official_goals()[page["goal_index"]].instruction) == LIMIT.sub("", text)
 
 
+def test_the_recorded_whole_episodes_have_our_goals() -> None:
+    for episode in recorded("official_episodes.json"):
+        index = int(re.sub(r"\D", "", episode["item"]))
+        expected = f"Instruction: [SEP] {LIMIT.sub('', official_goals()[index].instruction)}, and price lower than"
+        assert expected in episode["steps"][0]["observation"]
+
+
 def test_recorded_goals_match_but_for_the_limit() -> None:
     traces = recorded("official_traces.json.xz")
     prices = traces["prices"]
