@@ -1,14 +1,14 @@
 """The terms that WebShop's search sees in a text: Lucene's English analyser.
 
-Source: Lucene 8 (https://github.com/apache/lucene-solr), which upstream reaches through Pyserini: ``StandardTokenizer``
-(the word boundaries of Unicode UAX #29, emoji of UTS #51), ``EnglishPossessiveFilter``, ``LowerCaseFilter``, ``StopFilter``
-with its 33 words, ``PorterStemFilter``. In product texts this is more than detail: ``color:black``, ``30.00`` and ``★`` are
+Source: Lucene 8 (https://github.com/apache/lucene-solr), which upstream reaches through Pyserini: StandardTokenizer
+(the word boundaries of Unicode UAX #29, emoji of UTS #51), EnglishPossessiveFilter, LowerCaseFilter, StopFilter with
+its 33 words, PorterStemFilter. In product texts this is more than detail: ``color:black``, ``30.00`` and ``★`` are
 one term each.
 
-Where it deviates: Lucene's tables of letters are Unicode 9's, here they are those of the installed ``regex``; they differ
-for characters added or reclassified since, but not for emoji, whose table is written out below. Letters that are emoji
-too (ℹ, Ⓜ, 🅰, 🅱, 🅾, 🅿) are never joined to a following emoji, a Hebrew word may end in ' after a ", and what is left of
-more than 255 underscores before a word is not the last 254.
+Where it deviates: Lucene's tables of letters are Unicode 9's, here they are those of the installed ``regex``; they
+differ for characters added or reclassified since, but not for emoji, whose table is written out below. The emoji
+among letters (U+2139, Ⓜ, 🅰, 🅱, 🅾, 🅿) are never joined to a following emoji, a Hebrew word may end in ' after a ", and
+of more than 255 underscores before a word not the last 254 are kept.
 """
 
 import re
@@ -21,22 +21,25 @@ import regex
 from envs.webshop.stemmer import stem
 
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by for if in into is it no not of on or such that the their then there these they "
+        "this to was will with",
+    )
 )
 
 _LONGEST = 255
 """No token is longer, in UTF-16 units: a longer one goes on as another token."""
 
 _PICTOGRAPHS = (
-    "a9 ae 203c 2049 2122 2139 2194-2199 21a9-21aa 231a-231b 2328 2388 23cf 23e9-23f3 23f8-23fa 24c2 25aa-25ab 25b6 25c0 "
-    "25fb-25fe 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714 2716 271d 2721 2728 2733-2734 2744 2747 274c 274e "
-    "2753-2755 2757 2763-2767 2795-2797 27a1 27b0 27bf 2934-2935 2b05-2b07 2b1b-2b1c 2b50 2b55 3030 303d 3297 3299 "
-    "1f000-1f0ff 1f10d-1f10f 1f12f 1f16c-1f171 1f17e-1f17f 1f18e 1f191-1f19a 1f1ad-1f1e5 1f201-1f20f 1f21a 1f22f "
-    "1f232-1f23a 1f23c-1f23f 1f249-1f3fa 1f400-1f53d 1f546-1f64f 1f680-1f6ff 1f774-1f77f 1f7d5-1f7ff 1f80c-1f80f "
-    "1f848-1f84f 1f85a-1f85f 1f888-1f88f 1f8ae-1f8ff 1f90c-1f93a 1f93c-1f945 1f947-1fffd"
+    "a9 ae 203c 2049 2122 2139 2194-2199 21a9-21aa 231a-231b 2328 2388 23cf 23e9-23f3 23f8-23fa 24c2 25aa-25ab 25b6 "
+    "25c0 25fb-25fe 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714 2716 271d 2721 2728 2733-2734 2744 2747 "
+    "274c 274e 2753-2755 2757 2763-2767 2795-2797 27a1 27b0 27bf 2934-2935 2b05-2b07 2b1b-2b1c 2b50 2b55 3030 303d "
+    "3297 3299 1f000-1f0ff 1f10d-1f10f 1f12f 1f16c-1f171 1f17e-1f17f 1f18e 1f191-1f19a 1f1ad-1f1e5 1f201-1f20f "
+    "1f21a 1f22f 1f232-1f23a 1f23c-1f23f 1f249-1f3fa 1f400-1f53d 1f546-1f64f 1f680-1f6ff 1f774-1f77f 1f7d5-1f7ff "
+    "1f80c-1f80f 1f848-1f84f 1f85a-1f85f 1f888-1f88f 1f8ae-1f8ff 1f90c-1f93a 1f93c-1f945 1f947-1fffd"
 )
-"""Extended_Pictographic of https://unicode.org/Public/emoji/11.0/emoji-data.txt: later versions dropped ★ and others."""
+"""Extended_Pictographic of https://unicode.org/Public/emoji/11.0/emoji-data.txt; later versions lack ★ and others."""
 
 _ASCII_TOKEN = re.compile(
     r"(\w+(?:(?:(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*)", re.ASCII | re.IGNORECASE

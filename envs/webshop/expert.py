@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.webshop.engine import PAGE_LENGTH
-from envs.webshop.pages import BACK, BUY, NEXT, PREVIOUS
+from envs.webshop.pages import BACK, BUY, ITEM_BUTTONS, NEXT, PREVIOUS
 
 STEPS = 15
 """How many actions an episode has, unless the expert is told otherwise."""
 
 _BUY, _NEXT, _PREVIOUS, _BACK = (f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK))
+_BUTTONS = frozenset(name.lower() for name in ITEM_BUTTONS)  # an option value called like one cannot be selected
 
 # Upstream's wording of synthetic goals: "Find me A, B QUERY with C, D for E with NAME: VALUE, and NAME: VALUE, and
 # price lower than 30.00 dollars". The first pattern matches people's own instructions too.
@@ -170,7 +171,7 @@ def _options(pieces: list[str], possible: frozenset[str]) -> dict[str, list[str]
     options: dict[str, list[str]] = {}
     name = ""
     for piece in pieces[start:end]:
-        if f"click[{piece}]" in possible:
+        if f"click[{piece}]" in possible and piece not in _BUTTONS:
             options.setdefault(name, []).append(piece)
         else:
             name = piece

@@ -1,14 +1,13 @@
-"""Writes the index that :mod:`envs.webshop.search` reads: postings on disk, in memory that does not grow with them.
+"""The index of :mod:`envs.webshop.search` on disk: written in memory that does not grow with it, opened memory-mapped.
 
 Source: ``BM25Similarity`` and ``SmallFloat`` of Lucene 8 (https://github.com/apache/lucene-solr), k1 0.9 and b 0.4 as
-Pyserini's searcher sets them. A posting holds a document and a level: the rank of its saturation ``1 + tf / (k1 (1 - b +
-b length / average))`` among all saturations of the index. They are computed in single precision, in Lucene's order, since
-rounding decides between near-equal products. The length is a document's number of terms, rounded to what one byte holds;
-the average is exact, over the documents that have any term.
+Pyserini's searcher sets them. A posting holds a document and a level: the rank of its saturation ``1 + tf / (k1 (1 -
+b + b length / average))`` among all saturations of the index. These are computed in single precision, in Lucene's
+order, since rounding decides between near-equal products. The length is a document's number of terms, rounded to what
+one byte holds; the average is exact, over the documents that have any term.
 """
 
 import json
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -24,8 +23,9 @@ K1 = np.float32(0.9)
 B = np.float32(0.4)
 FORMAT = 1
 ARRAYS = ("hashes", "name_starts", "names", "starts", "strongest", "documents", "levels", "saturations", "ranks")
-"""Files of an index besides ``index.json``: the terms sorted by hash, their names, where the postings of each start, its
-highest level; the postings; the saturation of each level; the rank of each document among equal scores."""
+"""The files of an index besides ``index.json``: the terms' hashes, ascending; where the name of each starts, the
+names; where the postings of each start, its highest level; the postings' documents and levels; the saturation of each
+level; the rank of each document among documents of equal score."""
 
 _FREE = 24  # lengths below are their own code
 _BLOCK = 2_000_000  # terms held in memory
@@ -89,10 +89,40 @@ def build_index(
     _write_postings(runs, folder, starts, position)
     for run in runs.files:
         run.unlink()
-    summary = {"format": FORMAT, "documents": runs.documents, "documents_with_terms": runs.with_terms}
+    shapes = {name: _shape(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS}
     unfinished = folder / "index.json.part"
-    unfinished.write_text(json.dumps(summary | {"terms": len(runs.numbers), "postings": int(starts[-1])}))
-    os.replace(unfinished, folder / "index.json")  # the last file: a folder without it is no index
+    unfinished.write_text(json.dumps({"format": FORMAT, "documents_with_terms": runs.with_terms, "arrays": shapes}))
+    unfinished.replace(folder / "index.json")  # the last file: a folder without it is no index
+
+
+def open_arrays(folder: Path) -> tuple[dict[str, NDArray], int]:
+    """Open the arrays of an index, memory-mapped; return them and the number of documents that have terms.
+
+    ValueError, naming the file, where one is missing, damaged, or not of this index.
+    """
+    again = "build the index again."
+    path = folder / "index.json"
+    try:
+        summary = json.loads(path.read_text())
+        version, with_terms, shapes = summary["format"], summary["documents_with_terms"], summary["arrays"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no summary of an index ({type(error).__name__}: {error}); {again}") from error
+    if version != FORMAT:
+        raise ValueError(f"{path} is of index format {version}, not {FORMAT}; {again}")
+    arrays = {}
+    for name in ARRAYS:
+        path = folder / f"{name}.npy"
+        try:
+            arrays[name] = np.asarray(np.load(path, mmap_mode="r"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is damaged or missing ({error}); {again}") from error
+        if _shape(arrays[name]) != shapes.get(name):
+            raise ValueError(f"{path} holds {_shape(arrays[name])}, not {shapes.get(name)}; {again}")
+    return arrays, with_terms
+
+
+def _shape(values: NDArray) -> str:
+    return f"{values.shape} {values.dtype}"
 
 
 class _Runs:
@@ -157,7 +187,7 @@ def _write_terms(runs: _Runs, folder: Path) -> tuple[NDArray[np.int64], NDArray[
 
 def _write_postings(runs: _Runs, folder: Path, starts: NDArray[np.int64], position: NDArray[np.int64]) -> None:
     """Merge the runs: every posting goes to the next free place of its term."""
-    average = np.float32(runs.length / max(runs.with_terms, 1))
+    average = np.float32(max(runs.length, 1) / max(runs.with_terms, 1))
     norms = np.float32(1) / (K1 * ((np.float32(1) - B) + B * decoded_lengths() / average))
     saturation = np.float32(1) + (runs.counts >> 8).astype(np.float32) * norms[runs.counts & 255]
     saturations, level_of = np.unique(saturation, return_inverse=True)

@@ -1,15 +1,15 @@
 """WebShop's search without Java: the ranking of Lucene's BM25 from memory-mapped arrays.
 
-Source: ``BM25Similarity`` of Lucene 8 (https://github.com/apache/lucene-solr), called as upstream's Pyserini calls it. For
-every term of the query, repeated ``count`` times, that n of N documents hold: ``w = count ln(1 + (N - n + 0.5) / (n + 0.5))``,
-and a document scores ``w - w / saturation`` (:mod:`envs.webshop.indexing`), in single precision; the sum is taken in double
-precision and rounded to single. N counts the documents that have any term.
+Source: ``BM25Similarity`` of Lucene 8 (https://github.com/apache/lucene-solr), called as upstream's Pyserini calls
+it. A term that n of N documents hold and the query has ``count`` times weighs ``w = count ln(1 + (N - n + 0.5) / (n +
+0.5))``; a document gets ``w - w / saturation`` for it (:mod:`envs.webshop.indexing`). Both in single precision; the
+sum is taken in double precision, then rounded to single. N counts the documents that have any term.
 
-Not bm25s: it knows neither the rounded length nor these roundings, and it adds up every posting of every term. Here the
-strongest terms are added up and the others looked up for documents that may still come first, with the same result.
+Not bm25s: it knows neither the rounded length nor these roundings, and it adds up every posting of every term. Here
+the strongest terms are added up and the others looked up for documents that may still come first, with the same
+result.
 """
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.webshop.analysis import analyse
-from envs.webshop.indexing import ARRAYS, FORMAT, build_index, encoded, term_hash
+from envs.webshop.indexing import build_index, encoded, open_arrays, term_hash
 
 __all__ = ["SearchIndex", "build_index"]
 
@@ -38,34 +38,15 @@ class _Term(NamedTuple):
 class SearchIndex:
     """A read-only index; any number of threads and processes may search it. Made by :meth:`open`."""
 
-    def __init__(self, arrays: dict[str, NDArray], documents: int, documents_with_terms: int) -> None:
+    def __init__(self, arrays: dict[str, NDArray], documents_with_terms: int) -> None:
         self._arrays = arrays
-        self._documents = documents
+        self._documents = len(arrays["ranks"])
         self._documents_with_terms = documents_with_terms
 
     @classmethod
     def open(cls, folder: Path) -> "SearchIndex":
-        """Open the index that :func:`build_index` wrote. ValueError, naming the file, where it is damaged or missing."""
-        again = "build the index again."
-        try:
-            summary = json.loads((folder / "index.json").read_text())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / 'index.json'} cannot be read ({error}); {again}") from error
-        if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-            raise ValueError(f"{folder / 'index.json'} is not of index format {FORMAT}; {again}")
-        arrays = {}
-        for name in ARRAYS:
-            try:
-                arrays[name] = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{folder / name}.npy cannot be read ({error}); {again}") from error
-        terms, postings = summary["terms"], summary["postings"]
-        sizes = {"hashes": terms, "name_starts": terms + 1, "starts": terms + 1, "strongest": terms}
-        sizes |= {"documents": postings, "levels": postings, "ranks": summary["documents"]}
-        for name, size in sizes.items():
-            if arrays[name].shape != (size,):
-                raise ValueError(f"{folder / name}.npy has shape {arrays[name].shape}, not ({size},); {again}")
-        return cls(arrays, summary["documents"], summary["documents_with_terms"])
+        """Open what :func:`build_index` wrote. ValueError, naming the file, where one is damaged or missing."""
+        return cls(*open_arrays(folder))
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -112,7 +93,7 @@ class SearchIndex:
     def _candidates(self, terms: list[_Term], limit: int, scores: NDArray[np.float64]) -> NDArray[np.int32]:
         """Fill in ``scores`` and return, ascending, documents among which the best are; theirs are complete.
 
-        The terms are added in the same order whatever is pruned, so that a document's score is the same to the last bit.
+        Terms are added in one order, whatever is ruled out: a document's score is the same to the last bit.
         """
         postings = sum(term.stop - term.start for term in terms)
         most_of_rest = np.cumsum([0.0, *(term.most for term in reversed(terms))])[::-1]
@@ -137,9 +118,10 @@ class SearchIndex:
         """Return what the term adds to the scores of the documents of some of its postings."""
         levels = self._arrays["levels"][postings]
         saturations = self._arrays["saturations"]
-        if len(levels) < len(saturations):
-            return term.weight - term.weight / saturations[levels]
-        return (term.weight - term.weight / saturations)[levels]
+        few = len(levels) < len(saturations)
+        divisors = saturations[levels] if few else saturations
+        gains = np.asarray(term.weight - term.weight / divisors, np.float32)
+        return gains if few else gains[levels]
 
     def _look_up(self, term: _Term, documents: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
         """Add the term to the scores of some documents, given ascending."""

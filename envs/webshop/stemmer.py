@@ -1,9 +1,9 @@
 """The Porter stemmer as Lucene applies it.
 
-Source: M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980, with the three departures of the author's
-own program (https://tartarus.org/martin/PorterStemmer): words of one or two letters stay, ``bli`` becomes ``ble`` (the
-paper: ``abli``, ``able``), ``logi`` becomes ``log``. Lucene's ``PorterStemFilter`` is that program; Snowball's "porter"
-(PyStemmer) is the paper, and Snowball's "english" another algorithm altogether.
+Source: M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980, with the three departures of the
+author's own program (https://tartarus.org/martin/PorterStemmer): words of one or two letters stay, ``bli`` becomes
+``ble`` (the paper: ``abli``, ``able``), ``logi`` becomes ``log``. Lucene's PorterStemFilter is that program;
+Snowball's "porter" (PyStemmer) is the paper, and Snowball's "english" another algorithm altogether.
 """
 
 import re
@@ -32,13 +32,13 @@ _STEP_2 = {
     "logi": "log",
 }
 _STEP_3 = {"icate": "ic", "ative": "", "alize": "al", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
-_STEP_4 = (
-    "al ance ence er ic able ible ant ement ment ent (?<=[st])ion ou ism ate iti ous ive ize".replace(" ", "|")
+_STEP_4 = "al ance ence er ic able ible ant ement ment ent (?<=[st])ion ou ism ate iti ous ive ize".replace(
+    " ", "|"
 )  # (?<=...): ion goes only after s or t
 
 
 def _endings(suffixes: str) -> re.Pattern[str]:
-    """Return a pattern that splits a word into stem and longest suffix: a search from the left meets the longest first."""
+    """Return a pattern that finds the longest of the suffixes: a search from the left meets it first."""
     return re.compile(rf"(?:{suffixes})\Z")
 
 

@@ -35,7 +35,8 @@ DEFAULT_TAGGER = "rules"
 _SPACY = "spacy:"
 _CACHED_TITLES = 1 << 13
 
-_EDGE = re.compile(r"^[\W_]+|(?:['\u2019][sS])?[\W_]*$")  # punctuation, and the possessive's ending
+_CORE = re.compile(r"[^\W_](?:.*[^\W_])?")  # a word without the punctuation around it
+_POSSESSIVE = re.compile(r"['\u2019][sS]$")
 # Where spaCy cuts a word, besides at its ends: "Short-Sleeve", "Black/White", "Sofa,Chair", "5*7", "60ft".
 _CUT = re.compile(
     r"(?<=[^\W_])[-~\u2013\u2014:<>=/](?=[^\W\d_])"
@@ -124,7 +125,8 @@ def _rules(title: str) -> tuple[str, ...]:
 
 def _words(title: str) -> Iterator[str]:
     for piece in title.split():
-        yield from filter(None, _CUT.split(_EDGE.sub("", piece)))
+        if core := _CORE.search(piece):
+            yield from filter(None, _CUT.split(_POSSESSIVE.sub("", core[0])))
 
 
 def _may_be_noun(word: str) -> bool:

@@ -211,6 +211,12 @@ PRICES = st.floats(0.01, 1000).map(lambda price: f"${round(price, 2)}")
 SHELVES = st.lists(st.tuples(PAGE_OPTIONS, PRICES, TEXTS), min_size=1, max_size=12)
 
 
+@pytest.mark.parametrize("value", ["back to search", "< prev", "next >", "buy now", "description", "search"])
+def test_an_option_value_called_like_a_button_does_not_mislead_it(value: str) -> None:
+    actions = play(Shelf(product(0, (("size", (value, "small")),))), goal(f"Find me desks with size: {value}"))
+    assert actions[-1] == "click[buy now]"
+
+
 @given(SHELVES, st.integers(0, 11), st.randoms(use_true_random=False), st.integers(10, 1000))
 def test_it_always_buys_and_both_observations_lead_to_the_same(
     stock: list[tuple[Options, str, str]], number: int, random: Any, limit: int
