@@ -225,16 +225,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     console = Console()
-    table = Table(
-        "environment",
-        "actions",
-        "actions/s",
-        "slowest, ms",
-        "RSS, MiB",
-        "grown by, MiB",
-        "failures",
-        title="Hostile actions",
-    )
+    columns = ("environment", "actions", "a second", "slowest ms", "RSS MiB", "grown", "failures")
+    table = Table(*columns, title="Hostile actions")
 
     def row(report: Report) -> tuple[str, ...]:
         return (
@@ -248,6 +240,7 @@ def main() -> None:
         )
 
     reports = []
+    console.print(*columns, sep="  ")
     for name in options.ids:
         env = gymnasium.make(name)
         each = options.actions // len(options.ids)

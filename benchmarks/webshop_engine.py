@@ -189,14 +189,14 @@ def measure(products: int, cache: Path, seed: int) -> Growth:
 def print_growth(rows: list[Growth], console: Console) -> None:
     columns = (
         "products",
-        "make, s",
-        "peak, MiB",
-        "disk, MiB",
-        "ready, s",
-        "one, MiB",
-        f"{TOGETHER}, MiB",
-        "search, ms",
-        "95 %, ms",
+        "make\ns",
+        "peak\nMiB",
+        "disk\nMiB",
+        "ready\ns",
+        "alone\nMiB",
+        f"{TOGETHER} together\nMiB",
+        "search\nms",
+        "95 %\nms",
     )
     table = Table(title="WebShop: how it grows")
     for column in columns:

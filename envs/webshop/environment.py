@@ -4,9 +4,9 @@
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step("search[red dress]")
 
-Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream scores it, the reward comes with
-``buy now`` and is 0 to 1; an episode succeeds when it is exactly 1. Upstream has no step limit; the registration sets
-one of 15. A task is a goal, its id the index in upstream's order.
+Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream scores it, the reward comes
+with ``buy now`` and is 0 to 1; an episode succeeds when it is exactly 1. Upstream has no step limit; the registration
+sets one of 15. A task is a goal, its id the index in upstream's order.
 
 Admissible actions are ``search[<keywords>]``, whose brackets take any words, where the page has a search bar, and a
 click for whatever the page offers. A search is understood on every page, as upstream's; the start page's own button

@@ -24,6 +24,7 @@ from envs.webshop.indexing import build_index, encoded, open_arrays, term_hash
 __all__ = ["SearchIndex", "build_index"]
 
 _PRUNE = 50_000  # postings from which ruling documents out saves time
+_MANY = 64  # terms from which it does not: the effort grows with their square
 _PILOTS = 8_000  # postings of a term among which good documents are looked for
 _SLACK = 1 - 1e-6  # more than rounding moves a score: no document is ruled out that ties with the last one listed
 
@@ -95,7 +96,7 @@ class SearchIndex:
 
         Terms are added in one order, whatever is ruled out: a document's score is the same to the last bit.
         """
-        postings = sum(term.stop - term.start for term in terms)
+        pruning = len(terms) < _MANY and sum(term.stop - term.start for term in terms) > _PRUNE
         most_of_rest = np.cumsum([0.0, *(term.most for term in reversed(terms))])[::-1]
         reached = 0.0  # by at least ``limit`` documents, less the slack
         done = 0
@@ -103,7 +104,7 @@ class SearchIndex:
             term = terms[done]
             done += 1
             scores[self._documents_of(term)] += self._gains(term, slice(term.start, term.stop))
-            if postings > _PRUNE and done < len(terms):
+            if pruning and done < len(terms):
                 reached = max(reached, self._reached(terms, done, limit, scores))
         candidates = np.flatnonzero(scores > max(reached - most_of_rest[done], 0.0)).astype(np.int32)
         for number in range(done, len(terms)):

@@ -11,7 +11,6 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from benchmarks.fuzz_environments import fuzz
 from envs.webshop.pages import THANKS
 from prism_bench.environment import INFO_KEYS, UnknownTaskError
 from prism_bench.environment_check import check_environment
@@ -224,24 +223,3 @@ def test_step_before_reset_is_refused(generated: dict[str, Any]) -> None:
 def test_an_unknown_expert_is_refused(generated: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no expert 'psychic'; choose search"):
         gymnasium.make(ID, **generated).unwrapped.expert("psychic")
-
-
-def test_hostile_actions_raise_nothing(generated: dict[str, Any]) -> None:
-    """`python benchmarks/fuzz_environments.py` does the same with a million."""
-    report = fuzz(gymnasium.make(ID, **generated), actions=4000, seed=0, limit=60)
-    assert (report.failures, report.actions) == ((), 4000)
-
-
-def test_the_fuzz_finds_what_raises() -> None:
-    class Fragile(gymnasium.Env[str, str]):
-        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[str, dict[str, Any]]:
-            return "", {"admissible_actions": ["search[<keywords>]"], "score": 0.0}
-
-        def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-            if "]]" in action:
-                raise ValueError("two brackets")
-            return "", 0.0, False, False, {"admissible_actions": ["search[<keywords>]"], "score": 0.0}
-
-    report = fuzz(Fragile(), actions=500, seed=0, limit=60)
-    assert report.failures
-    assert all("ValueError: two brackets" in failure for failure in report.failures)

@@ -142,6 +142,12 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     assert built([], tmp_path / "empty").search("lamp") == []
 
 
+def test_a_query_of_all_words_is_answered(tmp_path: Path) -> None:
+    texts = [" ".join(f"w{document * word % 5003}x" for word in range(40)) for document in range(2000)]
+    index = built(texts, tmp_path)
+    assert index.search(" ".join(texts), 1)
+
+
 def test_progress_counts_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "_BLOCK", 6)
     counts: list[int] = []
