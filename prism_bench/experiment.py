@@ -62,7 +62,8 @@ class Experiment:
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         self.console = console
         self.folder = Path(self.config["folder"]).resolve()
-        self.seed = int(self.config["seed"])
+        self.seed = self._whole_number("seed", 0)
+        self.trajectories = self._whole_number("trajectories", 2)
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
         self.router: Router = instantiate(config.router)
@@ -136,8 +137,7 @@ class Experiment:
     @cached_property
     def routed(self) -> list[Trajectory]:
         """Expert episodes that the router divides, failures left out."""
-        count = int(self.config["trajectories"])
-        return self._collect(self._train_tasks()[:count])
+        return self._collect(self._train_tasks()[: self.trajectories])
 
     @cached_property
     def base(self) -> Stage:
@@ -145,7 +145,7 @@ class Experiment:
         if isinstance(self.model, PretrainedModel):
             return Stage(Path(self.model.path), cached=False, digest=checkpoint_identity(self.model.path))
         assert isinstance(self.model, ScratchModel)
-        model, first = self.model, int(self.config["trajectories"])
+        model, first = self.model, self.trajectories
         tasks = self._train_tasks()[first : first + model.base.episodes]
         if not tasks:
             raise ExperimentError(
@@ -334,6 +334,12 @@ class Experiment:
         return episodes
 
     # What the stages share
+
+    def _whole_number(self, name: str, least: int) -> int:
+        value = self.config.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ExperimentError(f"{name}={value} is not possible; give a whole number from {least} on")
+        return value
 
     def _imitate(
         self, phase: str, policy: Policy, episodes: Sequence[Rendered], settings: SFTSettings, meter: Meter

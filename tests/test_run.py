@@ -293,6 +293,8 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
         (["env.expert=foo"], "no expert 'foo'; choose search or oracle"),
         (["eval.tasks=0"], "the split valid_seen has no task to evaluate on"),
         (["trajectories=20000"], "all 20000 train tasks are routed"),
+        (["trajectories=few"], "trajectories=few is not possible; give a whole number from 2 on"),
+        (["~seed"], "seed=None is not possible; give a whole number from 0 on"),
         (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -315,7 +317,5 @@ def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
 
 
 def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
-    status, errors = attempt(tmp_path / "run", cache, "router=prsm")
-    assert status == 1 and not (tmp_path / "run").exists()
-    assert "Could not find 'router/prsm'" in errors
-    assert all(f"\t{path.stem}\n" in errors for path in (ROOT / "conf" / "router").glob("*.yaml"))
+    refused(tmp_path, cache, "there is no router 'prsm'; choose from prism, ", "router=prsm")
+    assert not (tmp_path / "run").exists()
