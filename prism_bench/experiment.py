@@ -417,8 +417,9 @@ class Experiment:
         return PhaseProgress(self.console, phase, total)
 
     def _announce(self) -> None:
-        for name, value in self.protocol.items():
-            self.console.print(f"[dim]{name}:[/] {value}", highlight=False)
+        """Say up front what an environment leaves out; the whole protocol is printed with the result."""
+        if restricted := self.protocol.get("restricted"):
+            self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
 
 
 def _all_tokens(episode: Rendered) -> Rendered:

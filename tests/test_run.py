@@ -139,6 +139,16 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert "Cost per phase" in capsys.readouterr().out
 
 
+def test_the_protocol_is_printed_once_with_the_result_and_restrictions_at_the_start(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *SMALL)
+    assert cached(result, "rl") == {True}
+    printed = (tmp_path / "run.out").read_text()
+    assert printed.startswith(f"Restricted {result['protocol']['restricted'][:40]}")
+    for name in ("decoding:", "checkpoint:", "floor_plans:"):
+        assert printed.count(name) == 1
+        assert printed.index("Router PrismRouter") < printed.index(name) < printed.index("Success on valid_seen")
+
+
 def test_the_default_logger_gets_the_same_numbers(first):
     folder, result = first
     summary = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][-1]["summary"]
