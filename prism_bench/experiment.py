@@ -10,7 +10,8 @@ continues at the last finished stage. What a stage costs is on the ledger whethe
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -247,7 +248,11 @@ class Experiment:
         def make(folder: Path) -> None:
             from prism_bench.training.rl import explore
 
-            with self.ledger.phase("rl") as meter, self._progress("rl", settings.steps) as progress:
+            with (
+                self.ledger.phase("rl") as meter,
+                self._progress("rl", settings.steps) as progress,
+                self._trainer_folder() as trainer_folder,
+            ):
                 policy = self._trainable(start.path)
                 renderer = self._renderer(policy)
                 explore(
@@ -259,7 +264,7 @@ class Experiment:
                     max_reply_tokens=self.model.max_reply_tokens,
                     source="policy:rl",
                     seed=self.seed,
-                    folder=self.folder / "trainer",
+                    folder=trainer_folder,
                     meter=meter,
                     report=ReportingCallback("rl", self.logger.log, progress.update),
                 )
@@ -346,11 +351,19 @@ class Experiment:
     ) -> None:
         from prism_bench.training.sft import imitate
 
-        with self._progress(phase, 1) as progress:
+        with self._progress(phase, 1) as progress, self._trainer_folder() as folder:
             report = ReportingCallback(phase, self.logger.log, progress.update)
-            imitate(
-                policy, episodes, settings, seed=self.seed, folder=self.folder / "trainer", meter=meter, report=report
-            )
+            imitate(policy, episodes, settings, seed=self.seed, folder=folder, meter=meter, report=report)
+
+    @contextmanager
+    def _trainer_folder(self) -> Iterator[Path]:
+        """Yield a folder for a trainer's own files, which goes afterwards if nothing was written there."""
+        folder = self.folder / "trainer"
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _half(self, stage: Any) -> list[Trajectory]:
         return [self.routed[number] for number in self.allocation.indices(stage)]
