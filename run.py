@@ -2,16 +2,14 @@
 
 import os
 import re
-import sys
-from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experimental, and needed
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
-CONF = Path(__file__).resolve().parent / "conf"
+from prism_bench.command import CONF, hydra_command
 
 
 def choices(group: str) -> str:
@@ -28,19 +26,16 @@ def choices(group: str) -> str:
 OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def main(config: DictConfig) -> None:
+@hydra_command("config")
+def main(config: DictConfig, console: Console) -> None:
     """Run one experiment; a mistake in the configuration or the data ends it with one sentence."""
-    from prism_bench.command import reporting_mistakes
+    from prism_bench.experiment import Experiment
+    from prism_bench.report import print_result
 
-    with reporting_mistakes() as console:
-        from prism_bench.experiment import Experiment
-        from prism_bench.report import print_result
-
-        experiment = Experiment(config, console)
-        result = experiment.run()
-        print_result(result, console, experiment.folder)
+    experiment = Experiment(config, console)
+    result = experiment.run()
+    print_result(result, console, experiment.folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -116,7 +116,8 @@ class TextEnvironment(gymnasium.Env[str, str]):
     def protocol(self) -> dict[str, Any]:
         """Return what has to be known of this environment before results on it may be compared, by name.
 
-        Source and version of its data, seeds, restrictions: whatever changes a score and is not in ``spec``.
+        Source and version of its data, seeds, restrictions: whatever changes a score and is not in ``spec``. What
+        stands under ``restricted`` (``to 18 of 108 rooms``), a run shows at its start too.
         """
         return {}
 

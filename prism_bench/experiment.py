@@ -11,6 +11,7 @@ continues at the last finished stage. What a stage costs is on the ledger whethe
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -62,7 +63,8 @@ class Experiment:
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
         self.console = console
         self.folder = Path(self.config["folder"]).resolve()
-        self.seed = int(self.config["seed"])
+        self.seed = self._whole_number("seed", 0)
+        self.trajectories = self._whole_number("trajectories", 2)
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
         self.router: Router = instantiate(config.router)
@@ -136,8 +138,7 @@ class Experiment:
     @cached_property
     def routed(self) -> list[Trajectory]:
         """Expert episodes that the router divides, failures left out."""
-        count = int(self.config["trajectories"])
-        return self._collect(self._train_tasks()[:count])
+        return self._collect(self._train_tasks()[: self.trajectories])
 
     @cached_property
     def base(self) -> Stage:
@@ -145,7 +146,7 @@ class Experiment:
         if isinstance(self.model, PretrainedModel):
             return Stage(Path(self.model.path), cached=False, digest=checkpoint_identity(self.model.path))
         assert isinstance(self.model, ScratchModel)
-        model, first = self.model, int(self.config["trajectories"])
+        model, first = self.model, self.trajectories
         tasks = self._train_tasks()[first : first + model.base.episodes]
         if not tasks:
             raise ExperimentError(
@@ -244,7 +245,11 @@ class Experiment:
         def make(folder: Path) -> None:
             from prism_bench.training.rl import explore
 
-            with self.ledger.phase("rl") as meter, self._progress("rl", settings.steps) as progress:
+            with (
+                self.ledger.phase("rl") as meter,
+                self._progress("rl", settings.steps) as progress,
+                self._trainer_folder() as trainer_folder,
+            ):
                 policy = self._trainable(start.path)
                 renderer = self._renderer(policy)
                 explore(
@@ -256,7 +261,7 @@ class Experiment:
                     max_reply_tokens=self.model.max_reply_tokens,
                     source="policy:rl",
                     seed=self.seed,
-                    folder=self.folder / "trainer",
+                    folder=trainer_folder,
                     meter=meter,
                     report=ReportingCallback("rl", self.logger.log, progress.update),
                 )
@@ -332,16 +337,30 @@ class Experiment:
 
     # What the stages share
 
+    def _whole_number(self, name: str, least: int) -> int:
+        value = self.config.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ExperimentError(f"{name}={value} is not possible; give a whole number from {least} on")
+        return value
+
     def _imitate(
         self, phase: str, policy: Policy, episodes: Sequence[Rendered], settings: SFTSettings, meter: Meter
     ) -> None:
         from prism_bench.training.sft import imitate
 
-        with self._progress(phase, 1) as progress:
+        with self._progress(phase, 1) as progress, self._trainer_folder() as folder:
             report = ReportingCallback(phase, self.logger.log, progress.update)
-            imitate(
-                policy, episodes, settings, seed=self.seed, folder=self.folder / "trainer", meter=meter, report=report
-            )
+            imitate(policy, episodes, settings, seed=self.seed, folder=folder, meter=meter, report=report)
+
+    @contextmanager
+    def _trainer_folder(self) -> Iterator[Path]:
+        """Yield a folder for a trainer's own files, which goes afterwards if nothing was written there."""
+        folder = self.folder / "trainer"
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _texts(self, episodes: Sequence[Trajectory]) -> Iterator[str]:
         """Yield what a policy reads and writes, turn by turn."""
@@ -415,8 +434,9 @@ class Experiment:
         return PhaseProgress(self.console, phase, total)
 
     def _announce(self) -> None:
-        for name, value in self.protocol.items():
-            self.console.print(f"[dim]{name}:[/] {value}", highlight=False)
+        """Say up front what an environment leaves out; the whole protocol is printed with the result."""
+        if restricted := self.protocol.get("restricted"):
+            self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
 
 
 def _all_tokens(episode: Rendered) -> Rendered:

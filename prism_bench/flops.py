@@ -9,7 +9,12 @@ cached ones, with the LM head evaluated at P positions, costs
     + 4 L T (C + T) H d                   attention: scores Q K^T and values softmax(..) V
     + 2 P h V                             LM head
 
-and a backward pass twice that: gradients of activations and of weights, each as expensive as the forward.
+and a backward pass twice that: gradients of activations and of weights, each as expensive as the forward. Where the
+norms of the projections' weight gradients are enough (the probe), these take the cheaper of two forms instead, for a
+projection with i inputs and o outputs
+
+    2 T i o            |B^T A|^2, the gradient itself
+    2 T T (i + o)      sum((A A^T) * (B B^T)), which is the same number
 
 * Attention is counted as the full T x (C + T) rectangle, because eager attention and masked
   ``scaled_dot_product_attention`` compute it whole; kernels that skip the causal half need less. Sliding windows are
@@ -159,7 +164,7 @@ def training_flops(
     tokens: Lengths,
     *,
     logits: Lengths | None = None,
-    weights: Literal["all", "projections", "adapters"] = "all",
+    weights: Literal["all", "norms", "adapters"] = "all",
     checkpointing: bool = False,
 ) -> int:
     """Return the operations of one forward and one backward pass per sequence, summed over the sequences.
@@ -168,8 +173,8 @@ def training_flops(
         shape: the model.
         tokens: length of each sequence.
         logits: positions at which the LM head is evaluated; None for every token.
-        weights: whose gradients are computed: ``all``; the seven ``projections`` of every layer (the probe), by the
-            product B^T A; or LoRA's ``adapters`` only. Gradients of activations are always computed.
+        weights: whose gradients are computed: ``all``; of the seven projections of every layer the ``norms`` only (the
+            probe); or LoRA's ``adapters`` only. Gradients of activations are always computed.
         checkpointing: gradient checkpointing, which computes the layers' forward a second time.
     """
     parts = _forward(shape, tokens, 0, logits)
@@ -179,7 +184,7 @@ def training_flops(
     activation_gradients = forward + parts.attention
     weight_gradients = {
         "all": parts.projections + parts.adapters + parts.head,
-        "projections": parts.projections,
+        "norms": _norm_flops(shape, tokens),
         "adapters": parts.adapters,
     }[weights]
     return forward + activation_gradients + weight_gradients + (layers if checkpointing else 0)
@@ -212,6 +217,13 @@ def _projection_flops(shape: ModelShape) -> int:
 def _adapter_flops(shape: ModelShape) -> int:
     sizes = shape.projections()
     return 2 * shape.layers * shape.lora_rank * sum(sum(sizes[name]) for name in shape.lora_targets)
+
+
+def _norm_flops(shape: ModelShape, tokens: Lengths) -> int:
+    lengths, norms = _lengths(tokens), 0
+    for inputs, outputs in shape.projections().values():
+        norms += int((lengths * np.minimum(inputs * outputs, lengths * (inputs + outputs))).sum())
+    return 2 * shape.layers * norms
 
 
 def _attention_flops(shape: ModelShape) -> int:

@@ -1,11 +1,13 @@
 """Policies: a small one made from scratch, or any causal language model that transformers can load.
 
 A policy is a model with its tokenizer. Between stages it travels as a checkpoint folder in the format of transformers
-(``save_pretrained``) or, for LoRA, of PEFT.
+(``save_pretrained``) or, for LoRA, of PEFT. PEFT notes the absolute path of the base model; beside it we write the path
+relative to the adapter, so that a tree that holds both may be moved.
 """
 
 import copy
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,8 +28,11 @@ from transformers import (
 
 from prism_bench.checkpoints import CheckpointError, check_tokenizer, locate_checkpoint
 from prism_bench.decoder import decoder_and_head, model_shape
+from prism_bench.files import write_atomically
 from prism_bench.tokenizer import build_tokenizer, entity_parts
 from prism_bench.training.settings import SFTSettings
+
+_RELATIVE_BASE = "base_model.txt"
 
 
 @dataclass(frozen=True)
@@ -135,11 +140,10 @@ def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str =
     adapter = Path(place) / "adapter_config.json"
     with _loading(checkpoint, "model"):
         if adapter.is_file():
-            base = LoraConfig.from_pretrained(place).base_model_name_or_path
-            if not base:
-                raise CheckpointError("the adapter does not say which model it belongs to (base_model_name_or_path)")
-            model: PreTrainedModel = _load_model(locate_checkpoint(base), dtype)
-            model = cast(PreTrainedModel, PeftModel.from_pretrained(model, place, is_trainable=True))
+            base = _base_of(Path(place))
+            adapted = PeftModel.from_pretrained(_load_model(locate_checkpoint(base), dtype), place, is_trainable=True)
+            adapted.active_peft_config.base_model_name_or_path = base  # where it was found, for the next adapter
+            model = cast(PreTrainedModel, adapted)
         else:
             model = _load_model(place, dtype)
     for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
@@ -150,6 +154,18 @@ def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str =
 
 
 _DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _base_of(adapter: Path) -> str:
+    base = LoraConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    if not base:
+        raise CheckpointError("the adapter does not say which model it belongs to (base_model_name_or_path)")
+    record = adapter / _RELATIVE_BASE
+    if not Path(base).is_dir() and record.is_file():
+        moved = adapter / record.read_text(encoding="utf-8").strip()
+        if moved.is_dir():
+            return str(moved.resolve())
+    return str(base)
 
 
 def _load_model(place: str, dtype: str) -> PreTrainedModel:
@@ -184,6 +200,11 @@ def save_policy(policy: Policy, folder: Path) -> None:
     options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(policy.model, PeftModel) else {}
     policy.model.save_pretrained(folder, **options)
     policy.tokenizer.save_pretrained(folder)
+    if isinstance(policy.model, PeftModel):
+        base = policy.model.active_peft_config.base_model_name_or_path
+        if base and Path(base).is_dir():
+            relative = os.path.relpath(Path(base).resolve(), folder.resolve())
+            write_atomically(folder / _RELATIVE_BASE, f"{relative}\n")
 
 
 def weights_digest(model: PreTrainedModel) -> str:

@@ -76,6 +76,7 @@ def gradient_norms(
 
     Args:
         tokens_per_batch: how many tokens, padding included, go through the model at once.
+        meter: is charged what the trajectories cost one by one, without padding.
 
     Raises:
         ProbeError: the model does not have the seven projections in every layer, or a loss is not finite.
@@ -96,7 +97,7 @@ def gradient_norms(
     targets = np.array([episode.agent_tokens for episode in episodes])
     meter.add(
         prefill_tokens=int(lengths.sum()),
-        flops=training_flops(model_shape(model), lengths, logits=targets, weights="projections"),
+        flops=training_flops(model_shape(model), lengths, logits=targets, weights="norms"),
     )
     return norms.reshape(len(episodes), -1, len(PROJECTIONS)), losses
 

@@ -86,11 +86,11 @@ class Renderer:
         return [*self._encode(self._chat(self.prompt.opening(observation, admissible_actions)))]
 
     def reply(self, step: Step) -> list[int]:
-        """Return the tokens of a reply, its end-of-turn token included."""
+        """Return the tokens of a reply, its end-of-turn token included unless it was cut."""
         text = step.reply
         if text is None:
             text = self.prompt.reply(step.action, step.observation, step.admissible_actions)
-        return [*self._encode(text), self.end_token_id]
+        return [*self._encode(text), *([] if step.cut else [self.end_token_id])]
 
     def observation(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
         """Return the tokens between the end of one reply and the start of the next."""
@@ -112,6 +112,8 @@ class Renderer:
         fitted = 0
         for step in trajectory.steps:
             context = (self.observation if fitted else self.opening)(step.observation, step.admissible_actions)
+            if fitted and trajectory.steps[fitted - 1].cut:
+                context = [self.end_token_id, *context]  # as the policy read it
             reply = self.reply(step)
             if len(input_ids) + len(context) + len(reply) > self.max_length:
                 break

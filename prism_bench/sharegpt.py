@@ -62,7 +62,8 @@ def import_conversations(path: Path) -> list[Trajectory]:
 def export_conversations(trajectories: Sequence[Trajectory], path: Path) -> None:
     """Write ``trajectories`` to ``path`` as a JSON list of records, or one record a line if it ends in ``.jsonl``.
 
-    Rewards of single steps, admissible actions and token counts have no place in the layout and are left out.
+    Rewards of single steps, admissible actions, token counts and whether a reply was cut have no place in the layout
+    and are left out.
     """
     records = [_record(trajectory) for trajectory in trajectories]
     if path.suffix == ".jsonl":

@@ -27,7 +27,8 @@ class Step:
     """One turn: the observation the agent answered, its action, the reward of that action.
 
     ``reply`` is all the agent wrote where that is more than the action (a thought, say); ``admissible_actions`` are
-    kept only where a prompt lists them.
+    kept only where a prompt lists them. ``cut`` says that a policy's reply reached its longest length before its end:
+    the end-of-turn token behind it is not the policy's.
     """
 
     observation: str
@@ -35,6 +36,7 @@ class Step:
     reward: float
     reply: str | None = None
     admissible_actions: tuple[str, ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ _FEATURES = Features(
                 "reward": Value("float64"),
                 "reply": Value("string"),
                 "admissible_actions": List(Value("string")),
+                "cut": Value("bool"),
             }
         ),
         "score": Value("float64"),
@@ -140,6 +143,7 @@ def _from_row(row: dict[str, Any], where: str) -> Trajectory:
         raise TrajectoryFileError(f"{where}: the episode has no steps")
     for number, step in enumerate(row["steps"]):
         _check(step, _STEP_TYPES, f"{where}, step {number}")
+        _check({"cut": False} | step, {"cut": (bool,)}, f"{where}, step {number}")  # files had no such value once
     steps = tuple(
         Step(
             observation=step["observation"],
@@ -147,6 +151,7 @@ def _from_row(row: dict[str, Any], where: str) -> Trajectory:
             reward=float(step["reward"]),
             reply=step["reply"],
             admissible_actions=tuple(step["admissible_actions"] or ()),
+            cut=step.get("cut", False),
         )
         for step in row["steps"]
     )

@@ -134,9 +134,21 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert spent["rl"] == set(QUANTITIES)
     assert spent["eval"] == set(QUANTITIES) - {"trained_tokens"}
     assert all((folder / path).exists() for path in result["files"].values())
+    left = {path.name for path in folder.iterdir()}
+    assert left == {".hydra", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb"}
     assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
     assert report([str(folder)]) == 0
     assert "Cost per phase" in capsys.readouterr().out
+
+
+def test_the_protocol_is_printed_once_with_the_result_and_restrictions_at_the_start(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *SMALL)
+    assert cached(result, "rl") == {True}
+    printed = (tmp_path / "run.out").read_text()
+    assert printed.startswith(f"Restricted {result['protocol']['restricted'][:40]}")
+    for name in ("decoding:", "checkpoint:", "floor_plans:"):
+        assert printed.count(name) == 1
+        assert printed.index("Router PrismRouter") < printed.index(name) < printed.index("Success on valid_seen")
 
 
 def test_the_default_logger_gets_the_same_numbers(first):
@@ -293,6 +305,8 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
         (["env.expert=foo"], "no expert 'foo'; choose search or oracle"),
         (["eval.tasks=0"], "the split valid_seen has no task to evaluate on"),
         (["trajectories=20000"], "all 20000 train tasks are routed"),
+        (["trajectories=few"], "trajectories=few is not possible; give a whole number from 2 on"),
+        (["~seed"], "seed=None is not possible; give a whole number from 0 on"),
         (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
@@ -315,7 +329,5 @@ def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
 
 
 def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
-    status, errors = attempt(tmp_path / "run", cache, "router=prsm")
-    assert status == 1 and not (tmp_path / "run").exists()
-    assert "Could not find 'router/prsm'" in errors
-    assert all(f"\t{path.stem}\n" in errors for path in (ROOT / "conf" / "router").glob("*.yaml"))
+    refused(tmp_path, cache, "there is no router 'prsm'; choose from prism, ", "router=prsm")
+    assert not (tmp_path / "run").exists()

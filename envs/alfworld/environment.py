@@ -127,8 +127,12 @@ class ALFWorldEnvironment(TextEnvironment):
                     f"to {len(plans)} of {every} floor plans, {len(types)} of {len(TASK_TYPES)} task types"
                     f"{objects}{advice}"
                 )
-        elif "wording" in found:
-            found["data_version"] = RELEASES[found["wording"]]
+        else:
+            assert isinstance(games, OfficialGames)
+            if "wording" in found:
+                found["data_version"] = RELEASES[found["wording"]]
+            if games.skipped:
+                found["left_out"] = ", ".join(f"{count} {reason}" for reason, count in sorted(games.skipped.items()))
         return found
 
     def expert(self, name: str) -> Expert:

@@ -142,14 +142,6 @@ class GeneratedGames:
             raise KeyError(task_id)
         return self._make(index)
 
-    def describe(self) -> str:
-        """Return one line that says what is played, for a user to read."""
-        numbers = sorted({number for kind in self._turns for number, _ in self._goals[kind]})
-        return (
-            f"{len(self.task_ids)} generated {self.split} games in {len(numbers)} floor plans, "
-            f"{len(self._turns)} task types: {', '.join(self._turns)}"
-        )
-
     def _draw(self, index: int) -> tuple[int, Goal]:
         # A hash draws, because ids are listed in bulk and seeding a random generator for each takes 20 times longer.
         kind = self._turns[index % len(self._turns)]

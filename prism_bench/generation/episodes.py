@@ -135,14 +135,15 @@ class EpisodePlayer:
         action = self.renderer.prompt.action(text, *shown)
         play.observation, reward, terminated, truncated, play.info = play.environment.step(action)
         said = None if text == self.renderer.prompt.reply(action, *shown) else text
-        play.steps.append(Step(shown[0], action, float(reward), said, shown[1]))
+        cut = reply.ids[-1] != self.renderer.end_token_id
+        play.steps.append(Step(shown[0], action, float(reward), said, shown[1], cut))
         play.completion_ids += reply.ids
         play.agent_mask += [1] * len(reply.ids)
         play.logprobs += reply.logprobs
         if terminated or truncated or len(play.steps) == max_turns:
             return True
-        cut = [] if reply.ids[-1] == self.renderer.end_token_id else [self.renderer.end_token_id]
-        new = cut + self.renderer.observation(play.observation, self._listed(play.info))
+        end = [self.renderer.end_token_id] if cut else []
+        new = end + self.renderer.observation(play.observation, self._listed(play.info))
         used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
         if used + sampling.max_reply_tokens > self.renderer.max_length:
             return True

@@ -11,7 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from prism_bench.collect import CONF, CollectError, collect
+from prism_bench.collection import CollectError, collect
+from prism_bench.command import CONF
 from prism_bench.generation.backend import Sampling
 from prism_bench.generation.episodes import EpisodePlayer, play_expert
 from prism_bench.generation.transformers_backend import TransformersBackend

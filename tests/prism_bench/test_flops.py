@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from prism_bench.flops import (
-    PROJECTIONS,
     ModelShape,
     UnsupportedModelError,
     decode_flops,
@@ -150,14 +149,15 @@ def test_forward_and_backward(model, tokens):
     assert training_flops(ModelShape.from_config(model.config), [tokens] * 2) == pytest.approx(expected, rel=0.05)
 
 
-def test_weight_gradients_of_the_seven_projections_only():
-    model = MODELS["llama"]()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(projection in name for projection in PROJECTIONS))
-    batch = ids(1, 200)
-    expected = counted(lambda: model(input_ids=batch, labels=batch).loss.backward())
-    total = training_flops(ModelShape.from_config(model.config), 200, weights="projections")
-    assert total == pytest.approx(expected, rel=0.05)
+@pytest.mark.parametrize("tokens", [10, 40, 200])
+def test_norms_of_projection_gradients_cost_the_cheaper_of_two_forms(tokens):
+    def counted_norm(inputs: int, outputs: int) -> int:
+        a, b = torch.ones(tokens, inputs), torch.ones(tokens, outputs)
+        return min(counted(lambda: b.T @ a), counted(lambda: [a @ a.T, b @ b.T]))
+
+    expected = sum(counted_norm(*size) for size in SHAPE.projections().values()) * SHAPE.layers
+    without = training_flops(SHAPE, tokens, weights="adapters")  # SHAPE has none
+    assert training_flops(SHAPE, tokens, weights="norms") - without == expected
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])

@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
 from prism_bench import checkpoints
@@ -158,6 +158,30 @@ def test_incomplete_checkpoints_are_refused_in_one_sentence(saved, damage, reaso
     with pytest.raises(CheckpointError, match=f"^{saved}: .*{reason}") as caught:
         load_policy(saved)
     assert "\n" not in str(caught.value)
+
+
+def test_adapters_may_be_moved_together_with_their_base(policy, tmp_path):
+    base, cache = tmp_path / "cache" / "base" / "1" / "files", tmp_path / "cache"
+    save_policy(policy(), base)
+    adapted = with_lora(load_policy(base), LORA)
+    torch.manual_seed(0)
+    for name, weight in adapted.model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(0, 0.3)
+    making = cache / "sft" / ".2.making" / "files"  # a stage is made under another name
+    save_policy(adapted, making)
+    making.parent.rename(cache / "sft" / "2")
+
+    cache.rename(tmp_path / "moved")
+    moved = load_policy(tmp_path / "moved" / "sft" / "2" / "files")
+    torch.testing.assert_close(logits(moved), logits(adapted), rtol=0, atol=0)
+    save_policy(moved, tmp_path / "moved" / "rl" / "3" / "files")
+    plain = PeftModel.from_pretrained(policy().model, tmp_path / "moved" / "rl" / "3" / "files")
+    assert Path(plain.active_peft_config.base_model_name_or_path) == tmp_path / "moved" / "base" / "1" / "files"
+
+    (tmp_path / "moved").rename(tmp_path / "moved again")
+    again = load_policy(tmp_path / "moved again" / "rl" / "3" / "files")
+    torch.testing.assert_close(logits(again), logits(adapted), rtol=0, atol=0)
 
 
 def test_an_adapter_whose_base_is_gone_is_refused(policy, tmp_path):

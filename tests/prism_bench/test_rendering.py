@@ -54,8 +54,11 @@ def chat_or_scratch(name, chat_tokenizer, corridor_policy):
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["action", "react", "action listed", "react listed"])
+@pytest.mark.parametrize("longest", [1000, 5], ids=["whole", "cut"])
 @pytest.mark.parametrize("name", ["scratch", *CHATS])
-def test_an_episode_rendered_again_is_the_episode_played(name, prompt, chat_tokenizer, corridor_policy, corridor):
+def test_an_episode_rendered_again_is_the_episode_played(
+    name, prompt, longest, chat_tokenizer, corridor_policy, corridor
+):
     renderer = Renderer(chat_or_scratch(name, chat_tokenizer, corridor_policy), prompt, max_length=20_000)
     sayings = [
         "Thought: the way is free.\nAction: go east",
@@ -65,8 +68,9 @@ def test_an_episode_rendered_again_is_the_episode_played(name, prompt, chat_toke
     ]
     backend = Scripted(renderer, lambda session, turn: sayings[(session + turn) % 4])
     episodes = EpisodePlayer(corridor, renderer, batch_size=2).play(
-        backend, TASKS, Sampling(max_reply_tokens=1000), "policy:scripted", Meter("eval")
+        backend, TASKS, Sampling(max_reply_tokens=longest), "policy:scripted", Meter("eval")
     )
+    assert any(step.cut for episode in episodes for step in episode.trajectory.steps) == (longest == 5)
     for session, episode in enumerate(episodes):
         rendered = renderer.render(episode.trajectory)
         played = episode.prompt_ids + episode.completion_ids
@@ -116,11 +120,12 @@ def test_a_policy_that_is_cut_gets_its_end_from_the_environment(corridor_policy,
     first = episode.completion_ids[:2]
     assert end not in first and episode.completion_ids[2] == end
     assert episode.agent_mask[:3] == [1, 1, 0]
-    assert renderer.render(episode.trajectory).input_ids[: len(episode.prompt_ids) + 3] == [
-        *episode.prompt_ids,
-        *first,
-        end,
-    ]
+    rendered = renderer.render(episode.trajectory)
+    start = len(episode.prompt_ids)
+    assert rendered.input_ids == episode.prompt_ids + episode.completion_ids
+    assert rendered.labels[start : start + 3] == [*first, IGNORED]
+    assert rendered.input_ids[-2:] == rendered.labels[-2:] == first  # no end was read after the last reply
+    assert end not in rendered.labels
 
 
 def test_episodes_end_before_the_context_does(corridor_policy, corridor):

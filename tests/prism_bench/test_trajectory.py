@@ -19,7 +19,13 @@ from prism_bench.trajectory import (
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 STEPS = st.builds(
-    Step, st.text(), st.text(), NUMBERS, st.none() | st.text(), st.lists(st.text(), max_size=3).map(tuple)
+    Step,
+    st.text(),
+    st.text(),
+    NUMBERS,
+    st.none() | st.text(),
+    st.lists(st.text(), max_size=3).map(tuple),
+    st.booleans(),
 )
 TRAJECTORIES = st.builds(
     Trajectory,
@@ -133,6 +139,7 @@ ROW = {
         ({"steps": [STEP | {"observation": 3}]}, r"row 0, step 0: observation is 3, expected str"),
         ({"steps": [STEP | {"reward": float("nan")}]}, r"row 0, step 0: reward is nan, .*finite"),
         ({"steps": [{"action": "a"}]}, r"row 0, step 0: observation, reward, reply, admissible_actions missing"),
+        ({"steps": [STEP | {"cut": None}]}, r"row 0, step 0: cut is None, expected bool"),
         ({"score": None}, r"row 0: score is None, expected int or float, and finite"),
         ({"score": float("inf")}, r"row 0: score is inf"),
         ({"success": None}, r"row 0: success is None, expected bool"),
@@ -164,6 +171,13 @@ def test_files_of_another_kind_are_refused_with_advice(tmp_path):
     path.write_text(json.dumps([ROW]))
     with pytest.raises(TrajectoryFileError, match="not a readable Parquet file"):
         load_trajectories(path)
+
+
+def test_files_from_before_replies_could_be_marked_as_cut_are_read(tmp_path):
+    path = tmp_path / "episodes.parquet"
+    assert "cut" not in STEP
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROW]), path)
+    assert [step.cut for step in load_trajectories(path)[0].steps] == [False]
 
 
 def test_columns_that_we_do_not_know_are_no_harm(tmp_path):

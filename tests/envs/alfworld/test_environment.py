@@ -136,6 +136,20 @@ def test_the_protocol_of_official_games_says_which_release_they_are_from(
     }
 
 
+def test_the_protocol_of_official_games_counts_those_left_out_as_upstream_leaves_them_out(tmp_path: Path) -> None:
+    folder = tmp_path / "json_2.1.1" / "train"
+    for trial, solvable in {"trial_1": True, "trial_2": None, "trial_3": False}.items():
+        for task in ("pick_and_place_simple-Mug-None-Desk-302", "pick_and_place_simple-PotatoSliced-None-Fridge-2"):
+            (folder / task / trial).mkdir(parents=True)
+            (folder / task / trial / "traj_data.json").write_text('{"task_type": "pick_and_place_simple"}')
+            (folder / task / trial / "game.tw-pddl").write_text(json.dumps({"solvable": solvable}))
+    protocol = gymnasium.make(ID, source="official", data=tmp_path, engine="textworld").unwrapped.protocol()
+    assert (protocol["tasks"], protocol["left_out"]) == (
+        1,
+        "2 not marked as solvable, 3 with movable receptacles or slices",
+    )
+
+
 def test_environments_made_alike_share_their_games() -> None:
     options = FEW | {"task_types": [TASK_TYPES[0]], "floor_plans": [401, 402]}
     first, second = (gymnasium.make(ID, **options).unwrapped for _ in range(2))
