@@ -24,7 +24,9 @@ test: $(VENV)/.installed-test ## lint, format, types and all tests, including th
 	$(BIN)/pytest
 
 bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) ## the benchmarks, one after the other
-	@for file in benchmarks/*.py; do echo $$file; $(BIN)/python $$file $(DATA) || exit 1; done
+	$(BIN)/python benchmarks/alfworld_engine.py $(DATA)
+	$(BIN)/python benchmarks/webshop_engine.py
+	$(BIN)/python benchmarks/fuzz_environments.py
 
 clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi

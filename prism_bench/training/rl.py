@@ -25,6 +25,7 @@ from prism_bench.generation.backend import Backend, Sampling
 from prism_bench.generation.episodes import EpisodePlayer
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
+from prism_bench.training.grpo import EpisodeGRPOTrainer
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import RLSettings
 from prism_bench.training.trl_config import equal_part, trainer_config
@@ -142,7 +143,7 @@ def explore(
         options=settings.options,
     )
     sampling = Sampling(settings.temperature, max_reply_tokens, seed)
-    trainer = GRPOTrainer(
+    trainer = EpisodeGRPOTrainer(
         model=policy.model,
         reward_funcs=episode_score,
         args=config,
