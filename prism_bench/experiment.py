@@ -396,7 +396,7 @@ class Experiment:
         return EpisodePlayer(make, renderer, self.model.batch_size)
 
     def _eval_tasks(self, split: str) -> list[str]:
-        tasks = list(self._make(split).unwrapped.task_ids)[: self.eval.tasks]  # type: ignore[attr-defined]
+        tasks = list(self._make(split).unwrapped.task_ids[: self.eval.tasks])  # type: ignore[attr-defined]
         if not tasks:
             raise ExperimentError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
         return tasks

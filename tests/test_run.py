@@ -331,3 +331,17 @@ def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
 def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
     refused(tmp_path, cache, "there is no router 'prsm'; choose from prism, ", "router=prsm")
     assert not (tmp_path / "run").exists()
+
+
+def test_webshop_does_the_same_job(cache, tmp_path):
+    result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env=webshop", "router=loss")
+    assert phases(result) == set(PHASES) and result["allocation"] == {"sft": 4, "rl": 4}
+    assert result["protocol"]["prompt"].startswith("IndexedPrompt(") and "tagger" in result["protocol"]
+    assert set(result["score"]["final"]["valid"]) > {"all"}
+
+
+def test_a_prompt_chosen_by_hand_comes_before_that_of_the_environment(cache, tmp_path):
+    result = run(
+        tmp_path / "run", cache, *MODEL, "model.max_length=2048", "env=webshop", "prompt=action", "sft=none", "rl=none"
+    )
+    assert result["protocol"]["prompt"].startswith("ActionPrompt(")
