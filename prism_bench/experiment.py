@@ -364,10 +364,13 @@ class Experiment:
 
     def _texts(self, episodes: Sequence[Trajectory]) -> Iterator[str]:
         """Yield what a policy reads and writes, turn by turn."""
-        for step in (step for episode in episodes for step in episode.steps):
-            shown = step.observation, step.admissible_actions
-            yield self.prompt.turn(*shown)
-            yield self.prompt.reply(step.action, *shown)
+        for episode in episodes:
+            previous = None
+            for step in episode.steps:
+                shown = step.observation, step.admissible_actions
+                yield self.prompt.turn(*shown, previous)
+                yield self.prompt.reply(step.action, *shown)
+                previous = step.observation
 
     def _half(self, stage: Any) -> list[Trajectory]:
         return [self.routed[number] for number in self.allocation.indices(stage)]

@@ -1,19 +1,22 @@
 """A prompt for pages: what can be clicked, and the words of a query, are named by their position.
 
 A small model made from scratch can neither copy a product code nor write a query letter by letter, but it can learn to
-repeat a number that stands on the page. Every admissible action whose argument is a piece of the page gets a number in
-front of that piece, and the reply is the number: ``#3`` for ``click[large]`` below. Where an action is an open form,
-such as ``search[<keywords>]``, the words of the task are numbered as well, and the reply names the form and its words:
-``search#5#6`` for ``search[red shirt]``.
+repeat a word of the page and the number that follows it there. Every admissible action whose argument is a piece of the
+page gets a number behind that piece, and the reply is the piece with its number: ``large#3`` for ``click[large]``
+below. Where an action is an open form, such as ``search[<keywords>]``, the words of the task are numbered as well, and
+the reply names the form and its words: ``search#4#5`` for ``search[red shirt]``.
 
     page     Instruction: [SEP] Find me a red shirt [SEP] Back to Search [SEP] size [SEP] small [SEP] large
-    prompt   #1 back to search size#2 small#3 large
+    prompt   find me a red shirt back to search#1 size small#2 large#3
 
-What a model of a few hundred thousand parameters is spared besides: capitals, the codes of things (a number says as
-much), punctuation around the words of the task, the task itself on every page but those with an open form, and what
-follows in long pieces. Numbers are glued to what precedes them, so that a number is the same token on the page and in a
-reply. Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every
-environment can be played, as a list to choose from.
+The number decides. The words before it are what a model of two layers needs to find it: one step to the word that the
+task asks for, one to the number behind it.
+
+What such a model is spared besides: capitals, punctuation in the task, the codes of things (a number says as much),
+what follows in long pieces, and a page that an action did not change, which is not shown again. Numbers are glued to
+what precedes them and words have a space before them, so that each is the same token on the page and in a reply.
+Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every environment
+can be played, as a list to choose from.
 """
 
 import itertools
@@ -36,6 +39,7 @@ class _Page:
 
     text: str
     actions: dict[int, str]
+    names: dict[int, str]  # what is written in front of the number of an action
     words: dict[int, str]
     forms: tuple[str, ...]  # the names of open forms
 
@@ -47,7 +51,7 @@ class IndexedPrompt:
     Args:
         separator: stands between the pieces of a page.
         code: a regular expression of pieces that are shown as their number alone.
-        task_label: the piece after which the task stands; None: every word of a page with a form can be picked.
+        task_label: the piece after which the task stands; None: any piece of a page with a form may state it.
         words_per_piece: pieces are cut after so many words.
     """
 
@@ -61,15 +65,10 @@ class IndexedPrompt:
         return True
 
     def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
-        page = self._page(observation, admissible_actions)
-        stated = page.forms or self.task_label is None  # else the task has not been shown, and never will be again
-        task = (
-            "" if stated else " ".join(piece.lower() for piece, is_task in _pieces(self, observation) if is_task) + " "
-        )
-        return [{"role": "user", "content": task + page.text}]
+        return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
 
-    def turn(self, observation: str, admissible_actions: Sequence[str]) -> str:
-        return self._page(observation, admissible_actions).text
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        return "unchanged" if observation == previous else self._page(observation, admissible_actions).text
 
     def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return the number of ``action``, or its form and the numbers of its words.
@@ -79,7 +78,7 @@ class IndexedPrompt:
         page = self._page(observation, admissible_actions)
         for number, meant in page.actions.items():
             if meant == action:
-                return f"#{number}"
+                return f"{page.names[number]}#{number}"
         form = _ACTION.fullmatch(action)
         if form is None or form["name"] not in page.forms:
             return action
@@ -100,11 +99,10 @@ class IndexedPrompt:
         if named is None:
             return text
         numbers = [int(number) for number in named["numbers"][1:].split("#")]
-        if named["name"] == "":
-            return page.actions.get(numbers[0], text) if len(numbers) == 1 else text
-        if named["name"] not in page.forms or not all(number in page.words for number in numbers):
-            return text
-        return f"{named['name']}[{' '.join(page.words[number] for number in numbers)}]"
+        if named["name"] in page.forms:
+            known = all(number in page.words for number in numbers)
+            return f"{named['name']}[{' '.join(page.words[number] for number in numbers)}]" if known else text
+        return page.actions.get(numbers[0], text) if len(numbers) == 1 else text
 
     def _page(self, observation: str, admissible_actions: Sequence[str]) -> _Page:
         require_admissible(admissible_actions)
@@ -122,26 +120,31 @@ def _read(prompt: IndexedPrompt, observation: str, admissible_actions: tuple[str
             choices[action if parts is None else parts["argument"]] = action
     numbers = itertools.count(1)
     actions: dict[int, str] = {}
+    names: dict[int, str] = {}
     words: dict[int, str] = {}
     written: list[str] = []
+
+    def write_choice(action: str, name: str) -> None:
+        actions[number := next(numbers)], names[number] = action, name
+        written.append(f"{name}#{number}")
+
     for piece, is_task in _pieces(prompt, observation):
-        choice = choices.get(piece.lower())
-        shown = piece.lower().split()[: prompt.words_per_piece]
-        if choice is not None:
-            actions[number := next(numbers)] = choice
+        shown = "".join(f" {word}" for word in piece.lower().split()[: prompt.words_per_piece])
+        if piece.lower() in choices:
             hidden = prompt.code is not None and re.fullmatch(prompt.code, piece)
-            written.append(f"#{number}" if hidden else f"#{number} {' '.join(shown)}")
-        elif is_task and forms:
+            write_choice(choices[piece.lower()], "" if hidden else shown)
+        elif is_task and (forms or prompt.task_label is not None):
             for word in filter(None, (word.strip(_EDGES) for word in piece.lower().split())):
-                words[number := next(numbers)] = word
-                written.append(f"#{number} {word}")
-        elif not is_task or prompt.task_label is None:
-            written.append(" " + " ".join(shown))
+                written.append(f" {word}")
+                if forms:
+                    words[number := next(numbers)] = word
+                    written.append(f"#{number}")
+        else:
+            written.append(shown)
     for action in choices.values():
         if action not in actions.values():
-            actions[number := next(numbers)] = action
-            written.append(f"#{number} {action}")
-    return _Page("".join(written).strip(" "), actions, words, tuple(forms))
+            write_choice(action, f" {action}")
+    return _Page("".join(written), actions, names, words, tuple(forms))
 
 
 def _pieces(prompt: IndexedPrompt, observation: str) -> Iterator[tuple[str, bool]]:

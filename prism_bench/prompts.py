@@ -15,7 +15,7 @@ Message = dict[str, str]
 class Prompt(Protocol):
     """Turns observations into user messages and actions into replies, and back.
 
-    Every method sees one turn only: the observation and what was admissible then (empty unless ``needs_admissible``).
+    A method sees one turn: the observation and what was admissible then (empty unless ``needs_admissible``).
     """
 
     @property
@@ -25,8 +25,8 @@ class Prompt(Protocol):
     def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         """Return the messages that open an episode."""
 
-    def turn(self, observation: str, admissible_actions: Sequence[str]) -> str:
-        """Return the user message that carries a later observation."""
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        """Return the user message that carries an observation, ``previous`` being the one before."""
 
     def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return what the policy should write in order to do ``action``."""
@@ -70,7 +70,7 @@ class ActionPrompt:
     def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
 
-    def turn(self, observation: str, admissible_actions: Sequence[str]) -> str:
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         return observation + (_listing(admissible_actions) if self.list_admissible else "")
 
     def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
@@ -95,7 +95,7 @@ class ReactPrompt:
         content = f"{self.instruction.strip()}\n\n{self.turn(observation, admissible_actions)}"
         return [{"role": "user", "content": content}]
 
-    def turn(self, observation: str, admissible_actions: Sequence[str]) -> str:
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         return f"Observation: {observation}" + (_listing(admissible_actions) if self.list_admissible else "")
 
     def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:

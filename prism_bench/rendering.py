@@ -92,9 +92,11 @@ class Renderer:
             text = self.prompt.reply(step.action, step.observation, step.admissible_actions)
         return [*self._encode(text), *([] if step.cut else [self.end_token_id])]
 
-    def observation(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
-        """Return the tokens between the end of one reply and the start of the next."""
-        turn = self.prompt.turn(observation, admissible_actions)
+    def observation(
+        self, observation: str, admissible_actions: tuple[str, ...] = (), previous: str | None = None
+    ) -> list[int]:
+        """Return the tokens between the end of one reply and the start of the next; ``previous`` was read before."""
+        turn = self.prompt.turn(observation, admissible_actions, previous)
         return [*self._encode(f"{self._between_start}{turn}{self._between_end}")]
 
     def decode(self, reply_ids: list[int]) -> str:
@@ -110,9 +112,11 @@ class Renderer:
         input_ids: list[int] = []
         labels: list[int] = []
         fitted = 0
+        before: Step | None = None
         for step in trajectory.steps:
-            context = (self.observation if fitted else self.opening)(step.observation, step.admissible_actions)
-            if fitted and trajectory.steps[fitted - 1].cut:
+            shown = step.observation, step.admissible_actions
+            context = self.opening(*shown) if before is None else self.observation(*shown, before.observation)
+            if before is not None and before.cut:
                 context = [self.end_token_id, *context]  # as the policy read it
             reply = self.reply(step)
             if len(input_ids) + len(context) + len(reply) > self.max_length:
@@ -120,6 +124,7 @@ class Renderer:
             input_ids += context + reply
             labels += [IGNORED] * len(context) + reply
             fitted += 1
+            before = step
         if not fitted:
             raise ContextError(
                 f"task {trajectory.task_id}: the opening and the first reply exceed the context of {self.max_length} "

@@ -7,7 +7,7 @@ environment (``You arrive at``), or a word. Four rules find them in any text:
 * a number sign and its number name a *position* (``#7``) and are one token;
 * neighbouring words that (nearly) always occur together are merged into a *phrase*, as word2phrase does (Mikolov et
   al. 2013, arXiv 1310.4546), here with the larger of the two conditional frequencies and until nothing changes. Words
-  that name entities or stand at a position are never merged: what a thing is must stay visible;
+  that name entities or stand before a position are never merged: what a thing is must stay visible;
 * everything else stays a word, with the space before it.
 
 Bytes stand below all of it, so that any text can be written and read back exactly; words with letters beyond ASCII are
@@ -48,7 +48,7 @@ def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float =
     names = {piece.split()[0] for pieces, _ in sequences for piece in pieces if _ENTITY.fullmatch(piece)}
     frozen = {piece for pieces, _ in sequences for piece in pieces if _names_something(piece, names)}
     frozen |= {
-        after for pieces, _ in sequences for piece, after in itertools.pairwise(pieces) if _POSITION.fullmatch(piece)
+        named for pieces, _ in sequences for named, piece in itertools.pairwise(pieces) if _POSITION.fullmatch(piece)
     }
     vocabulary = {piece for pieces, _ in sequences for piece in pieces}
     while merges := _cohesive_pairs(sequences, frozen, min_count, cohesion):

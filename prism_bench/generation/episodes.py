@@ -143,7 +143,7 @@ class EpisodePlayer:
         if terminated or truncated or len(play.steps) == max_turns:
             return True
         end = [self.renderer.end_token_id] if cut else []
-        new = end + self.renderer.observation(play.observation, self._listed(play.info))
+        new = end + self.renderer.observation(play.observation, self._listed(play.info), shown[0])
         used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
         if used + sampling.max_reply_tokens > self.renderer.max_length:
             return True
