@@ -36,7 +36,9 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
         if result["score"] != result["success"]:
             console.print(_rates("Score", result["score"], split))
     if result["paired"]:
-        console.print(_differences(result["paired"], _splits(result)))
+        console.print(_differences("success", result["paired"], _splits(result)))
+        if result["score"] != result["success"]:
+            console.print(_differences("score", result["paired_score"], _splits(result)))
     total, routing = _spent(result), _spent(result, "route")
     console.print(_costs(_rows(result), total))
     if routing.seconds:
@@ -47,9 +49,11 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
 
 
 def print_comparison(results: Mapping[str, Result], console: Console) -> None:
-    """Print a table per split with one row per result, under the names given; success is that over all task types."""
+    """Print a table per split with one row per result, under the names given: success, and score where it differs."""
     for split in dict.fromkeys(split for result in results.values() for split in _splits(result)):
-        console.print(_runs(results, split))
+        console.print(_runs(results, "success", split))
+        if any(result["score"] != result["success"] for result in results.values()):
+            console.print(_runs(results, "score", split))
     protocols = [result["protocol"] for result in results.values()]
     differing = [key for key in protocols[0] if any(other.get(key) != protocols[0][key] for other in protocols)]
     if differing:
@@ -110,8 +114,9 @@ def _rates(title: str, table_of: Mapping[str, Any], split: str) -> Table:
     return table
 
 
-def _runs(results: Mapping[str, Result], split: str) -> Table:
-    title = f"Success on {split}, % with 95 % interval; total cost, cached stages included; routing's part of it"
+def _runs(results: Mapping[str, Result], quantity: str, split: str) -> Table:
+    measured = f"{quantity.capitalize()} on {split}, % with 95 % interval"
+    title = f"{measured}; total cost, cached stages included; routing's part of it"
     table = Table(title=title, title_justify="left")
     for header in ("run", "router", "seed"):
         table.add_column(header, overflow="fold")
@@ -119,7 +124,7 @@ def _runs(results: Mapping[str, Result], split: str) -> Table:
         table.add_column(header, justify="right")
     for name, result in results.items():
         total, routing = _spent(result), _spent(result, "route")
-        found = [result["success"].get(stage, {}).get(split) for stage in STAGES]
+        found = [result[quantity].get(stage, {}).get(split) for stage in STAGES]
         table.add_row(
             escape(name),
             escape(result["router"]),
@@ -133,8 +138,8 @@ def _runs(results: Mapping[str, Result], split: str) -> Table:
     return table
 
 
-def _differences(paired: Mapping[str, Any], splits: Sequence[str]) -> Table:
-    table = Table(title="Differences of success on the same tasks, points with 95 % interval", title_justify="left")
+def _differences(quantity: str, paired: Mapping[str, Any], splits: Sequence[str]) -> Table:
+    table = Table(title=f"Differences of {quantity} on the same tasks, points with 95 % interval", title_justify="left")
     table.add_column("stages")
     for split in splits:
         table.add_column(split, justify="right")

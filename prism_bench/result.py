@@ -9,9 +9,10 @@
                          is absent
     paired               {sft-base, final-base, final-sft}.{split}.{mean, low, high, n}: differences of success, task by
                          task
+    paired_score         the same of scores
     ledger               rows of cost, see :mod:`prism_bench.ledger`
     files                what else the run wrote, by name, as paths relative to the result
-    outcomes             one row per evaluated episode, from which ``success``, ``score`` and ``paired`` follow
+    outcomes             one row per evaluated episode, from which the four tables above follow
 
 Intervals are those of :mod:`prism_bench.statistics`.
 """
@@ -30,7 +31,7 @@ from prism_bench.ledger import QUANTITIES, LedgerRow, total_rows
 from prism_bench.statistics import paired_difference, summarise
 
 FORMAT = "prism-bench result"
-VERSION = 1
+VERSION = 2
 STAGES = ("base", "sft", "final")
 COMPARISONS = (("sft", "base"), ("final", "base"), ("final", "sft"))
 PACKAGES = ("prism-bench", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "gymnasium", "numpy")
@@ -118,8 +119,8 @@ def read_result(path: Path) -> dict[str, Any]:
     if result.get("version") != VERSION:
         raise ResultError(f"{path}: a result of version {result.get('version')}, this program reads version {VERSION}")
     kinds = {"router": str, "ledger": list, "outcomes": list}
-    names = ("router", "config", "protocol", "versions", "seeds", "allocation", "success", "score", "paired")
-    for name in (*names, "ledger", "files", "outcomes"):
+    names = ("router", "config", "protocol", "versions", "seeds", "allocation", "success", "score")
+    for name in (*names, "paired", "paired_score", "ledger", "files", "outcomes"):
         if not isinstance(result.get(name), kinds.get(name, dict)):
             raise ResultError(f"{path}: this result is damaged, {name!r} is missing or of another type")
     if not all(isinstance(result["allocation"].get(half), int) for half in ("sft", "rl")):
@@ -175,14 +176,14 @@ def installed_versions() -> dict[str, str]:
 
 
 def _tables(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Compute ``success``, ``score`` and ``paired`` from the outcomes."""
+    """Compute success, score and the differences of both from the outcomes."""
     played: dict[tuple[str, str], dict[str, Outcome]] = {}
     for outcome in outcomes:
         tasks = played.setdefault((outcome.stage, outcome.split), {})
         if outcome.task_id in tasks:
             raise ResultError(f"task {outcome.task_id!r} was played twice in {outcome.stage} on {outcome.split}")
         tasks[outcome.task_id] = outcome
-    tables: dict[str, Any] = {"success": {}, "score": {}, "paired": {}}
+    tables: dict[str, Any] = {"success": {}, "score": {}, "paired": {}, "paired_score": {}}
     for (stage, split), tasks in sorted(played.items(), key=lambda item: STAGES.index(item[0][0])):
         types = [episode.task_type for episode in tasks.values()]
         successes = summarise([float(episode.success) for episode in tasks.values()], types)
@@ -197,10 +198,12 @@ def _tables(outcomes: Sequence[Outcome]) -> dict[str, Any]:
                 continue
             if before.keys() != after.keys():
                 raise ResultError(f"{earlier} and {later} played different tasks of {split}, so they cannot be paired")
-            difference = paired_difference(
-                [episode.success for episode in before.values()], [after[task].success for task in before]
-            )
-            tables["paired"].setdefault(f"{later}-{earlier}", {})[split] = asdict(difference)
+            for paired, quantity in (("paired", "success"), ("paired_score", "score")):
+                difference = paired_difference(
+                    [getattr(episode, quantity) for episode in before.values()],
+                    [getattr(after[task], quantity) for task in before],
+                )
+                tables[paired].setdefault(f"{later}-{earlier}", {})[split] = asdict(difference)
     return tables
 
 

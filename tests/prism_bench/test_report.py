@@ -65,7 +65,9 @@ def test_tables_of_one_result(tmp_path):
 
 
 def test_partial_scores_have_a_table_of_their_own():
-    assert "Score on valid_seen" in printed(print_result, result(partial=True))
+    text = printed(print_result, result(partial=True))
+    assert "Score on valid_seen" in text and "Score on valid_seen" not in printed(print_result, result())
+    assert "Score on valid_seen" in printed(print_comparison, {"runs/a": result(), "runs/b": result(partial=True)})
 
 
 def test_device_time_is_shown_where_it_differs():

@@ -61,6 +61,7 @@ def test_tables_follow_from_the_outcomes():
     difference = paired_difference(SUCCESSES["sft"], SUCCESSES["final"])
     assert result["paired"]["final-sft"]["valid_seen"]["mean"] == difference.mean
     assert result["paired"]["final-sft"]["valid_seen"]["low"] == difference.low
+    assert result["paired_score"].keys() == result["paired"].keys()
     assert result["allocation"] == {"sft": 3, "rl": 4}
     assert result["versions"]["torch"]
 
@@ -165,7 +166,7 @@ def damage(change):
         (lambda text: text[:-40], "not readable as a result"),
         (lambda text: '{"success": 1}', "not a result of prism-bench"),
         (lambda text: "[]", "not a result of prism-bench"),
-        (damage(lambda result: result.update(version=99)), "version 99, this program reads version 1"),
+        (damage(lambda result: result.update(version=99)), "version 99, this program reads version 2"),
         (damage(lambda result: result.pop("ledger")), "'ledger' is missing"),
         (damage(lambda result: result["ledger"][1].update(flops=-1)), "row 1 of the ledger: .*flops cannot be -1"),
         (damage(lambda result: result["allocation"].pop("rl")), "'allocation' must hold the counts"),
@@ -173,6 +174,7 @@ def damage(change):
         (damage(lambda result: result["outcomes"][0].update(success="yes")), "outcome 0: a field is of another type"),
         (damage(lambda result: result["outcomes"][0].update(success=True)), "'success' does not follow"),
         (damage(lambda result: result["paired"].pop("final-sft")), "'paired' does not follow"),
+        (damage(lambda result: result["paired_score"].pop("final-sft")), "'paired_score' does not follow"),
         (
             damage(lambda result: result["score"]["final"]["valid_seen"]["all"].update(mean=0.99)),
             "'score' does not follow",
