@@ -71,9 +71,8 @@ def test_an_inner_phase_has_its_own_bill():
     evaluation, training = ledger.rows
     assert (evaluation.phase, evaluation.generated_tokens, evaluation.trained_tokens) == ("eval", 2, 0)
     assert (training.phase, training.generated_tokens, training.trained_tokens) == ("sft", 0, 2)
-    assert evaluation.seconds >= 0.1
-    assert 0.02 <= training.seconds < 0.1
-    assert evaluation.seconds + training.seconds == pytest.approx(elapsed, abs=0.02)
+    assert evaluation.seconds >= 0.1 and training.seconds >= 0.02
+    assert evaluation.seconds + training.seconds <= elapsed  # nothing is billed twice
 
 
 def test_memory_of_a_phase_is_its_own_peak():

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.alfworld.engine import Episode
-from envs.alfworld.expert import SearchExpert
+from envs.alfworld.expert import OracleExpert
 from envs.alfworld.game import TASK_TYPES, Game
 from envs.alfworld.generator import (
     PRESETS,
@@ -40,8 +40,9 @@ def content(game: Game) -> tuple[object, ...]:
     return number_of(game), game.goal, tuple(sorted((str(thing.receptacle), thing.type) for thing in game.things))
 
 
-def wins(game: Game) -> bool:
-    episode, expert = Episode(game), SearchExpert()
+def can_be_won(game: Game) -> bool:
+    """Follow a shortest plan; the expert that has to search first is measured elsewhere, and may run out of steps."""
+    episode, expert = Episode(game), OracleExpert(game)
     observation = episode.reset()
     expert.reset(observation, {})
     for _ in range(50):
@@ -91,7 +92,7 @@ def test_every_game_is_sound_and_can_be_won(split: str, preset: str, seed: int, 
         assert all(getattr(thing, affordance) for thing in targets)
         assert appliance in plan.receptacle_types - {goal.receptacle_type}
     assert not Episode(game).won
-    assert wins(game)
+    assert can_be_won(game)
 
 
 def test_the_full_preset_plays_every_official_room_and_task_type() -> None:
