@@ -124,16 +124,22 @@ class SearchIndex:
         gains = np.asarray(term.weight - term.weight / divisors, np.float32)
         return gains if few else gains[levels]
 
+    def _postings_of(self, term: _Term, documents: NDArray[np.int32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return which of the documents, given ascending, hold the term, and where their postings are."""
+        holders = self._documents_of(term)
+        places = np.searchsorted(holders, documents)
+        places[places == len(holders)] = 0
+        found = holders[places] == documents
+        return found, term.start + places[found]
+
     def _look_up(self, term: _Term, documents: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
         """Add the term to the scores of some documents, given ascending."""
         holders = self._documents_of(term)
         if len(documents) > len(holders) // 16:
             scores[holders] += self._gains(term, slice(term.start, term.stop))
             return
-        places = np.searchsorted(holders, documents)
-        places[places == len(holders)] = 0
-        found = holders[places] == documents
-        scores[documents[found]] += self._gains(term, term.start + places[found])
+        found, postings = self._postings_of(term, documents)
+        scores[documents[found]] += self._gains(term, postings)
 
     def _reached(self, terms: list[_Term], done: int, limit: int, scores: NDArray[np.float64]) -> float:
         """Return a score, less the slack, that ``limit`` documents reach: some that hold the last term added."""
@@ -147,9 +153,6 @@ class SearchIndex:
             best = np.sort(np.argpartition(partial, -4 * limit)[-4 * limit :])
             pilots, partial = pilots[best], partial[best]
         for term in terms[done:]:
-            holders = self._documents_of(term)
-            places = np.searchsorted(holders, pilots)
-            places[places == len(holders)] = 0
-            found = holders[places] == pilots
-            partial[found] += self._gains(term, term.start + places[found])
+            found, postings = self._postings_of(term, pilots)
+            partial[found] += self._gains(term, postings)
         return float(np.partition(partial, -limit)[-limit]) * _SLACK

@@ -5,12 +5,13 @@ forward per sampled token for the whole batch. The token that ends a reply is no
 together with the observation that follows it. (``Work`` counts it once, as generated.)
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from prism_bench.batching import groups_of_similar_length
 from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
 from prism_bench.flops import UnsupportedModelError, forward_flops
 from prism_bench.generation.backend import Reply, Sampling, Work
@@ -76,7 +77,7 @@ class TransformersBackend:
         ids: dict[int, list[int]] = {session: [] for session in new_tokens}
         logprobs: dict[int, list[float]] = {session: [] for session in new_tokens}
         logits: dict[int, torch.Tensor] = {}
-        for group in _groups_of_similar_length(pending):
+        for group in groups_of_similar_length(pending, lambda session: len(pending[session]), factor=2, slack=32):
             scores = self._forward([rows[s] for s in group], [pending[s] for s in group])
             logits.update(zip(group, scores, strict=True))
         active = list(new_tokens)
@@ -171,18 +172,6 @@ def _needs_additive_mask(model: PreTrainedModel) -> bool:
             f"episodes cannot be played with attn_implementation={kind!r}; load the model with sdpa"
         )
     return bool(kind == "eager")
-
-
-def _groups_of_similar_length(pending: Mapping[int, Sequence[int]]) -> Iterator[list[int]]:
-    """Yield sessions in groups whose longest text is at most twice (and 32 tokens beyond) the shortest."""
-    group: list[int] = []
-    for session in sorted(pending, key=lambda session: len(pending[session])):
-        if group and len(pending[session]) > 2 * len(pending[group[0]]) + 32:
-            yield group
-            group = []
-        group.append(session)
-    if group:
-        yield group
 
 
 def _sample(

@@ -12,12 +12,12 @@ Settings under which an episode's loss depends on the others of its batch are ha
 or quantile, router losses. TRL's logged means of entropy and clipping are then means over the groups of similar length.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from prism_bench.batching import groups_of_similar_length
 from prism_bench.decoder import decoder_and_head
 
 _MEANS_OVER_EPISODES = ("grpo", "dr_grpo")
@@ -38,7 +38,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         rows = range(episodes) if self.beta else inputs["advantages"].nonzero()[:, 0].tolist()
         # A zero that touches every weight: without any advantage the optimizer still takes its (momentum) step.
         total = sum((weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad), torch.zeros(()))
-        for group in _of_similar_length(sorted(rows, key=lengths.__getitem__), lengths.__getitem__):
+        for group in groups_of_similar_length(rows, lengths.__getitem__, factor=1.25, slack=8):
             chosen = _without_padding(inputs, torch.tensor(group, device=inputs["advantages"].device))
             self._agent_mask = chosen["completion_mask"] * chosen.get("tool_mask", 1)
             share = len(group) / episodes if self.loss_type in _MEANS_OVER_EPISODES else 1.0
@@ -85,18 +85,6 @@ class EpisodeGRPOTrainer(GRPOTrainer):
             empty.masked_scatter(written, entropies),
             None,
         )
-
-
-def _of_similar_length(rows: list[int], length: Callable[[int], int]) -> Iterator[list[int]]:
-    """Yield ``rows``, sorted by length, in groups whose longest is at most a quarter longer than the shortest."""
-    group: list[int] = []
-    for row in rows:
-        if group and length(row) > 1.25 * length(group[0]) + 8:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
 
 
 def _without_padding(inputs: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]:
