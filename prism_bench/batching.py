@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 def groups_of_similar_length(
     items: Iterable[Item], length: Callable[[Item], int], *, factor: float, slack: int
 ) -> Iterator[list[Item]]:
-    """Yield ``items``, shortest first, in groups; the longest of one is at most ``factor`` x the shortest + ``slack``."""
+    """Yield ``items``, shortest first, in groups whose longest is at most ``factor`` x the shortest + ``slack``."""
     group: list[Item] = []
     for item in sorted(items, key=length):
         if group and length(item) > factor * length(group[0]) + slack:

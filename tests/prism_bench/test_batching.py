@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,5 +15,5 @@ def test_every_item_is_in_one_group_and_no_group_is_wider_than_allowed(lengths, 
     assert sorted(item for group in groups for item in group) == list(range(len(lengths)))
     for group in groups:
         assert max(lengths[item] for item in group) <= factor * min(lengths[item] for item in group) + slack
-    for group, after in zip(groups, groups[1:], strict=False):  # and no group could have taken in the next item
+    for group, after in itertools.pairwise(groups):  # and no group could have taken in the next item
         assert lengths[after[0]] > factor * lengths[group[0]] + slack
