@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from prism_bench.probe import mean_losses, probe_identity
+from prism_bench.probe.gradients import mean_losses
+from prism_bench.probe.record import probe_identity
 from prism_bench.routing import RoutingContext, ScoreRouter
 from prism_bench.trajectory import Trajectory
 
@@ -32,5 +33,5 @@ class LossRouter(ScoreRouter):
             meter=context.meter,
             progress=context.progress,
         )
-        identity = probe_identity(context.policy.model, context.renderer.prompt, context.renderer.max_length)
+        identity = probe_identity(context.policy.model, context.renderer)
         return losses, asdict(identity)

@@ -2,7 +2,7 @@
 
 Score: the concentration of the gradient norms of all projections (see ``prism_bench.probe``), read from the base model
 before any training. The paper proposes the Gini coefficient, the coefficient of variation and kurtosis; which of them
-is used is an option here.
+is used is an option here. The norms and a picture of them stay beside the allocation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,29 +11,48 @@ from typing import Any
 
 import numpy as np
 
-from prism_bench.probe import Concentration, concentration, gradient_norms, probe_identity
-from prism_bench.routing import RoutingContext, ScoreRouter
+from prism_bench.probe.concentration import Concentration, check_kind, concentration
+from prism_bench.probe.picture import draw
+from prism_bench.probe.record import load_probe, probe_trajectories
+from prism_bench.routing import Allocation, RoutingContext, ScoreRouter
 from prism_bench.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
 class PrismRouter(ScoreRouter):
-    """High gradient concentration goes to RL."""
+    """High gradient concentration goes to RL.
+
+    Attributes:
+        checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.
+    """
 
     concentration: Concentration = "gini"
     tokens_per_batch: int = 16384
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_kind(self.concentration)
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext
     ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        episodes = [context.renderer.render(trajectory) for trajectory in trajectories]
-        norms, _ = gradient_norms(
-            context.policy.model,
-            episodes,
+        probe = probe_trajectories(
+            context.policy,
+            context.renderer,
+            trajectories,
+            context.folder / "norms.parquet",
             tokens_per_batch=self.tokens_per_batch,
             meter=context.meter,
+            checkpointing=self.checkpointing,
             progress=context.progress,
         )
-        np.save(context.folder / "gradient_norms.npy", norms.astype(np.float32))
-        identity = probe_identity(context.policy.model, context.renderer.prompt, context.renderer.max_length)
-        return concentration(norms, self.concentration), asdict(identity) | {"concentration": self.concentration}
+        return concentration(probe.norms, self.concentration), asdict(probe.identity) | {
+            "concentration": self.concentration
+        }
+
+    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
+        allocation = super().route(trajectories, context)
+        probe = load_probe(context.folder / "norms.parquet")
+        draw(probe, allocation, self.concentration, context.folder / "gradients.png")
+        return allocation

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -29,7 +29,7 @@ class OverrideError(ValueError):
     """A setting on the command line that says nothing."""
 
 
-def hydra_command(config_name: str) -> Callable[[Job], Callable[[], None]]:
+def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None) -> Callable[[Job], Callable[[], None]]:
     """Return a decorator like ``hydra.main``: it makes a job of configuration and console a program.
 
     What Hydra refuses (a choice, a key, something that is no setting) is one sentence as well. A program starts fast,
@@ -37,6 +37,7 @@ def hydra_command(config_name: str) -> Callable[[Job], Callable[[], None]]:
 
     Args:
         config_name: the file in ``conf/`` that configures the program.
+        shorthands: by configuration group, the setting that ``group=VALUE`` means where VALUE is no choice of it.
     """
 
     def decorate(job: Job) -> Callable[[], None]:
@@ -50,6 +51,7 @@ def hydra_command(config_name: str) -> Callable[[Job], Callable[[], None]]:
         @functools.wraps(job)
         def program() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would otherwise print, on several lines
+            sys.argv[1:] = [_written_out(argument, shorthands or {}) for argument in sys.argv[1:]]
             with _one_sentence():
                 configured()
 
@@ -92,6 +94,14 @@ def _one_sentence() -> Iterator[None]:
             raise
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False)
         raise SystemExit(1) from None
+
+
+def _written_out(argument: str, shorthands: Mapping[str, str]) -> str:
+    group, _, value = argument.partition("=")
+    if not value or group not in shorthands or (CONF / group / f"{value}.yaml").is_file():
+        return argument
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{shorthands[group]}='{quoted}'"
 
 
 def _refuse_empty(overrides: Iterable[str]) -> None:

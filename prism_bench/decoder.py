@@ -3,7 +3,7 @@
 All functions take a bare model of transformers or one that PEFT has wrapped with a LoRA adapter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, cast
 
@@ -13,8 +13,7 @@ from transformers import PreTrainedModel
 
 from prism_bench.flops import Lengths, ModelShape, UnsupportedModelError, training_flops
 
-_LOGIT_TRANSFORMS = {
-    "final_logit_softcapping": (None, 0),  # Gemma
+_UNKNOWN_LOGIT_TRANSFORMS = {
     "logit_scale": (None, 1),  # Cohere
     "logits_scaling": (None, 1),  # Granite
     "lm_head_multiplier": (None, 1),  # Falcon H1
@@ -22,23 +21,24 @@ _LOGIT_TRANSFORMS = {
 """What some models do to logits after the LM head, by its name in their configuration, and values that do nothing."""
 
 
-def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, torch.nn.Module]:
+def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
     """Return what maps tokens to hidden states, and hidden states to logits; of a LoRA policy, adapter included.
 
     Apart from each other they allow logits to be computed at the few positions that need them.
 
     Raises:
-        UnsupportedModelError: the model does more to its logits than that.
+        UnsupportedModelError: the model does more to its logits than soft-capping (Gemma 2).
     """
     bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
     config = bare.config.get_text_config()
-    for name, neutral in _LOGIT_TRANSFORMS.items():
+    for name, neutral in _UNKNOWN_LOGIT_TRANSFORMS.items():
         if getattr(config, name, None) not in neutral:
             raise UnsupportedModelError(
                 f"{type(bare).__name__} changes its logits after the LM head ({name}={getattr(config, name)}), which "
-                "is not supported; use a model of the Llama, Mistral, Qwen2 or Qwen3 family"
+                "is not supported; use a model of the Llama, Mistral, Qwen, Gemma or Phi-3 family"
             )
-    return bare.base_model, bare.get_output_embeddings()
+    head, cap = bare.get_output_embeddings(), getattr(config, "final_logit_softcapping", None)
+    return bare.base_model, head if cap is None else lambda hidden: cap * torch.tanh(head(hidden) / cap)
 
 
 def model_shape(model: PreTrainedModel) -> ModelShape:

@@ -94,7 +94,9 @@ class Experiment:
             for split in self.config["env"]["eval_splits"]
             for outcome in self._evaluate(name, stage, split)
         ]
-        shutil.copyfile(self.allocation_stage.path / "allocation.json", self.folder / "allocation.json")
+        left_by_router = sorted(file for file in self.allocation_stage.path.iterdir() if file.is_file())
+        for file in left_by_router:
+            shutil.copyfile(file, self.folder / file.name)
         result = build_result(
             router=self.config["router"]["_target_"].rpartition(".")[2],
             config=self.config,
@@ -103,7 +105,8 @@ class Experiment:
             allocation={name: len(self.allocation.indices(name)) for name in ("sft", "rl")},
             outcomes=outcomes,
             ledger=self.ledger.rows,
-            files={"allocation": "allocation.json", "metrics": "metrics.jsonl"}
+            files={"metrics": "metrics.jsonl"}
+            | {file.stem: file.name for file in left_by_router}
             | {f"checkpoint {name}": str(stage.path) for name, stage in stages.items()},
         )
         write_result(self.folder / "result.json", result)
@@ -209,7 +212,7 @@ class Experiment:
             "router": router,
             **self._shared(),
         }
-        return self.cache.stage("route", inputs, make)
+        return self.cache.stage("route", inputs, make, resumable=True)
 
     @cached_property
     def after_sft(self) -> Stage:
@@ -411,7 +414,7 @@ class Experiment:
         return tasks
 
     def _load(self, path: Path) -> Policy:
-        return load_policy(path, dtype=self.model.dtype, device=self.model.device)
+        return load_policy(path, dtype=self.model.dtype, device=self.model.device, projections=self.model.projections)
 
     def _trainable(self, path: Path) -> Policy:
         torch.manual_seed(self.seed)

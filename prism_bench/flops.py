@@ -10,11 +10,11 @@ cached ones, with the LM head evaluated at P positions, costs
     + 2 P h V                             LM head
 
 and a backward pass twice that: gradients of activations and of weights, each as expensive as the forward. Where the
-norms of the projections' weight gradients are enough (the probe), these take the cheaper of two forms instead, for a
-projection with i inputs and o outputs
+norms of the projections' weight gradients are enough (the probe), these take the cheaper of two forms instead, for
+projections that read the same i inputs (q, k, v; gate, up) and have o outputs together
 
     2 T i o            |B^T A|^2, the gradient itself
-    2 T T (i + o)      sum((A A^T) * (B B^T)), which is the same number
+    2 T T (i + o)      sum((A A^T) * (B B^T)), which is the same number; A A^T serves all of them
 
 * Attention is counted as the full T x (C + T) rectangle, because eager attention and masked
   ``scaled_dot_product_attention`` compute it whole; kernels that skip the causal half need less. Sliding windows are
@@ -36,6 +36,10 @@ import numpy as np
 import numpy.typing as npt
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FUSED_PROJECTIONS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+"""Projections that some models (Phi-3) keep as consecutive rows of one matrix."""
+
+_READERS = (*FUSED_PROJECTIONS.values(), ("o_proj",), ("down_proj",))  # each of these reads one input
 
 Lengths = int | Sequence[int] | npt.NDArray[np.integer[Any]]
 """One sequence, or one number per sequence; arguments of the same call broadcast against each other."""
@@ -47,9 +51,10 @@ class UnsupportedModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes that decide what a token costs (Llama, Mistral, Qwen2, Qwen3: gated MLP, grouped-query attention).
+    """The sizes that decide what a token costs (Llama, Mistral, Qwen, Gemma, Phi-3: gated MLP, grouped queries).
 
-    ``lora_rank`` > 0 adds unmerged low-rank adapters of that rank to the projections named in ``lora_targets``.
+    A model whose MLP has no gate is counted as if it had one. ``lora_rank`` > 0 adds unmerged low-rank adapters of that
+    rank to the projections named in ``lora_targets``.
     """
 
     layers: int
@@ -87,10 +92,10 @@ class ModelShape:
         if lora_targets is None or lora_targets == "all-linear":
             lora_targets = PROJECTIONS
         targets = {lora_targets} if isinstance(lora_targets, str) else set(lora_targets)
-        unknown = sorted(targets - set(PROJECTIONS))
-        if unknown:
+        known = (*PROJECTIONS, *FUSED_PROJECTIONS)
+        if unknown := sorted(targets - set(known)):
             raise UnsupportedModelError(
-                f"cannot count LoRA on {', '.join(unknown)}; known projections are {', '.join(PROJECTIONS)}"
+                f"cannot count LoRA on {', '.join(unknown)}; known projections are {', '.join(known)}"
             )
         return cls(
             layers=config.num_hidden_layers,
@@ -101,7 +106,7 @@ class ModelShape:
             head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
             vocabulary=config.vocab_size,
             lora_rank=lora_rank,
-            lora_targets=tuple(name for name in PROJECTIONS if name in targets),
+            lora_targets=tuple(name for name in known if name in targets),
         )
 
     def projections(self) -> dict[str, tuple[int, int]]:
@@ -216,12 +221,15 @@ def _projection_flops(shape: ModelShape) -> int:
 
 def _adapter_flops(shape: ModelShape) -> int:
     sizes = shape.projections()
+    for fused, parts in FUSED_PROJECTIONS.items():
+        sizes[fused] = sizes[parts[0]][0], sum(sizes[name][1] for name in parts)
     return 2 * shape.layers * shape.lora_rank * sum(sum(sizes[name]) for name in shape.lora_targets)
 
 
 def _norm_flops(shape: ModelShape, tokens: Lengths) -> int:
-    lengths, norms = _lengths(tokens), 0
-    for inputs, outputs in shape.projections().values():
+    lengths, sizes, norms = _lengths(tokens), shape.projections(), 0
+    for names in _READERS:
+        inputs, outputs = sizes[names[0]][0], sum(sizes[name][1] for name in names)
         norms += int((lengths * np.minimum(inputs * outputs, lengths * (inputs + outputs))).sum())
     return 2 * shape.layers * norms
 

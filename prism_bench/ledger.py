@@ -97,7 +97,7 @@ class Meter:
 
     @property
     def spent(self) -> LedgerRow:
-        """What was added so far; time and memory are known only when the phase ends."""
+        """What was added so far; the phase's own time and memory are known only when it ends."""
         return self._spent
 
     def add(
@@ -108,8 +108,12 @@ class Meter:
         trained_tokens: int = 0,
         flops: float = 0,
         env_steps: int = 0,
+        seconds: float = 0.0,
     ) -> None:
-        """Charge the phase with more of each quantity; fractions of an operation are cut off."""
+        """Charge the phase with more of each quantity; fractions of an operation are cut off.
+
+        ``seconds`` are those of an earlier process whose work the phase continues; its own are measured.
+        """
         more = LedgerRow(
             self._spent.phase,
             prefill_tokens=int(prefill_tokens),
@@ -117,6 +121,7 @@ class Meter:
             trained_tokens=int(trained_tokens),
             flops=int(flops),
             env_steps=int(env_steps),
+            seconds=seconds,
         )
         with self._lock:
             self._spent += more
@@ -163,11 +168,12 @@ class Ledger:
                 self._memory.stop()
             else:
                 self._open[-1].since = time.perf_counter()
+            seconds = meter.spent.seconds + phase.seconds
             self.rows.append(
                 replace(
                     meter.spent,
-                    seconds=phase.seconds,
-                    device_seconds=phase.seconds * self._device_count,
+                    seconds=seconds,
+                    device_seconds=seconds * self._device_count,
                     peak_memory_bytes=phase.peak,
                 )
             )

@@ -8,9 +8,9 @@ relative to the adapter, so that a tree that holds both may be moved.
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,7 @@ class Policy:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    projections: tuple[str, ...] | None = None  # the linear layers that the probe takes; None: the usual seven
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ModelSettings:
     batch_size: int  # episodes in play at once
     device: str = "cpu"
     dtype: str = "float32"
+    projections: Sequence[str] | None = None  # what the probe takes, where a model's linear layers have other names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,9 @@ def _compose_entities(model: PreTrainedModel, parts: dict[int, tuple[str, str]])
         embeddings[token] = (vectors[name] + vectors[number]) / 2**0.5
 
 
-def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Policy:
+def load_policy(
+    checkpoint: str | Path, *, dtype: str = "float32", device: str = "cpu", projections: Sequence[str] | None = None
+) -> Policy:
     """Load a policy by name or from a folder; a folder with a LoRA adapter brings its base model along.
 
     Raises:
@@ -150,7 +154,7 @@ def load_policy(checkpoint: str | Path, *, dtype: str = "float32", device: str =
         check(model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Policy(cast(Any, model).to(device), tokenizer)
+    return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
 
 
 _DTYPES = ("float32", "bfloat16", "float16")
@@ -191,7 +195,7 @@ def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
     if lora is None or isinstance(policy.model, PeftModel):
         return policy
     own = copy.deepcopy(lora)  # PEFT writes the name of the model into it
-    return Policy(cast(PreTrainedModel, get_peft_model(policy.model, own)), policy.tokenizer)
+    return replace(policy, model=cast(PreTrainedModel, get_peft_model(policy.model, own)))
 
 
 def save_policy(policy: Policy, folder: Path) -> None:

@@ -7,8 +7,9 @@ A stage (expert episodes, a base model, an allocation) is a folder ``<root>/<nam
     ledger.json    what making it cost
 
 A folder of that name is always complete: a stage is made under another name and renamed when it is finished, under a
-lock, so that of two runs that need it one makes it and the other waits. What a killed run leaves behind is removed by
-the next run that wants the same stage. Wherever a stage is found, its recorded cost enters the ledger, marked cached.
+lock, so that of two runs that need it one makes it and the other waits. What a killed run leaves behind is removed, or
+continued, by the next run that wants the same stage. Wherever a stage is found, its recorded cost enters the ledger,
+marked cached.
 
 The inputs must name everything that the outcome depends on; for files that is :func:`content_digest`, not a path. A
 stage must draw its random numbers from a seed among its inputs, since finding it does not advance any generator.
@@ -57,10 +58,13 @@ class StageCache:
         self._root = Path(root).expanduser().resolve()
         self._ledger = ledger
 
-    def stage(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Stage:
+    def stage(
+        self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None], *, resumable: bool = False
+    ) -> Stage:
         """Return the stage ``name`` of these ``inputs``; call ``make`` with an empty folder if it is not there.
 
-        The phases that ``make`` opens in the ledger, and must close, are stored with the stage.
+        The phases that ``make`` opens in the ledger, and must close, are stored with the stage. Where it is
+        ``resumable``, the folder holds what a killed run left in it, and ``make`` goes on from there.
 
         Raises:
             StageCacheError: an input is not plain JSON, the folder cannot be written, the disk is full, or the stored
@@ -76,8 +80,9 @@ class StageCache:
                 return self._found(folder)
             try:
                 with _explained(name, self._root):
-                    shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
-                    (making / "files").mkdir(parents=True)
+                    if not resumable:
+                        shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
+                    (making / "files").mkdir(parents=True, exist_ok=True)
                     write_atomically(making / "inputs.json", json.dumps(inputs, indent=1, sort_keys=True) + "\n")
                 first_row = len(self._ledger.rows)
                 with _explained(name, self._root, full_only=True):
@@ -85,8 +90,9 @@ class StageCache:
                 with _explained(name, self._root):
                     save_rows(self._ledger.rows[first_row:], making / "ledger.json")
                     making.rename(folder)
-            except BaseException:
-                shutil.rmtree(making, ignore_errors=True)
+            except BaseException as error:
+                if not resumable or isinstance(error, Exception):  # not: interrupted by hand
+                    shutil.rmtree(making, ignore_errors=True)
                 raise
         return Stage(folder / "files", cached=False, digest=digest)
 

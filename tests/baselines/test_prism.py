@@ -4,7 +4,9 @@ import pytest
 from baselines.prism import PrismRouter
 from prism_bench.ledger import Meter
 from prism_bench.models import weights_digest
-from prism_bench.probe import concentration, gradient_norms
+from prism_bench.probe.concentration import concentration
+from prism_bench.probe.gradients import gradient_norms
+from prism_bench.probe.record import load_probe
 
 
 @pytest.mark.parametrize("kind", ["gini", "cv", "kurtosis"])
@@ -14,7 +16,8 @@ def test_scores_are_the_concentration_of_the_gradient_norms(context, corridor_ep
     rendered = [made.renderer.render(episode) for episode in corridor_episodes]
     norms, _ = gradient_norms(made.policy.model, rendered, tokens_per_batch=64, meter=Meter("route"))
     np.testing.assert_allclose(allocation.scores, concentration(norms, kind), rtol=1e-4)
-    np.testing.assert_allclose(np.load(tmp_path / "gradient_norms.npy"), norms, rtol=1e-4)
+    np.testing.assert_allclose(load_probe(tmp_path / "norms.parquet").norms, norms, rtol=1e-4)
+    assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
     assert len(allocation.indices("sft")) == len(corridor_episodes) // 2
     most = int(np.argmax(allocation.scores))
     assert allocation.stages[most] == "rl"

@@ -30,7 +30,7 @@ from prism_bench.models import (
     weights_digest,
     with_lora,
 )
-from prism_bench.probe import gradient_norms
+from prism_bench.probe.gradients import gradient_norms
 from prism_bench.prompts import ReactPrompt
 from prism_bench.rendering import Renderer
 from prism_bench.tokenizer import entity_parts
@@ -196,8 +196,8 @@ def test_an_adapter_whose_base_is_gone_is_refused(policy, tmp_path):
 
 
 def test_models_that_the_probe_could_not_use_are_refused_on_loading(policy, tmp_path):
-    save_policy(policy("gemma2", final_logit_softcapping=30.0), tmp_path)
-    with pytest.raises(UnsupportedModelError, match=r"final_logit_softcapping=30\.0"):
+    save_policy(policy("granite", logits_scaling=8.0), tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"logits_scaling=8\.0"):
         load_policy(tmp_path)
 
 

@@ -8,7 +8,7 @@ from peft import LoraConfig
 from prism_bench.flops import ModelShape, training_flops
 from prism_bench.ledger import Meter
 from prism_bench.models import weights_digest, with_lora
-from prism_bench.probe import mean_losses
+from prism_bench.probe.gradients import mean_losses
 from prism_bench.prompts import ActionPrompt
 from prism_bench.rendering import IGNORED, Rendered, Renderer
 from prism_bench.training.reporting import ReportingCallback

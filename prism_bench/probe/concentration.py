@@ -1,0 +1,38 @@
+"""How concentrated a trajectory's gradient is: one number from the norms of all its matrices (arXiv 2601.07224)."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import stats
+
+Concentration = Literal["gini", "cv", "kurtosis"]
+KINDS: tuple[Concentration, ...] = get_args(Concentration)
+
+
+def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
+    """Return how concentrated each row of ``norms`` (trajectories, ...) is over its entries; 0 for even rows.
+
+    ``gini``: mean absolute difference over twice the mean. ``cv``: standard deviation over mean. ``kurtosis``: fourth
+    standardised moment minus 3. All with the population's moments (no small-sample correction).
+
+    Raises:
+        ValueError: ``kind`` is none of the three.
+    """
+    check_kind(kind)
+    rows = norms.reshape(len(norms), -1).astype(float)
+    means = rows.mean(axis=1)
+    safe = np.where(means > 0, means, 1.0)
+    if kind == "gini":
+        count = rows.shape[1]
+        ranks = 2 * np.arange(1, count + 1) - count - 1
+        return np.where(means > 0, (np.sort(rows, axis=1) @ ranks) / (count**2 * safe), 0.0)
+    if kind == "cv":
+        return np.where(means > 0, rows.std(axis=1) / safe, 0.0)
+    even = rows.std(axis=1) <= 1e-12 * safe
+    return np.where(even, 0.0, stats.kurtosis(np.where(even[:, None], np.arange(rows.shape[1]), rows), axis=1))
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a ``kind`` that :func:`concentration` does not know, so that it can be refused before a probe."""
+    if kind not in KINDS:
+        raise ValueError(f"concentration={kind!r} is unknown; choose {', '.join(KINDS)}")

@@ -1,0 +1,186 @@
+"""A probe on disk: a file that grows batch by batch, so that a killed probe continues, and the finished Parquet file.
+
+The finished file has a row for each trajectory and, as metadata, what the norms depend on (:class:`ProbeIdentity`):
+two files can be compared only where that is equal. Until it is finished, ``.<name>.partial`` beside it holds a line of
+JSON with that identity and then a line for each batch. Reading it back gives the very numbers that were written, and
+the remaining batches are the same ones that an uninterrupted probe would have made.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from transformers import PreTrainedModel
+
+from prism_bench.files import atomic_path
+from prism_bench.ledger import Meter
+from prism_bench.models import Policy, weights_digest
+from prism_bench.probe.concentration import KINDS, concentration
+from prism_bench.probe.gradients import charge, gradient_norms
+from prism_bench.probe.projections import ProbeError, find_matrices
+from prism_bench.rendering import Rendered, Renderer
+from prism_bench.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class ProbeIdentity:
+    """What a score depends on: two scores can be compared only where all of this is equal."""
+
+    checkpoint: str  # digest of the weights
+    prompt: str
+    max_length: int
+    targets: str
+    reduction: str
+    matrices: tuple[str, ...]  # layer by layer
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Gradient norms (trajectories, layers, matrices), mean losses (trajectories), and what they depend on."""
+
+    norms: np.ndarray
+    losses: np.ndarray
+    identity: ProbeIdentity
+
+
+def probe_identity(model: PreTrainedModel, renderer: Renderer, names: Sequence[str] | None = None) -> ProbeIdentity:
+    """Return the identity of scores that ``model`` gives to trajectories rendered with ``renderer``."""
+    return ProbeIdentity(
+        checkpoint=weights_digest(model),
+        prompt=repr(renderer.prompt),
+        max_length=renderer.max_length,
+        targets="the agent's tokens, end-of-turn tokens included",
+        reduction="mean per trajectory",
+        matrices=tuple(matrix.name for layer in find_matrices(model, names) for matrix in layer),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+
+
+def probe_trajectories(
+    policy: Policy,
+    renderer: Renderer,
+    trajectories: Sequence[Trajectory],
+    path: Path,
+    *,
+    tokens_per_batch: int,
+    meter: Meter,
+    checkpointing: bool = False,
+    progress: Callable[[int], None] = lambda scored: None,
+) -> Probe:
+    """Probe ``trajectories`` into the Parquet file ``path``, continuing what a killed probe of the same has left.
+
+    ``meter`` is charged for the whole, what the killed one did included.
+
+    Raises:
+        ProbeError: the model cannot be probed, a loss is not finite, or another probe was left unfinished at ``path``.
+    """
+    episodes = [renderer.render(trajectory) for trajectory in trajectories]
+    identity = probe_identity(policy.model, renderer, policy.projections)
+    header = asdict(identity) | {"trajectories": _digest(episodes), "tokens_per_batch": tokens_per_batch}
+    partial = path.with_name(f".{path.name}.partial")
+    done = _continue(partial, json.dumps(header))
+    finished = {number for batch in done for number in batch["trajectories"]}
+    remaining = [number for number in range(len(episodes)) if number not in finished]
+    meter.add(seconds=sum(batch["seconds"] for batch in done))
+    charge(meter, policy.model, [episodes[number] for number in finished], checkpointing)
+    since = time.perf_counter()
+    with partial.open("a", encoding="utf-8") as file:
+
+        def append(numbers: list[int], norms: np.ndarray, losses: np.ndarray) -> None:
+            nonlocal since
+            now = time.perf_counter()
+            batch = {
+                "trajectories": [remaining[number] for number in numbers],
+                "seconds": now - since,
+                "losses": losses.tolist(),
+                "norms": norms.tolist(),
+            }
+            since = now
+            file.write(json.dumps(batch) + "\n")
+            file.flush()
+            done.append(batch)
+            progress(sum(len(batch["trajectories"]) for batch in done))
+
+        gradient_norms(
+            policy.model,
+            [episodes[number] for number in remaining],
+            tokens_per_batch=tokens_per_batch,
+            meter=meter,
+            names=policy.projections,
+            checkpointing=checkpointing,
+            on_batch=append,
+        )
+    order = np.argsort([number for batch in done for number in batch["trajectories"]])
+    norms = np.array([row for batch in done for row in batch["norms"]])[order]
+    losses = np.array([loss for batch in done for loss in batch["losses"]])[order]
+    probe = Probe(norms, losses, identity)
+    _save(probe, trajectories, episodes, path)
+    partial.unlink()
+    return probe
+
+
+def load_probe(path: Path) -> Probe:
+    """Read what :func:`probe_trajectories` wrote.
+
+    Raises:
+        ProbeError: the file is missing, damaged or of another kind.
+    """
+    try:
+        table = pyarrow.parquet.read_table(path)
+        stored = json.loads((table.schema.metadata or {})[b"probe"])
+        identity = ProbeIdentity(**stored | {"matrices": tuple(stored["matrices"])})
+        return Probe(np.array(table["norms"].to_pylist()), table["loss"].to_numpy(), identity)
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise ProbeError(f"{path}: not a file of gradient norms ({str(error).splitlines()[0]})") from None
+
+
+def _digest(episodes: Sequence[Rendered]) -> str:
+    digest = hashlib.sha256()
+    for episode in episodes:
+        digest.update(np.array([episode.input_ids, episode.labels]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
+    """Return the batches that are done, and make ``partial`` end with the last whole line."""
+    lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.is_file() else []
+    whole = [line for line in lines if line.endswith("\n")]  # a killed probe can leave half a line
+    if whole and whole[0].rstrip("\n") != header:
+        raise ProbeError(
+            f"{partial}: left by a probe of other trajectories, another model or other settings; remove it, or name "
+            "another file to write"
+        )
+    if not whole:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(header + "\n", encoding="utf-8")
+        return []
+    os.truncate(partial, len("".join(whole).encode()))
+    try:
+        return [json.loads(line) for line in whole[1:]]
+    except ValueError as error:
+        raise ProbeError(f"{partial}: damaged ({error}); remove it and start again") from None
+
+
+def _save(probe: Probe, trajectories: Sequence[Trajectory], episodes: Sequence[Rendered], path: Path) -> None:
+    columns: dict[str, Any] = {
+        "task_id": [trajectory.task_id for trajectory in trajectories],
+        "task_type": [trajectory.task_type for trajectory in trajectories],
+        "source": [trajectory.source for trajectory in trajectories],
+        "tokens": [len(episode.input_ids) for episode in episodes],
+        "agent_tokens": [episode.agent_tokens for episode in episodes],
+        "loss": probe.losses,
+        **{kind: concentration(probe.norms, kind) for kind in KINDS},
+        "norms": probe.norms.tolist(),
+    }
+    table = pyarrow.table(columns).replace_schema_metadata({"probe": json.dumps(asdict(probe.identity))})
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary)
