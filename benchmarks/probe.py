@@ -30,13 +30,14 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from prism_bench.batching import groups_within_budget
 from prism_bench.command import CONF, quieten
 from prism_bench.decoder import model_shape
 from prism_bench.flops import training_flops
 from prism_bench.generation.episodes import play_expert
 from prism_bench.ledger import Meter
 from prism_bench.models import create_policy
-from prism_bench.probe.gradients import batches, gradient_norms
+from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.projections import find_matrices
 from prism_bench.rendering import IGNORED, Rendered, Renderer
 
@@ -100,7 +101,7 @@ def papers_loop(model: PreTrainedModel, episodes: list[Rendered], budget: int) -
 
 
 def plain_batches(model: PreTrainedModel, episodes: list[Rendered], budget: int) -> None:
-    for batch in batches(episodes, budget):
+    for batch in groups_within_budget([len(episode.input_ids) for episode in episodes], budget):
         width = max(len(episodes[number].input_ids) for number in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         labels = torch.full_like(ids, IGNORED)

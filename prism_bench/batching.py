@@ -1,6 +1,6 @@
 """What goes through a model together: sequences of similar length, so that little of a batch is padding."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -16,5 +16,17 @@ def groups_of_similar_length(
             yield group
             group = []
         group.append(item)
+    if group:
+        yield group
+
+
+def groups_within_budget(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Yield the positions of ``lengths``, shortest first, in groups that padded have at most ``tokens``, or are one."""
+    group: list[int] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and (len(group) + 1) * lengths[position] > tokens:
+            yield group
+            group = []
+        group.append(position)
     if group:
         yield group

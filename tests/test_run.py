@@ -135,7 +135,8 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert spent["eval"] == set(QUANTITIES) - {"trained_tokens"}
     assert all((folder / path).exists() for path in result["files"].values())
     left = {path.name for path in folder.iterdir()}
-    assert left == {".hydra", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb"}
+    probe = {"norms.parquet", "gradients.png"}
+    assert left == {".hydra", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb", *probe}
     assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
     assert report([str(folder)]) == 0
     assert "Cost per phase" in capsys.readouterr().out

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from prism_bench.batching import groups_within_budget
 from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
 from prism_bench.flops import forward_flops, training_flops
 from prism_bench.ledger import Meter
@@ -65,7 +66,7 @@ def gradient_norms(
     losses = np.zeros(len(episodes))
     watch = _Watch([matrix for layer in layers for matrix in layer], checkpointing)
     with _frozen(model), _checkpointed(model) if checkpointing else ExitStack(), watch:
-        for batch in batches(episodes, tokens_per_batch):
+        for batch in groups_within_budget(_tokens(episodes)[0], tokens_per_batch):
             squares, losses[batch] = watch.backward(model, [episodes[number] for number in batch])
             norms[batch] = squares.sqrt().cpu().numpy().reshape(len(batch), *norms.shape[1:])
             on_batch(batch, norms[batch], losses[batch])
@@ -83,14 +84,14 @@ def mean_losses(
 ) -> np.ndarray:
     """Return the mean loss over the agent's tokens of each trajectory; forward passes only."""
     losses = np.zeros(len(episodes))
+    lengths, targets = _tokens(episodes)
     done = 0
     with _frozen(model), torch.inference_mode():
-        for batch in batches(episodes, tokens_per_batch):
+        for batch in groups_within_budget(lengths, tokens_per_batch):
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
             done += len(batch)
             progress(done)
-    lengths, targets = _tokens(episodes)
-    meter.add(prefill_tokens=int(lengths.sum()), flops=forward_flops(model_shape(model), lengths, logits=targets))
+    meter.add(prefill_tokens=sum(lengths), flops=forward_flops(model_shape(model), lengths, logits=targets))
     return losses
 
 
@@ -98,25 +99,12 @@ def charge(meter: Meter, model: PreTrainedModel, episodes: Sequence[Rendered], c
     """Charge ``meter`` with the probe of ``episodes``."""
     lengths, targets = _tokens(episodes)
     flops = training_flops(model_shape(model), lengths, logits=targets, weights="norms", checkpointing=checkpointing)
-    meter.add(prefill_tokens=int(lengths.sum()), flops=flops)
+    meter.add(prefill_tokens=sum(lengths), flops=flops)
 
 
-def batches(episodes: Sequence[Rendered], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Yield trajectory numbers, shortest first, so that padded batches stay within the budget (or hold one)."""
-    batch: list[int] = []
-    for number in sorted(range(len(episodes)), key=lambda number: len(episodes[number].input_ids)):
-        if batch and (len(batch) + 1) * len(episodes[number].input_ids) > tokens_per_batch:
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch
-
-
-def _tokens(episodes: Sequence[Rendered]) -> tuple[np.ndarray, np.ndarray]:
+def _tokens(episodes: Sequence[Rendered]) -> tuple[list[int], list[int]]:
     """Return how many tokens each trajectory has, and how many of them are targets."""
-    lengths = np.array([len(episode.input_ids) for episode in episodes], dtype=np.int64)
-    return lengths, np.array([episode.agent_tokens for episode in episodes], dtype=np.int64)
+    return [len(episode.input_ids) for episode in episodes], [episode.agent_tokens for episode in episodes]
 
 
 class _Input:

@@ -2,24 +2,55 @@
 
 The trainer is fed tokens and labels from the one renderer, so that the loss falls on the agent's own words only, the
 same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
+
+An update takes ``batch_size`` trajectories, but they go through the model in parts: sorted by length, as many at once
+as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added; memory is
+that of one part. TRL's packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all
+trajectories of a pack and masks it (``benchmarks/sft.py``).
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from prism_bench.batching import groups_within_budget
 from prism_bench.decoder import update_flops
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
-from prism_bench.rendering import Rendered
+from prism_bench.rendering import IGNORED, Rendered
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import SFTSettings
-from prism_bench.training.trl_config import equal_part, trainer_config
+from prism_bench.training.trl_config import trainer_config
+
+
+class EpisodeSFTTrainer(SFTTrainer):
+    """TRL's trainer, which takes a batch in parts of at most ``tokens_per_batch`` tokens."""
+
+    def __init__(self, tokens_per_batch: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.tokens_per_batch = tokens_per_batch
+
+    def training_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Return the loss of the batch, whose gradient was added to the parameters'."""
+        lengths = inputs["attention_mask"].sum(1).tolist()  # padded on the right
+        targets = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        losses = []
+        for group in groups_within_budget(lengths, self.tokens_per_batch):
+            part = {name: value[group, : lengths[group[-1]]] for name, value in inputs.items()}
+            losses.append(super().training_step(model, part, targets))
+        return torch.stack(losses).sum()
 
 
 def imitate(
@@ -47,8 +78,7 @@ def imitate(
         folder=folder,
         values={
             "learning_rate": settings.learning_rate,
-            "per_device_train_batch_size": equal_part(settings.batch_size, settings.gradient_accumulation, "sft"),
-            "gradient_accumulation_steps": settings.gradient_accumulation,
+            "per_device_train_batch_size": settings.batch_size,
             "num_train_epochs": settings.epochs,
             "warmup_steps": settings.warmup,
             "lr_scheduler_type": settings.schedule,
@@ -59,7 +89,8 @@ def imitate(
         },
         options=settings.options,
     )
-    trainer = SFTTrainer(
+    trainer = EpisodeSFTTrainer(
+        settings.tokens_per_batch,
         model=policy.model,
         args=config,
         train_dataset=dataset,

@@ -137,6 +137,26 @@ def test_a_killed_run_leaves_nothing_that_counts(tmp_path):
     assert not list(tmp_path.rglob("*.making"))
 
 
+def test_of_a_resumable_stage_the_next_run_finds_what_a_killed_one_left(tmp_path):
+    def killed(folder: Path) -> None:
+        (folder / "half").write_text("1 2 3")
+        raise KeyboardInterrupt
+
+    def failing(folder: Path) -> None:
+        assert (folder / "half").read_text() == "1 2 3"
+        raise ValueError("a mistake")
+
+    cache = StageCache(tmp_path, Ledger())
+    for make, error in ((killed, KeyboardInterrupt), (failing, ValueError)):
+        with pytest.raises(error):
+            cache.stage("route", {}, make, resumable=True)
+    assert not list(tmp_path.rglob("half"))  # a mistake is no interruption
+    with pytest.raises(KeyboardInterrupt):
+        cache.stage("route", {}, killed, resumable=True)
+    stage = cache.stage("route", {}, lambda folder: (folder / "half").rename(folder / "whole"), resumable=True)
+    assert not stage.cached and [file.name for file in stage.path.iterdir()] == ["whole"]
+
+
 def fill_the_disk(folder: Path) -> None:
     Path("/dev/full").write_text("every write to this device fails with ENOSPC")
 

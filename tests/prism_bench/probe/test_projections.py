@@ -60,8 +60,8 @@ def test_a_model_without_them_is_refused_with_the_names_that_it_has(tiny_model):
         find_matrices(tiny_model("gpt_neox"))
     assert str(refusal.value) == (
         "GPTNeoXForCausalLM does not have the projections q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-        "down_proj in every layer; its linear layers are called dense, dense_4h_to_h, dense_h_to_4h, query_key_value: name those "
-        "to probe with model.projections=[NAME,NAME]"
+        "down_proj in every layer; its linear layers are called dense, dense_4h_to_h, dense_h_to_4h, query_key_value: "
+        "name those to probe with model.projections=[NAME,NAME]"
     )
     with pytest.raises(ProbeError, match=r"does not have the projections wq in every layer; .* called down_proj, "):
         find_matrices(tiny_model(lora=("q_proj",)), ["wq"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from prism_bench.flops import ModelShape, training_flops
 from prism_bench.ledger import Meter
@@ -13,7 +14,7 @@ from prism_bench.prompts import ActionPrompt
 from prism_bench.rendering import IGNORED, Rendered, Renderer
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import SFTSettings
-from prism_bench.training.sft import imitate
+from prism_bench.training.sft import EpisodeSFTTrainer, imitate
 from prism_bench.training.trl_config import TrainingOptionError
 
 OFTEN = {"logging_steps": 1}
@@ -87,8 +88,8 @@ def test_the_trainers_first_loss_is_the_mean_over_the_agents_tokens(corridor_pol
     assert spy.values("sft/loss")[0] == pytest.approx((losses * tokens).sum() / tokens.sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("epochs", "batch_size", "accumulation"), [(1, 8, 1), (2, 8, 2), (1, 30, 3)])
-def test_the_bill_is_that_of_trl(corridor_policy, rendered, tmp_path, epochs, batch_size, accumulation):
+@pytest.mark.parametrize(("epochs", "batch_size", "budget"), [(1, 8, 10_000), (2, 8, 200), (1, 30, 1)])
+def test_the_bill_is_that_of_trl(corridor_policy, rendered, tmp_path, epochs, batch_size, budget):
     policy, meter = corridor_policy(), Meter("sft")
     spy = train(
         policy,
@@ -97,7 +98,7 @@ def test_the_bill_is_that_of_trl(corridor_policy, rendered, tmp_path, epochs, ba
         meter=meter,
         epochs=epochs,
         batch_size=batch_size,
-        gradient_accumulation=accumulation,
+        tokens_per_batch=budget,
     )
     lengths = [len(episode.input_ids) for episode in rendered]
     assert meter.spent.trained_tokens == epochs * sum(lengths) == spy.values("sft/num_tokens")[-1]
@@ -137,9 +138,31 @@ def test_of_a_lora_policy_only_the_adapter_learns_and_is_billed(corridor_policy,
     assert 0.5 * full < meter.spent.flops / 4 < full
 
 
-def test_a_batch_is_divided_into_equal_parts_or_refused(corridor_policy, rendered, tmp_path):
-    with pytest.raises(TrainingOptionError, match=r"sft\.gradient_accumulation=3 does not divide the 8 sequences"):
-        train(corridor_policy(), rendered, tmp_path, gradient_accumulation=3)
+@pytest.mark.parametrize("budget", [1, 150, 400])
+def test_the_parts_of_a_batch_give_the_gradient_of_trls_trainer(corridor_policy, rendered, tmp_path, budget):
+    """One update by plain gradient descent: the weights' change is the gradient."""
+    plain = {"optim": "sgd", "max_steps": 1, "max_grad_norm": 1e9}
+    widths = []
+    for trainer in (SFTTrainer, EpisodeSFTTrainer):
+        policy = corridor_policy()
+        before = {name: weight.clone() for name, weight in policy.model.named_parameters()}
+        policy.model.model.register_forward_pre_hook(
+            lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape), with_kwargs=True
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            if trainer is SFTTrainer:
+                patch.setattr(EpisodeSFTTrainer, "training_step", SFTTrainer.training_step)
+            options = OFTEN | plain
+            spy = train(policy, rendered, tmp_path, batch_size=30, tokens_per_batch=budget, options=options)
+        changes = {name: before[name] - weight for name, weight in policy.model.named_parameters()}
+        if trainer is SFTTrainer:
+            expected, loss, whole = changes, spy.values("sft/loss"), widths[:]
+            widths.clear()
+    torch.testing.assert_close(changes, expected, rtol=1e-4, atol=1e-7)
+    assert spy.values("sft/loss") == pytest.approx(loss, rel=1e-5)
+    assert [rows for rows, _ in whole] == [30]
+    assert sum(rows for rows, _ in widths) == 30
+    assert all(rows * width <= budget or rows == 1 for rows, width in widths)
 
 
 def test_options_have_the_last_word_and_unknown_ones_are_named(corridor_policy, rendered, tmp_path):
