@@ -4,12 +4,12 @@
     python benchmarks/probe.py --models 8b --device cuda
 
 (a) the paper's loop: trajectory by trajectory a forward pass, a backward pass, and the norms of the parameters'
-gradients; (b) a forward and a backward pass of the same batches, padded alike, which leaves the parameters' gradients
-behind; (c) ours; (d) ours with recomputed layers. ``tiny`` is the default model, untrained, on the expert's episodes of
-generated ALFWorld games; ``100m`` and ``8b`` (the sizes of Qwen3-8B, in bfloat16) have random weights and episodes of
-120 to 480 tokens, a fifth of them the agent's. The methods take turns in one process; times are medians, ratios medians
-of the ratios within each turn. Memory is the peak above what model and data take, each in a process of its own (on a
-CPU as Linux counts it).
+gradients; (b) a forward and a backward pass of the same batches, padded alike, which adds up the parameters' gradients
+as an update of training would; (c) ours; (d) ours with recomputed layers. ``tiny`` is the default model, untrained, on
+the expert's episodes of generated ALFWorld games; ``100m`` and ``8b`` (the sizes of Qwen3-8B, in bfloat16) have random
+weights and episodes of 120 to 480 tokens, a fifth of them the agent's. The methods take turns in one process; times are
+medians, ratios medians of the ratios within each turn. Memory is the peak above what model and data take, each in a
+process of its own (on a CPU as Linux counts it).
 """
 
 import argparse
@@ -64,7 +64,7 @@ SIZES = {
     },
 }
 EPISODES = {"tiny": 512, "100m": 8, "8b": 64}
-TOKENS_PER_BATCH = {"tiny": 16_384, "100m": 2_048, "8b": 8_192}
+TOKENS_PER_BATCH = {"tiny": 16_384, "100m": 1_024, "8b": 8_192}
 
 
 def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
@@ -109,7 +109,7 @@ def plain_batches(model: PreTrainedModel, episodes: list[Rendered], budget: int)
             ids[row, : len(episodes[number].input_ids)] = torch.tensor(episodes[number].input_ids)
             labels[row, : len(episodes[number].labels)] = torch.tensor(episodes[number].labels)
         model(input_ids=ids.to(model.device), labels=labels.to(model.device), use_cache=False).loss.backward()
-        model.zero_grad()
+    model.zero_grad()
 
 
 def ours(model: PreTrainedModel, episodes: list[Rendered], budget: int, checkpointing: bool = False) -> None:

@@ -96,7 +96,7 @@ def mean_losses(
 
 
 def charge(meter: Meter, model: PreTrainedModel, episodes: Sequence[Rendered], checkpointing: bool) -> None:
-    """Charge ``meter`` with the probe of ``episodes``."""
+    """Charge ``meter`` with the probe of ``episodes``; named matrices are counted as if they were the usual seven."""
     lengths, targets = _tokens(episodes)
     flops = training_flops(model_shape(model), lengths, logits=targets, weights="norms", checkpointing=checkpointing)
     meter.add(prefill_tokens=sum(lengths), flops=flops)

@@ -4,8 +4,8 @@ The trainer is fed tokens and labels from the one renderer, so that the loss fal
 same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
 
 An update takes ``batch_size`` trajectories, but they go through the model in parts: sorted by length, as many at once
-as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added; memory is
-that of one part. TRL's packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all
+as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added; memory
+is that of one part. TRL's packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all
 trajectories of a pack and masks it (``benchmarks/sft.py``).
 """
 
@@ -44,6 +44,9 @@ class EpisodeSFTTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the loss of the batch, whose gradient was added to the parameters'."""
+        if "attention_mask" not in inputs:  # TRL's padding-free batches are one row
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+            return loss
         lengths = inputs["attention_mask"].sum(1).tolist()  # padded on the right
         targets = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         losses = []
