@@ -108,6 +108,8 @@ def test_parts_can_be_used_alone(project, run):
     alone = [code for code in PYTHON if "check_environment" not in code]
     assert len(alone) == 2
     (project / "CHECKPOINT").symlink_to(read_result(run / "result.json")["files"]["checkpoint base"])
+    python(project, *command("python -m prism_bench.probe"))
+    assert (project / "norms.png").is_file()
     python(project, "-c", "".join(alone) + "import numpy\nnumpy.save('scores.npy', scores)\n")
     scores = np.load(project / "scores.npy")
     assert scores.shape == (4,) and len(set(scores)) == 4

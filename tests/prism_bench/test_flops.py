@@ -14,6 +14,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -51,6 +53,17 @@ MODELS = {
             num_attention_heads=4,
             num_key_value_heads=2,
             vocab_size=300,
+            **TINY,
+        )
+    ),
+    "phi3": lambda: Phi3ForCausalLM(
+        Phi3Config(
+            hidden_size=64,
+            intermediate_size=128,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=300,
+            pad_token_id=0,
             **TINY,
         )
     ),
@@ -151,18 +164,26 @@ def test_forward_and_backward(model, tokens):
 
 @pytest.mark.parametrize("tokens", [10, 40, 200])
 def test_norms_of_projection_gradients_cost_the_cheaper_of_two_forms(tokens):
-    def counted_norm(inputs: int, outputs: int) -> int:
-        a, b = torch.ones(tokens, inputs), torch.ones(tokens, outputs)
-        return min(counted(lambda: b.T @ a), counted(lambda: [a @ a.T, b @ b.T]))
+    def counted_norm(*names: str) -> int:
+        """Of projections that read the same input."""
+        sizes = [SHAPE.projections()[name] for name in names]
+        a, gradients = torch.ones(tokens, sizes[0][0]), [torch.ones(tokens, outputs) for _, outputs in sizes]
+        return min(
+            counted(lambda: [b.T @ a for b in gradients]), counted(lambda: [a @ a.T, *(b @ b.T for b in gradients)])
+        )
 
-    expected = sum(counted_norm(*size) for size in SHAPE.projections().values()) * SHAPE.layers
+    groups = [("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",)]
+    expected = sum(counted_norm(*names) for names in groups) * SHAPE.layers
     without = training_flops(SHAPE, tokens, weights="adapters")  # SHAPE has none
     assert training_flops(SHAPE, tokens, weights="norms") - without == expected
 
 
-@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
-def test_adapters_only(targets):
-    model = get_peft_model(MODELS["qwen2"](), LoraConfig(r=16, target_modules=targets, task_type="CAUSAL_LM"))
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [("qwen2", ["q_proj", "v_proj"]), ("qwen2", "all-linear"), ("phi3", ["qkv_proj", "gate_up_proj", "down_proj"])],
+)
+def test_adapters_only(name, targets):
+    model = get_peft_model(MODELS[name](), LoraConfig(r=16, target_modules=targets, task_type="CAUSAL_LM"))
     model.enable_input_require_grads()  # as gradient checkpointing does: the first layer's inputs have gradients too
     shape = ModelShape.from_config(model.config, lora_rank=16, lora_targets=targets)
     batch = ids(1, 200)
