@@ -17,8 +17,10 @@ from rich.table import Table
 from prism_bench.checkpoints import CheckpointError
 from prism_bench.environment import TextEnvironment
 from prism_bench.generation.backend import Sampling
-from prism_bench.generation.episodes import Environment, EpisodePlayer, play_expert
+from prism_bench.generation.environments import Environment
+from prism_bench.generation.episodes import EpisodePlayer, play_expert
 from prism_bench.generation.transformers_backend import TransformersBackend
+from prism_bench.generation.workers import uses_workers
 from prism_bench.ledger import Ledger, LedgerRow, Meter
 from prism_bench.models import load_policy, weights_digest
 from prism_bench.progress import PhaseProgress
@@ -117,11 +119,11 @@ def _play_checkpoint(
             raise
         raise CollectError(f"{error} (and as to experts, {no_expert})") from None
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
-    player = EpisodePlayer(make, renderer, model.batch_size)
     backend = TransformersBackend(policy.model, renderer.end_token_id)
     sampling = Sampling(float(config.temperature), model.max_reply_tokens, config.seed)
     source = f"policy:{weights_digest(policy.model)}"
-    return [episode.trajectory for episode in player.play(backend, task_ids, sampling, source, meter, progress)]
+    with EpisodePlayer(make, renderer, model.batch_size, uses_workers(config.env)) as player:
+        return [episode.trajectory for episode in player.play(backend, task_ids, sampling, source, meter, progress)]
 
 
 def _rates(episodes: Sequence[Trajectory], title: str) -> Table:
@@ -145,4 +147,5 @@ def _percent(estimate: Estimate) -> str:
 
 def _spent(row: LedgerRow) -> str:
     tokens = f", {count(row.generated_tokens)} tokens generated" if row.generated_tokens else ""
-    return f"{count(row.env_steps)} steps{tokens} in {duration(row.seconds)}"
+    deaths = f"; {row.worker_deaths:,} environment processes died" if row.worker_deaths else ""
+    return f"{count(row.env_steps)} steps{tokens} in {duration(row.seconds)}{deaths}"

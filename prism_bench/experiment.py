@@ -24,8 +24,10 @@ from rich.console import Console
 
 from prism_bench.evaluation import EvaluationSettings, evaluate
 from prism_bench.generation.backend import Sampling
-from prism_bench.generation.episodes import Environment, EpisodePlayer, play_expert
+from prism_bench.generation.environments import Environment
+from prism_bench.generation.episodes import EpisodePlayer, play_expert
 from prism_bench.generation.transformers_backend import TransformersBackend
+from prism_bench.generation.workers import uses_workers
 from prism_bench.ledger import QUANTITIES, Ledger, Meter
 from prism_bench.models import (
     ModelSettings,
@@ -65,6 +67,7 @@ class Experiment:
         self.folder = Path(self.config["folder"]).resolve()
         self.seed = self._whole_number("seed", 0)
         self.trajectories = self._whole_number("trajectories", 2)
+        self.workers = uses_workers(self.config["env"])
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
         self.router: Router = instantiate(config.router)
@@ -255,19 +258,20 @@ class Experiment:
             ):
                 policy = self._trainable(start.path)
                 renderer = self._renderer(policy)
-                explore(
-                    policy,
-                    tasks,
-                    settings,
-                    player=self._player(self.config["env"]["train_split"], renderer),
-                    make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
-                    max_reply_tokens=self.model.max_reply_tokens,
-                    source="policy:rl",
-                    seed=self.seed,
-                    folder=trainer_folder,
-                    meter=meter,
-                    report=ReportingCallback("rl", self.logger.log, progress.update),
-                )
+                with self._player(self.config["env"]["train_split"], renderer) as player:
+                    explore(
+                        policy,
+                        tasks,
+                        settings,
+                        player=player,
+                        make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+                        max_reply_tokens=self.model.max_reply_tokens,
+                        source="policy:rl",
+                        seed=self.seed,
+                        folder=trainer_folder,
+                        meter=meter,
+                        report=ReportingCallback("rl", self.logger.log, progress.update),
+                    )
                 save_policy(policy, folder)
 
         inputs = {
@@ -287,17 +291,18 @@ class Experiment:
             with self.ledger.phase("eval") as meter, self._progress(f"eval {name}", len(tasks)) as progress:
                 policy = self._load(stage.path)
                 renderer = self._renderer(policy)
-                episodes = evaluate(
-                    TransformersBackend(policy.model, renderer.end_token_id),
-                    self._player(split, renderer),
-                    tasks,
-                    self.eval,
-                    max_reply_tokens=self.model.max_reply_tokens,
-                    seed=self.seed,
-                    source=f"policy:{weights_digest(policy.model)}",
-                    meter=meter,
-                    progress=progress.update,
-                )
+                with self._player(split, renderer) as player:
+                    episodes = evaluate(
+                        TransformersBackend(policy.model, renderer.end_token_id),
+                        player,
+                        tasks,
+                        self.eval,
+                        max_reply_tokens=self.model.max_reply_tokens,
+                        seed=self.seed,
+                        source=f"policy:{weights_digest(policy.model)}",
+                        meter=meter,
+                        progress=progress.update,
+                    )
                 save_trajectories(episodes, folder / "episodes.parquet")
 
         inputs = {
@@ -387,9 +392,11 @@ class Experiment:
             temperature = self.rl.temperature if self.rl is not None else 1.0
             sampling = Sampling(temperature, self.model.max_reply_tokens, self.seed)
             backend = TransformersBackend(policy.model, renderer.end_token_id)
-            player = self._player(self.config["env"]["train_split"], renderer)
             repeated = [task for task in task_ids for _ in range(k)]
-            episodes = player.play(backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k))
+            with self._player(self.config["env"]["train_split"], renderer) as player:
+                episodes = player.play(
+                    backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k)
+                )
             return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
 
         return play
@@ -399,7 +406,7 @@ class Experiment:
 
     def _player(self, split: str, renderer: Renderer) -> EpisodePlayer:
         make = instantiate(self.config["env"]["make"], split=split, _partial_=True)
-        return EpisodePlayer(make, renderer, self.model.batch_size)
+        return EpisodePlayer(make, renderer, self.model.batch_size, self.workers)
 
     def _eval_tasks(self, split: str) -> list[str]:
         tasks = list(self._make(split).unwrapped.task_ids[: self.eval.tasks])  # type: ignore[attr-defined]

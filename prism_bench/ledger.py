@@ -1,5 +1,8 @@
 """What every phase of a run costs: tokens, floating-point operations, environment steps, time, memory.
 
+And how many processes of environments died in it, each of which may have cost an episode
+(:mod:`prism_bench.generation.workers`).
+
 Code that spends something takes a :class:`Meter` and adds to it; only the code that decides *what the cost is for*
 opens a phase. A router that plays episodes is handed the meter of ``route``, so its episodes are billed to routing
 although evaluation plays with the same function.
@@ -46,6 +49,7 @@ class LedgerRow:
     trained_tokens: int = 0
     flops: int = 0
     env_steps: int = 0
+    worker_deaths: int = 0
     seconds: float = 0.0
     device_seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -72,6 +76,8 @@ class LedgerRow:
             LedgerError: a field is missing, unknown, negative or of another type; ``where`` opens the message.
         """
         defaults = asdict(cls(phase=""))
+        if isinstance(values, Mapping):
+            values = {"worker_deaths": 0, **values}  # files had no such value once
         if not isinstance(values, Mapping) or set(values) != set(defaults):
             raise LedgerError(f"{where}: expected exactly the fields {', '.join(defaults)}")
         for name, default in defaults.items():
@@ -108,6 +114,7 @@ class Meter:
         trained_tokens: int = 0,
         flops: float = 0,
         env_steps: int = 0,
+        worker_deaths: int = 0,
         seconds: float = 0.0,
     ) -> None:
         """Charge the phase with more of each quantity; fractions of an operation are cut off.
@@ -121,6 +128,7 @@ class Meter:
             trained_tokens=int(trained_tokens),
             flops=int(flops),
             env_steps=int(env_steps),
+            worker_deaths=int(worker_deaths),
             seconds=seconds,
         )
         with self._lock:

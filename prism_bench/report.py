@@ -44,6 +44,13 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
     if routing.seconds:
         flops, time = share(routing.flops, total.flops), share(routing.seconds, total.seconds)
         console.print(f"Routing took {flops} of the FLOPs and {time} of the time.")
+    if total.worker_deaths:
+        phases = ", ".join(dict.fromkeys(row.phase for row in _rows(result) if row.worker_deaths))
+        console.print(
+            f"Processes of environments that died: {total.worker_deaths:,} (in {phases}); episodes that they were "
+            "playing count as failures.",
+            style="bold red",
+        )
     for name, path in result["files"].items():
         console.print(f"{name}: {folder / path if folder else path}", markup=False, soft_wrap=True)
 

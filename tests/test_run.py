@@ -131,8 +131,8 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert spent["collect"] == TIMES | {"env_steps"}
     assert spent["base"] == spent["sft"] == TIMES | {"trained_tokens", "flops"}
     assert spent["route"] == TIMES | {"prefill_tokens", "flops"}
-    assert spent["rl"] == set(QUANTITIES)
-    assert spent["eval"] == set(QUANTITIES) - {"trained_tokens"}
+    assert spent["rl"] == set(QUANTITIES) - {"worker_deaths"}
+    assert spent["eval"] == set(QUANTITIES) - {"worker_deaths", "trained_tokens"}
     assert all((folder / path).exists() for path in result["files"].values())
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
@@ -346,3 +346,16 @@ def test_a_prompt_chosen_by_hand_comes_before_that_of_the_environment(cache, tmp
         tmp_path / "run", cache, *MODEL, "model.max_length=2048", "env=webshop", "prompt=action", "sft=none", "rl=none"
     )
     assert result["protocol"]["prompt"].startswith("ActionPrompt(")
+
+
+def test_environments_in_processes_of_their_own_play_the_same(first, cache, tmp_path):
+    settings = ("env.workers=true", "router=difficulty", "router.episodes=2")
+    local = run(tmp_path / "local", cache, *SMALL, *settings[1:])
+    remote = run(tmp_path / "remote", tmp_path / "cache", *SMALL, *settings)
+    assert cached(remote, "route") == cached(remote, "eval") == {False}
+    assert decisions(tmp_path / "remote") == decisions(tmp_path / "local")
+    assert remote["outcomes"][:16] == local["outcomes"][:16]  # before RL, which learns from numbers that are rounded
+    assert {row["stage"] for row in remote["outcomes"][:16]} == {"base", "sft"}
+    assert len(remote["outcomes"]) == 24 and {row["worker_deaths"] for row in remote["ledger"]} == {0}
+    again = run(tmp_path / "again", cache, *SMALL, *settings)
+    assert {row["cached"] for row in again["ledger"]} == {True}  # how it is played is no part of what is played

@@ -1,18 +1,17 @@
 """Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any
-
-import gymnasium
 
 from prism_bench.environment import Expert, TextEnvironment
 from prism_bench.generation.backend import Backend, Reply, Sampling
+from prism_bench.generation.environments import Answer, Environment, Environments, LocalEnvironments
+from prism_bench.generation.workers import WorkerEnvironments
 from prism_bench.ledger import Meter
 from prism_bench.rendering import ContextError, Renderer
 from prism_bench.trajectory import Step, Trajectory
-
-Environment = gymnasium.Env[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +31,16 @@ class Episode:
 
 @dataclass(slots=True)
 class _Play:
-    """An episode under way."""
+    """An episode under way; there is nothing in it until the environment has answered."""
 
-    environment: Environment
-    observation: str
-    info: dict[str, Any]
-    new_tokens: list[int]
-    prompt_ids: list[int]
+    task_id: str
+    observation: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    prompt_ids: list[int] = field(default_factory=list)
     completion_ids: list[int] = field(default_factory=list)
     agent_mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)  # the last one without its reward until that is known
 
 
 class EpisodePlayer:
@@ -52,13 +50,28 @@ class EpisodePlayer:
         make: returns a new environment object.
         renderer: of the policies' tokenizer and prompt.
         batch_size: how many episodes are in play at once.
+        workers: give each environment a process of its own, see :mod:`prism_bench.generation.workers`; the player has
+            to be closed then, or used in a ``with`` statement.
     """
 
-    def __init__(self, make: Callable[[], Environment], renderer: Renderer, batch_size: int) -> None:
-        self.make = make
+    def __init__(
+        self, make: Callable[[], Environment], renderer: Renderer, batch_size: int, workers: bool = False
+    ) -> None:
+        self.environments: Environments = WorkerEnvironments(make) if workers else LocalEnvironments(make)
         self.renderer = renderer
         self.batch_size = batch_size
-        self._idle: list[Environment] = []
+
+    def __enter__(self) -> "EpisodePlayer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.environments.close()
 
     def play(
         self,
@@ -85,73 +98,90 @@ class EpisodePlayer:
         waiting = iter(range(len(task_ids)))
         plays: dict[int, _Play] = {}
         finished: dict[int, Episode] = {}
+        unread: dict[int, list[int]] = {}  # new tokens of the plays in which it is the policy's turn
         env_steps = 0
+        self.environments.clear()  # of what an exception left there
         while True:
-            self._fill(plays, waiting, task_ids, sampling)
-            if not plays:
-                break
-            replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
-            env_steps += len(replies)
-            ended = [
-                session
-                for session, reply in replies.items()
-                if self._advance(plays[session], reply, sampling, max_turns)
-            ]
+            self._fill(plays, waiting, task_ids)
+            answers = self.environments.answers(wait=not unread)
+            ended = []
+            for session, answer in answers.items():
+                tokens = self._take(plays[session], answer, sampling, max_turns)
+                if tokens is None:
+                    ended.append(session)
+                else:
+                    unread[session] = tokens
             for session in ended:
-                play = plays.pop(session)
-                finished[session] = _episode(play, source)
-                self._idle.append(play.environment)
+                finished[session] = _episode(plays.pop(session), source)
+                self.environments.release(session)
             if ended:
                 backend.close(ended)
                 on_episode(len(finished))
+            if answers:
+                continue  # others may have answered meanwhile, or at once where a new task took the place
+            if not unread:
+                break
+            replies = backend.reply(unread, sampling)
+            env_steps += len(replies)
+            unread = {}
+            for session, reply in replies.items():
+                self.environments.step(session, self._act(plays[session], reply))
         work = backend.take_work()
         meter.add(
             prefill_tokens=work.prefill_tokens,
             generated_tokens=work.generated_tokens,
             flops=work.flops,
             env_steps=env_steps,
+            worker_deaths=self.environments.take_deaths(),
         )
         return [finished[session] for session in range(len(task_ids))]
 
-    def _fill(
-        self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str], sampling: Sampling
-    ) -> None:
+    def _fill(self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str]) -> None:
         while len(plays) < self.batch_size and (session := next(waiting, None)) is not None:
-            environment = self._idle.pop() if self._idle else self.make()
-            observation, info = environment.reset(options={"task_id": task_ids[session]})
-            opening = self.renderer.opening(observation, self._listed(info))
-            if len(opening) + sampling.max_reply_tokens > self.renderer.max_length:
-                raise ContextError(
-                    f"task {task_ids[session]}: the opening of {len(opening)} tokens and a reply of "
-                    f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
-                    "raise model.max_length"
-                )
-            plays[session] = _Play(environment, observation, info, opening, opening)
+            plays[session] = _Play(task_ids[session])
+            self.environments.reset(session, task_ids[session])
 
-    def _advance(self, play: _Play, reply: Reply, sampling: Sampling, max_turns: int | None) -> bool:
-        """Do what ``reply`` says; return whether the episode is over."""
-        text = self.renderer.decode(reply.ids)
-        shown = play.observation, self._listed(play.info)
-        action = self.renderer.prompt.action(text, *shown)
-        play.observation, reward, terminated, truncated, play.info = play.environment.step(action)
-        said = None if text == self.renderer.prompt.reply(action, *shown) else text
-        cut = reply.ids[-1] != self.renderer.end_token_id
-        play.steps.append(Step(shown[0], action, float(reward), said, shown[1], cut))
-        play.completion_ids += reply.ids
-        play.agent_mask += [1] * len(reply.ids)
-        play.logprobs += reply.logprobs
-        if terminated or truncated or len(play.steps) == max_turns:
-            return True
-        end = [self.renderer.end_token_id] if cut else []
-        new = end + self.renderer.observation(play.observation, self._listed(play.info), shown[0])
+    def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | None:
+        """Return what the policy reads of ``answer``; None if the episode is over."""
+        before = play.observation
+        play.observation, play.info = answer.observation, answer.info
+        if not play.steps:
+            return self._open(play, sampling)
+        play.steps[-1] = replace(play.steps[-1], reward=answer.reward)
+        if answer.over or len(play.steps) == max_turns:
+            return None
+        end = [self.renderer.end_token_id] if play.steps[-1].cut else []
+        new = end + self.renderer.observation(play.observation, self._listed(play.info), before)
         used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
         if used + sampling.max_reply_tokens > self.renderer.max_length:
-            return True
-        play.new_tokens = new
+            return None
         play.completion_ids += new
         play.agent_mask += [0] * len(new)
         play.logprobs += [0.0] * len(new)
-        return False
+        return new
+
+    def _open(self, play: _Play, sampling: Sampling) -> list[int]:
+        play.prompt_ids = self.renderer.opening(play.observation, self._listed(play.info))
+        if len(play.prompt_ids) + sampling.max_reply_tokens > self.renderer.max_length:
+            raise ContextError(
+                f"task {play.task_id}: the opening of {len(play.prompt_ids)} tokens and a reply of "
+                f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
+                "raise model.max_length"
+            )
+        return play.prompt_ids
+
+    def _act(self, play: _Play, reply: Reply) -> str:
+        """Return the action that ``reply`` says."""
+        text = self.renderer.decode(reply.ids)
+        shown = play.observation, self._listed(play.info)
+        action = self.renderer.prompt.action(text, *shown)
+        said = None if text == self.renderer.prompt.reply(action, *shown) else text
+        cut = reply.ids[-1] != self.renderer.end_token_id
+        play.steps.append(Step(shown[0], action, 0.0, said, shown[1], cut))
+        play.completion_ids += reply.ids
+        play.agent_mask += [1] * len(reply.ids)
+        play.logprobs += reply.logprobs
+        return action
 
     def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
         return tuple(info["admissible_actions"]) if self.renderer.prompt.needs_admissible else ()

@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -157,6 +158,15 @@ def test_rows_survive_a_file(tmp_path_factory, entries):
     save_rows(entries, path)
     assert load_rows(path) == entries
     assert [file.name for file in path.parent.iterdir()] == ["ledger.json"]
+
+
+def test_rows_written_before_worker_deaths_were_counted_are_read(tmp_path):
+    path = tmp_path / "ledger.json"
+    row = LedgerRow("eval", env_steps=3)
+    values = asdict(row)
+    del values["worker_deaths"]
+    path.write_text(json.dumps([values]))
+    assert load_rows(path) == [row]
 
 
 @pytest.mark.parametrize(

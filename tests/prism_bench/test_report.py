@@ -70,6 +70,12 @@ def test_partial_scores_have_a_table_of_their_own():
     assert "Score on valid_seen" in printed(print_comparison, {"runs/a": result(), "runs/b": result(partial=True)})
 
 
+def test_deaths_of_environments_are_shown_where_there_were_any():
+    assert "died" not in printed(print_result, result())
+    text = printed(print_result, result(ledger=[*LEDGER, LedgerRow("rl", worker_deaths=2), LedgerRow("sft")]))
+    assert "Processes of environments that died: 2 (in rl)" in text
+
+
 def test_device_time_is_shown_where_it_differs():
     assert "device time" not in printed(print_result, result())
     text = printed(print_result, result(ledger=[LedgerRow("rl", seconds=60, device_seconds=480)]))

@@ -92,6 +92,7 @@ def test_the_ledger_has_one_row_per_phase_and_origin():
         "trained_tokens",
         "flops",
         "env_steps",
+        "worker_deaths",
         "seconds",
         "device_seconds",
         "peak_memory_bytes",

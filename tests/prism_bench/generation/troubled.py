@@ -1,0 +1,79 @@
+"""A corridor in which chosen tasks go wrong. A module of its own, since other processes have to import it."""
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from corridor import Corridor
+
+WAIT_SECONDS = 60  # before a test that went wrong gives up
+
+
+class Troubled(Corridor):
+    """Notes in ``folder`` what is asked of it, and has the trouble that ``trouble`` says for a task.
+
+    ``reset`` or ``step`` (the second one of an episode), and then what happens: ``kill`` or ``exit`` ends the process,
+    ``once`` does so if it is the first to meet this, ``raise`` raises, ``wait`` waits for the file ``go``, ``hang``
+    does not answer.
+    """
+
+    def __init__(self, folder: Path, trouble: dict[str, str]) -> None:
+        super().__init__()
+        self.folder, self.trouble = folder, trouble
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        answer = super().reset(seed=seed, options=options)
+        self.turn = 0
+        self._meet("reset")
+        return answer
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        self.turn += 1
+        self._meet("step")
+        return super().step(action)
+
+    def close(self) -> None:
+        (self.folder / f"closed {os.getpid()}").touch()
+
+    def _meet(self, where: str) -> None:
+        first = not (met := self.folder / f"{self.task_id} {where}").exists()
+        with met.open("a") as file:
+            file.write(f"{os.getpid()} {'torch' in sys.modules}\n")
+        match self.trouble.get(self.task_id, "").split():
+            case ["step", _] if self.turn != 2:
+                return
+            case [there, "kill"] if there == where:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case [there, "exit"] if there == where:
+                os._exit(3)
+            case [there, "once"] if there == where and first:
+                os._exit(0)
+            case [there, "raise"] if there == where:
+                raise KeyError("no such room")
+            case [there, "wait"] if there == where:
+                patience = time.monotonic() + WAIT_SECONDS
+                while not (self.folder / "go").exists():
+                    assert time.monotonic() < patience, "nobody came"
+                    time.sleep(0.002)
+            case [there, "hang"] if there == where:
+                time.sleep(10 * WAIT_SECONDS)
+
+
+def make_troubled(folder: Path, trouble: dict[str, str]) -> gymnasium.Env[str, str]:
+    return gymnasium.wrappers.TimeLimit(Troubled(folder, trouble), max_episode_steps=8)
+
+
+def troubled(folder: Path, **trouble: str) -> partial[gymnasium.Env[str, str]]:
+    """Return a maker; the trouble of task ``2-5`` is called ``from_2_to_5``."""
+    return partial(make_troubled, folder, {name[5:].replace("_to_", "-"): what for name, what in trouble.items()})
+
+
+def noted(folder: Path, task_id: str, where: str) -> list[tuple[int, bool]]:
+    """Return the process that was asked, and whether it had PyTorch, of each time that it was."""
+    lines = (folder / f"{task_id} {where}").read_text().splitlines()
+    return [(int(line.split()[0]), line.endswith("True")) for line in lines]
