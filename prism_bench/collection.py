@@ -16,9 +16,8 @@ from rich.table import Table
 
 from prism_bench.checkpoints import CheckpointError
 from prism_bench.environment import TextEnvironment
-from prism_bench.generation.backend import Sampling
+from prism_bench.generation.backend import Engine, Sampling
 from prism_bench.generation.episodes import Environment, EpisodePlayer, play_expert
-from prism_bench.generation.transformers_backend import TransformersBackend
 from prism_bench.ledger import Ledger, LedgerRow, Meter
 from prism_bench.models import load_policy, weights_digest
 from prism_bench.progress import PhaseProgress
@@ -118,10 +117,12 @@ def _play_checkpoint(
         raise CollectError(f"{error} (and as to experts, {no_expert})") from None
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
     player = EpisodePlayer(make, renderer, model.batch_size)
-    backend = TransformersBackend(policy.model, renderer.end_token_id)
     sampling = Sampling(float(config.temperature), model.max_reply_tokens, config.seed)
     source = f"policy:{weights_digest(policy.model)}"
-    return [episode.trajectory for episode in player.play(backend, task_ids, sampling, source, meter, progress)]
+    engine: Engine = instantiate(config.generation, _convert_="object")
+    with engine.start(policy, name, renderer.end_token_id) as backend:
+        episodes = player.play(backend, task_ids, sampling, source, meter, progress)
+    return [episode.trajectory for episode in episodes]
 
 
 def _rates(episodes: Sequence[Trajectory], title: str) -> Table:

@@ -23,9 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from prism_bench.evaluation import EvaluationSettings, evaluate
-from prism_bench.generation.backend import Sampling
+from prism_bench.generation.backend import Engine, Sampling
 from prism_bench.generation.episodes import Environment, EpisodePlayer, play_expert
-from prism_bench.generation.transformers_backend import TransformersBackend
 from prism_bench.ledger import QUANTITIES, Ledger, Meter
 from prism_bench.models import (
     ModelSettings,
@@ -67,6 +66,7 @@ class Experiment:
         self.trajectories = self._whole_number("trajectories", 2)
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
+        self.engine: Engine = instantiate(config.generation, _convert_="object")
         self.router: Router = instantiate(config.router)
         self.sft: SFTSettings | None = instantiate(config.sft, _convert_="object") if config.sft else None
         self.rl: RLSettings | None = instantiate(config.rl, _convert_="object") if config.rl else None
@@ -125,6 +125,7 @@ class Experiment:
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
             "prompt": repr(self.prompt),
             "context": self.model.max_length,
+            "generation": self.engine.name,
             "checkpoint": "last",
         }
 
@@ -207,6 +208,7 @@ class Experiment:
             "base": self.base.digest,
             "tasks": self._tasks_digest([trajectory.task_id for trajectory in trajectories]),
             "router": router,
+            "generation": self.config["generation"],
             **self._shared(),
         }
         return self.cache.stage("route", inputs, make)
@@ -257,7 +259,7 @@ class Experiment:
                     tasks,
                     settings,
                     player=self._player(self.config["env"]["train_split"], renderer),
-                    make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+                    engine=self.engine,
                     max_reply_tokens=self.model.max_reply_tokens,
                     source="policy:rl",
                     seed=self.seed,
@@ -272,6 +274,7 @@ class Experiment:
             "start": start.digest,
             "tasks": self._tasks_digest(tasks),
             "rl": self.config["rl"],
+            "generation": self.config["generation"],
             "env": self.config["env"]["make"],
             **self._shared(),
         }
@@ -284,17 +287,18 @@ class Experiment:
             with self.ledger.phase("eval") as meter, self._progress(f"eval {name}", len(tasks)) as progress:
                 policy = self._load(stage.path)
                 renderer = self._renderer(policy)
-                episodes = evaluate(
-                    TransformersBackend(policy.model, renderer.end_token_id),
-                    self._player(split, renderer),
-                    tasks,
-                    self.eval,
-                    max_reply_tokens=self.model.max_reply_tokens,
-                    seed=self.seed,
-                    source=f"policy:{weights_digest(policy.model)}",
-                    meter=meter,
-                    progress=progress.update,
-                )
+                with self.engine.start(policy, stage.path, renderer.end_token_id) as backend:
+                    episodes = evaluate(
+                        backend,
+                        self._player(split, renderer),
+                        tasks,
+                        self.eval,
+                        max_reply_tokens=self.model.max_reply_tokens,
+                        seed=self.seed,
+                        source=f"policy:{weights_digest(policy.model)}",
+                        meter=meter,
+                        progress=progress.update,
+                    )
                 save_trajectories(episodes, folder / "episodes.parquet")
 
         inputs = {
@@ -302,6 +306,7 @@ class Experiment:
             "checkpoint": stage.digest,
             "tasks": self._tasks_digest(tasks),
             "eval": self.config["eval"],
+            "generation": self.config["generation"],
             "env": self.config["env"]["make"] | {"split": split},
             **self._shared(),
         }
@@ -383,10 +388,12 @@ class Experiment:
         def play(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
             temperature = self.rl.temperature if self.rl is not None else 1.0
             sampling = Sampling(temperature, self.model.max_reply_tokens, self.seed)
-            backend = TransformersBackend(policy.model, renderer.end_token_id)
             player = self._player(self.config["env"]["train_split"], renderer)
             repeated = [task for task in task_ids for _ in range(k)]
-            episodes = player.play(backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k))
+            with self.engine.start(policy, self.base.path, renderer.end_token_id) as backend:
+                episodes = player.play(
+                    backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k)
+                )
             return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
 
         return play

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig
 
 from prism_bench.generation.episodes import Episode, EpisodePlayer
-from prism_bench.generation.transformers_backend import TransformersBackend
+from prism_bench.generation.transformers_backend import TransformersEngine
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy, weights_digest, with_lora
 from prism_bench.prompts import ActionPrompt
@@ -54,7 +54,7 @@ class Run:
             tasks,
             RLSettings(**SETTINGS | settings),
             player=self.player,
-            make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+            engine=TransformersEngine(),
             max_reply_tokens=4,
             source="policy:test",
             seed=5,
