@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -331,6 +332,25 @@ def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
 def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
     refused(tmp_path, cache, "there is no router 'prsm'; choose from prism, ", "router=prsm")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.vllm
+def test_vllm_measures_what_transformers_measures(first, cache, tmp_path, monkeypatch):
+    """Evaluation after every stage, and the pass rates of the router."""
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+    settings = ("model.hidden_size=64", *MODEL[1:], *SFT, "rl=none", "router=difficulty", "router.episodes=2")
+    expected = run(tmp_path / "transformers", cache, *settings)
+    status, errors = attempt(tmp_path / "vllm", cache, *settings, "generation=vllm")
+    assert status == 0, errors
+    result = read_result(tmp_path / "vllm" / "result.json")
+    assert result["protocol"]["generation"].startswith("vLLM 0.")
+    assert cached(result, "base") == {True} and cached(result, "eval") == cached(result, "route") == {False}
+    assert result["outcomes"] == expected["outcomes"]
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_vllm_that_is_not_installed_is_missed_before_any_work(cache, tmp_path):
+    refused(tmp_path, cache, "generation=vllm needs vLLM", *SMALL, "generation=vllm")
 
 
 def test_webshop_does_the_same_job(cache, tmp_path):

@@ -85,4 +85,11 @@ class Engine(Protocol):
         """
 
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> Backend:
-        """Return a backend that plays the policy of ``trainer`` as it is now, for the rollouts of one step."""
+        """Return a backend that plays the policy of ``trainer`` as it is now, for the rollouts of one step.
+
+        Raises:
+            GenerationError: the trainer is set up in a way that is not supported.
+        """
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """Free what the engine holds inside ``trainer``, which has trained for the last time."""

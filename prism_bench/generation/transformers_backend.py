@@ -41,6 +41,9 @@ class TransformersEngine:
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> "TransformersBackend":
         return TransformersBackend(trainer.accelerator.unwrap_model(trainer.model), end_token_id)
 
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """The model is the trainer's own."""
+
 
 class TransformersBackend:
     """A :class:`prism_bench.generation.backend.Backend` over any decoder-only transformers model.

@@ -17,6 +17,7 @@ merged), and in the loss it weighs for what the engine samples differently from 
       --logprobs-mode processed_logprobs --generation-config vllm --weight-transfer-config '{"backend": "nccl"}'
 """
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,7 @@ class VLLMEngine:
             "generation_config": "vllm",  # not the checkpoint's own top-k, top-p and the like
             "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
             "seed": 0,  # every request brings its own
+            "use_tqdm_on_load": False,
         }
         with _set_aside(policy.model):
             try:
@@ -101,6 +103,19 @@ class VLLMEngine:
         else:
             generate = generate_here(engine.llm, end_token_id)
         return VLLMBackend(generate, model_shape(trainer.accelerator.unwrap_model(trainer.model)))
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        engine = trainer.vllm_generation
+        if engine.mode == "server":
+            engine.vllm_client.close_communicator()
+            return
+        engine.llm.llm_engine.engine_core.shutdown()
+        if trainer.accelerator.num_processes == 1:  # TRL declared us a group of one, and later trainers would join it
+            from vllm.distributed import cleanup_dist_env_and_memory
+
+            cleanup_dist_env_and_memory()
+            for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+                os.environ.pop(name, None)
 
 
 def _vllm() -> Any:
@@ -147,6 +162,7 @@ def _set_aside(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     model.to("cpu")  # type: ignore[arg-type]
+    gc.collect()  # a trainer that is done refers to itself, and so keeps its model
     torch.cuda.empty_cache()
     try:
         yield

@@ -153,4 +153,7 @@ def explore(
         callbacks=[report],
     )
     trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    trainer.train()
+    try:
+        trainer.train()
+    finally:
+        engine.leave_trainer(trainer)

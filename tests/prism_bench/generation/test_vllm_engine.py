@@ -1,5 +1,8 @@
 """The real vLLM against transformers: the same checkpoint must play the same. ``make test-vllm`` runs this on a CPU."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +14,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from test_transformers_backend import GREEDY, SAMPLED, assert_agrees_with_full_forward, play
 
+from prism_bench.decoder import model_shape
 from prism_bench.generation.backend import GenerationError, Sampling
 from prism_bench.generation.episodes import Episode, EpisodePlayer
 from prism_bench.generation.transformers_backend import TransformersBackend
-from prism_bench.generation.vllm_backend import VLLMBackend
+from prism_bench.generation.vllm_backend import VLLMBackend, generate_on_server
 from prism_bench.generation.vllm_engine import VLLMEngine
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy, load_policy, save_policy
@@ -22,7 +26,7 @@ from prism_bench.prompts import ActionPrompt
 from prism_bench.rendering import Renderer
 from prism_bench.tokenizer import build_tokenizer
 
-pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")
+pytestmark = pytest.mark.vllm
 
 TASKS = [f"{start}-{goal}" for start in range(1, 7) for goal in range(1, 7) if start != goal]
 ENGINE = VLLMEngine(max_length=512, batch_size=16, options={"enforce_eager": True})  # nothing to compile, for speed
@@ -162,6 +166,30 @@ def test_samples_follow_the_distribution(subject):
         expected = torch.softmax(model(input_ids=torch.tensor([[5, 6]])).logits[0, -1] / 1.3, dim=-1).numpy() * draws
     standard = np.sqrt(expected * (1 - expected / draws)).clip(min=1)
     assert (np.abs(counts - expected) < 4.5 * standard).all()
+
+
+def test_a_server_answers_alike(saved):
+    """Asked by TRL's client; new weights reach a server by NCCL only, which a CPU does not have."""
+    from trl.generation.vllm_client import VLLMClient
+
+    checkpoint = saved()
+    policy = load_policy(checkpoint)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint), "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--dtype", "float32", "--max-model-len", "512", "--enforce-eager"]
+    server = subprocess.Popen([sys.executable, *command, "--logprobs-mode", "processed_logprobs"])
+    try:
+        client = VLLMClient(base_url=f"http://127.0.0.1:{port}", connection_timeout=180)
+        backend = VLLMBackend(generate_on_server(client, policy.tokenizer.eos_token_id), model_shape(policy.model))
+        assert_agrees_with_full_forward(policy.model, play(backend, GREEDY, sessions=9, places=4), GREEDY)
+        played, again = (play(backend, SAMPLED, sessions=9, places=places) for places in (4, 9))
+        assert_agrees_with_full_forward(policy.model, played, SAMPLED)
+        assert [played[session].replies for session in range(9)] == [again[session].replies for session in range(9)]
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 def test_an_adapter_takes_part(saved):
