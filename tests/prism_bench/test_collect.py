@@ -107,7 +107,8 @@ def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: 
 @pytest.mark.vllm
 def test_the_command_plays_with_vllm_in_processes_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
     options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "temperature=0", *SHORT)
-    finished = command(*options, "generation=vllm", "out=vllm.parquet", folder=tmp_path)
+    engine = ("generation=vllm", "generation.gpu_memory_utilization=0.2")
+    finished = command(*options, *engine, "out=vllm.parquet", folder=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "3 episodes written" in finished.stdout
     expected, _ = collected(*options, f"out={tmp_path / 'transformers.parquet'}")
