@@ -81,6 +81,8 @@ class Experiment:
         self._announce()
         for split in self.config["env"]["eval_splits"]:
             self._eval_tasks(split)  # a misspelt split is better refused now than after hours of training
+        if self.rl is not None:
+            self.engine.grpo_options()  # and so is an engine that cannot take part in it
         stages = {"base": self.base}
         if self.sft is not None:
             stages["sft"] = self.after_sft

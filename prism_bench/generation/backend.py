@@ -73,9 +73,12 @@ class Engine(Protocol):
     def name(self) -> str:
         """What a result says about it, version included where that is no package every run lists."""
 
-    @property
     def grpo_options(self) -> Mapping[str, Any]:
-        """The fields of ``trl.GRPOConfig`` that bring the engine into the trainer."""
+        """Return the fields of ``trl.GRPOConfig`` that bring the engine into the trainer.
+
+        Raises:
+            GenerationError: it cannot follow a policy that is trained, or not here.
+        """
 
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> AbstractContextManager[Backend]:
         """Yield a backend that plays ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.

@@ -30,7 +30,6 @@ class TransformersEngine:
 
     name = "transformers"
 
-    @property
     def grpo_options(self) -> Mapping[str, Any]:
         return {}
 

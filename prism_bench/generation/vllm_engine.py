@@ -54,9 +54,9 @@ class VLLMEngine:
     def name(self) -> str:
         return f"vLLM {_vllm().__version__}"
 
-    @property
     def grpo_options(self) -> Mapping[str, Any]:
-        _vllm()  # better missed now than by TRL, in the middle of a run
+        _vllm()
+        _check_weights_can_follow()
         return {"use_vllm": True, "vllm_max_model_length": self.max_length, **self.grpo}
 
     @contextmanager
@@ -140,6 +140,15 @@ def _check_device(device: torch.device) -> None:
         raise GenerationError(
             f"the vLLM installed here computes on {current_platform.device_type or 'no device of this machine'}, but "
             f"model.device={device.type}; set them alike, or take generation=transformers"
+        )
+
+
+def _check_weights_can_follow() -> None:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():  # its matrix kernels pack the weights of linear layers and forget the originals
+        raise GenerationError(
+            "vLLM takes no new weights on a CPU, so it cannot play for GRPO; take generation=transformers, or rl=none"
         )
 
 

@@ -140,7 +140,7 @@ def explore(
             "shuffle_dataset": False,
             "logging_steps": 1,
         },
-        options={**engine.grpo_options, **settings.options},
+        options={**engine.grpo_options(), **settings.options},
     )
     sampling = Sampling(settings.temperature, max_reply_tokens, seed)
     trainer = EpisodeGRPOTrainer(

@@ -202,6 +202,11 @@ def test_an_adapter_takes_part(saved):
     assert adapted != without
 
 
+def test_training_on_a_cpu_is_refused():
+    with pytest.raises(GenerationError, match=r"no new weights on a CPU.*take generation=transformers, or rl=none"):
+        ENGINE.grpo_options()
+
+
 def test_the_other_device_is_refused(saved):
     checkpoint = saved()
     policy = load_policy(checkpoint)

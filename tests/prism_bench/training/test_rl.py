@@ -214,7 +214,8 @@ def test_a_lora_policy_plays_with_its_adapter_and_learns_in_it(undecided, corrid
 def replaceable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have vLLM keep the weights of linear layers, as on a GPU.
 
-    On a CPU it packs them for its kernels and forgets the originals, so that TRL cannot bring new ones into it.
+    On a CPU it packs them for its kernels and forgets the originals, so that TRL cannot bring new ones into it, and
+    this project refuses to try.
     """
     from vllm.model_executor.layers import utils
 
@@ -222,6 +223,7 @@ def replaceable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     monkeypatch.setattr(utils, "dispatch_cpu_unquantized_gemm", keep)
+    monkeypatch.setattr("prism_bench.generation.vllm_engine._check_weights_can_follow", lambda: None)
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
