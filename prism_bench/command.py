@@ -74,6 +74,7 @@ def reporting_mistakes() -> Iterator[Console]:
 
 def quieten() -> None:
     """Silence what libraries print at every start and nobody can act on."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # TRL imports it, where it is installed
     import transformers
     from datasets.utils.logging import disable_progress_bar
 

@@ -23,10 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from prism_bench.evaluation import EvaluationSettings, evaluate
-from prism_bench.generation.backend import Sampling
+from prism_bench.generation.backend import Engine, Sampling
 from prism_bench.generation.environments import Environment
 from prism_bench.generation.episodes import EpisodePlayer, play_expert
-from prism_bench.generation.transformers_backend import TransformersBackend
 from prism_bench.generation.workers import uses_workers
 from prism_bench.ledger import QUANTITIES, Ledger, Meter
 from prism_bench.models import (
@@ -70,6 +69,7 @@ class Experiment:
         self.workers = uses_workers(self.config["env"])
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
+        self.engine: Engine = instantiate(config.generation, _convert_="object")
         self.router: Router = instantiate(config.router)
         self.sft: SFTSettings | None = instantiate(config.sft, _convert_="object") if config.sft else None
         self.rl: RLSettings | None = instantiate(config.rl, _convert_="object") if config.rl else None
@@ -84,6 +84,8 @@ class Experiment:
         self._announce()
         for split in self.config["env"]["eval_splits"]:
             self._eval_tasks(split)  # a misspelt split is better refused now than after hours of training
+        if self.rl is not None:
+            self.engine.grpo_options()  # and so is an engine that cannot take part in it
         stages = {"base": self.base}
         if self.sft is not None:
             stages["sft"] = self.after_sft
@@ -131,6 +133,7 @@ class Experiment:
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
             "prompt": repr(self.prompt),
             "context": self.model.max_length,
+            "generation": self.engine.name,
             "checkpoint": "last",
         }
 
@@ -213,6 +216,7 @@ class Experiment:
             "base": self.base.digest,
             "tasks": self._tasks_digest([trajectory.task_id for trajectory in trajectories]),
             "router": router,
+            "generation": self.config["generation"],
             **self._shared(),
         }
         return self.cache.stage("route", inputs, make, resumable=True)
@@ -264,7 +268,7 @@ class Experiment:
                         tasks,
                         settings,
                         player=player,
-                        make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+                        engine=self.engine,
                         max_reply_tokens=self.model.max_reply_tokens,
                         source="policy:rl",
                         seed=self.seed,
@@ -279,6 +283,7 @@ class Experiment:
             "start": start.digest,
             "tasks": self._tasks_digest(tasks),
             "rl": self.config["rl"],
+            "generation": self.config["generation"],
             "env": self.config["env"]["make"],
             **self._shared(),
         }
@@ -291,9 +296,12 @@ class Experiment:
             with self.ledger.phase("eval") as meter, self._progress(f"eval {name}", len(tasks)) as progress:
                 policy = self._load(stage.path)
                 renderer = self._renderer(policy)
-                with self._player(split, renderer) as player:
+                with (
+                    self._player(split, renderer) as player,
+                    self.engine.start(policy, stage.path, renderer.end_token_id) as backend,
+                ):
                     episodes = evaluate(
-                        TransformersBackend(policy.model, renderer.end_token_id),
+                        backend,
                         player,
                         tasks,
                         self.eval,
@@ -310,6 +318,7 @@ class Experiment:
             "checkpoint": stage.digest,
             "tasks": self._tasks_digest(tasks),
             "eval": self.config["eval"],
+            "generation": self.config["generation"],
             "env": self.config["env"]["make"] | {"split": split},
             **self._shared(),
         }
@@ -391,9 +400,11 @@ class Experiment:
         def play(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
             temperature = self.rl.temperature if self.rl is not None else 1.0
             sampling = Sampling(temperature, self.model.max_reply_tokens, self.seed)
-            backend = TransformersBackend(policy.model, renderer.end_token_id)
             repeated = [task for task in task_ids for _ in range(k)]
-            with self._player(self.config["env"]["train_split"], renderer) as player:
+            with (
+                self._player(self.config["env"]["train_split"], renderer) as player,
+                self.engine.start(policy, self.base.path, renderer.end_token_id) as backend,
+            ):
                 episodes = player.play(
                     backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k)
                 )

@@ -144,7 +144,7 @@ def load_policy(
     adapter = Path(place) / "adapter_config.json"
     with _loading(checkpoint, "model"):
         if adapter.is_file():
-            base = _base_of(Path(place))
+            base = base_of(Path(place))
             adapted = PeftModel.from_pretrained(_load_model(locate_checkpoint(base), dtype), place, is_trainable=True)
             adapted.active_peft_config.base_model_name_or_path = base  # where it was found, for the next adapter
             model = cast(PreTrainedModel, adapted)
@@ -160,7 +160,8 @@ def load_policy(
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
-def _base_of(adapter: Path) -> str:
+def base_of(adapter: Path) -> str:
+    """Return folder or name of the model that the LoRA adapter in a folder belongs to."""
     base = LoraConfig.from_pretrained(str(adapter)).base_model_name_or_path
     if not base:
         raise CheckpointError("the adapter does not say which model it belongs to (base_model_name_or_path)")

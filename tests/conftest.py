@@ -3,6 +3,7 @@
 import tarfile
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from prism_bench.trajectory import Trajectory
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")
 torch.set_num_threads(1)  # the matrices of tests are so small that threads would only wait for each other
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("vllm") and find_spec("vllm") is None:
+        pytest.skip("needs vLLM: make test-vllm")
+
 
 ARCHIVES = Path(__file__).resolve().parents[2] / "shared" / "data" / "alfworld"
 

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 from prism_bench.environment import TextEnvironment
 from prism_bench.evaluation import EvaluationSettings
+from prism_bench.generation.transformers_backend import TransformersEngine
+from prism_bench.generation.vllm_engine import VLLMEngine
 from prism_bench.indexed_prompt import IndexedPrompt
 from prism_bench.models import ModelSettings
 from prism_bench.prompts import ActionPrompt, ReactPrompt
@@ -27,6 +29,7 @@ KINDS = {
     "sft": SFTSettings,
     "rl": RLSettings,
     "eval": EvaluationSettings,
+    "generation": TransformersEngine | VLLMEngine,
 }
 
 

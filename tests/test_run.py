@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -332,6 +333,32 @@ def test_a_checkpoint_without_tokenizer_is_refused(cache, tmp_path, checkpoint):
 def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
     refused(tmp_path, cache, "there is no router 'prsm'; choose from prism, ", "router=prsm")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.vllm
+def test_vllm_measures_what_transformers_measures(cache, tmp_path):
+    """Evaluation after every stage, and the pass rates of the router."""
+    settings = ("model.hidden_size=64", *MODEL[1:], *SFT, "rl=none", "router=difficulty", "router.episodes=2")
+    expected = run(tmp_path / "transformers", cache, *settings)
+    engine = ("generation=vllm", "generation.gpu_memory_utilization=0.2", "+generation.options.enforce_eager=true")
+    finished = subprocess.run(
+        [sys.executable, *arguments(tmp_path / "vllm", cache, *settings, *engine)],
+        cwd=tmp_path,
+        env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "TORCHDYNAMO_DISABLE": "1"},  # both for speed
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    result = read_result(tmp_path / "vllm" / "result.json")
+    assert result["protocol"]["generation"].startswith("vLLM 0.")
+    assert cached(result, "base") == {True} and cached(result, "route") == {False}
+    assert cached(result, "eval") == {False, True}  # what is left after SFT is also what is left at the end
+    assert result["outcomes"] == expected["outcomes"]
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_vllm_that_is_not_installed_is_missed_before_any_work(cache, tmp_path):
+    refused(tmp_path, cache, "generation=vllm needs vLLM", *SMALL, "generation=vllm")
 
 
 def test_webshop_does_the_same_job(cache, tmp_path):

@@ -3,11 +3,24 @@
 A backend keeps a *session* for every episode in play. In each turn it is given the new tokens of some sessions (the
 opening, or what the environment answered) and returns a reply for each; what was read before it remembers. A backend
 that keeps the key-value cache reads every token once.
+
+Which one a run plays with is its *engine*, a choice of ``conf/generation``.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prism_bench.models import Policy
+
+if TYPE_CHECKING:  # takes seconds to import
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+
+class GenerationError(ValueError):
+    """An engine that cannot play as configured; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +64,35 @@ class Backend(Protocol):
 
     def take_work(self) -> Work:
         """Return the work since the last call."""
+
+
+class Engine(Protocol):
+    """What a run plays its policies with."""
+
+    @property
+    def name(self) -> str:
+        """What a result says about it, version included where that is no package every run lists."""
+
+    def grpo_options(self) -> Mapping[str, Any]:
+        """Return the fields of ``trl.GRPOConfig`` that bring the engine into the trainer.
+
+        Raises:
+            GenerationError: it cannot follow a policy that is trained, or not here.
+        """
+
+    def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> AbstractContextManager[Backend]:
+        """Yield a backend that plays ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.
+
+        Raises:
+            GenerationError: it cannot play this policy, or not here.
+        """
+
+    def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> Backend:
+        """Return a backend that plays the policy of ``trainer`` as it is now, for the rollouts of one step.
+
+        Raises:
+            GenerationError: the trainer is set up in a way that is not supported.
+        """
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """Free what the engine holds inside ``trainer``, which has trained for the last time."""

@@ -5,7 +5,10 @@ forward per sampled token for the whole batch. The token that ends a reply is no
 together with the observation that follows it. (``Work`` counts it once, as generated.)
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +19,29 @@ from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
 from prism_bench.flops import UnsupportedModelError, forward_flops
 from prism_bench.generation.backend import Reply, Sampling, Work
 from prism_bench.generation.ragged_cache import RaggedCache
+from prism_bench.models import Policy
+
+if TYPE_CHECKING:
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+
+class TransformersEngine:
+    """A :class:`prism_bench.generation.backend.Engine`: the policy's own model plays, wherever it is."""
+
+    name = "transformers"
+
+    def grpo_options(self) -> Mapping[str, Any]:
+        return {}
+
+    @contextmanager
+    def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> Iterator["TransformersBackend"]:
+        yield TransformersBackend(policy.model, end_token_id)
+
+    def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> "TransformersBackend":
+        return TransformersBackend(trainer.accelerator.unwrap_model(trainer.model), end_token_id)
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """The model is the trainer's own."""
 
 
 class TransformersBackend:

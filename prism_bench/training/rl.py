@@ -5,9 +5,10 @@ once per generation; that column holds task ids here, so that every episode is r
 and a group shares its task. ``env_mask`` keeps the environment's tokens out of the loss. The reward is the episode's
 score.
 
-Deviations from TRL's defaults, all in ``conf/rl``: no KL term (beta 0), and rollouts come from this project's own
-generation with its cache kept over the whole episode. An episode whose last reply was cut before its end-of-turn token
-is what TRL reports as clipped.
+Deviations from TRL's defaults, all in ``conf/rl``: no KL term (beta 0), and rollouts are played by this project, with
+the engine of ``conf/generation``. Where that is vLLM it is TRL's own (``use_vllm``): TRL brings the policy's weights
+into it before the rollouts of a step, and weighs in the loss for what it samples differently. An episode whose last
+reply was cut before its end-of-turn token is what TRL reports as clipped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedModel, PrinterCallback
+from transformers import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from prism_bench.decoder import update_flops
-from prism_bench.generation.backend import Backend, Sampling
+from prism_bench.generation.backend import Engine, Sampling
 from prism_bench.generation.episodes import EpisodePlayer
 from prism_bench.ledger import Meter
 from prism_bench.models import Policy
@@ -37,7 +38,7 @@ class Rollouts:
     def __init__(
         self,
         player: EpisodePlayer,
-        make_backend: Callable[[PreTrainedModel], Backend],
+        engine: Engine,
         sampling: Sampling,
         source: str,
         max_turns: int | None,
@@ -45,7 +46,7 @@ class Rollouts:
         on_batch: Callable[[Mapping[str, float]], None],
     ) -> None:
         self.player = player
-        self.make_backend = make_backend
+        self.engine = engine
         self.sampling = sampling
         self.source = source
         self.max_turns = max_turns
@@ -58,9 +59,8 @@ class Rollouts:
         seed = int(np.random.SeedSequence([self.sampling.seed, self.calls]).generate_state(1)[0])
         self.calls += 1
         sampling = Sampling(self.sampling.temperature, self.sampling.max_reply_tokens, seed)
-        episodes = self.player.play(
-            self.make_backend(model), task_ids, sampling, self.source, self.meter, max_turns=self.max_turns
-        )
+        backend = self.engine.in_trainer(trainer, self.player.renderer.end_token_id)
+        episodes = self.player.play(backend, task_ids, sampling, self.source, self.meter, max_turns=self.max_turns)
         lengths = np.array([len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes])
         logits = np.array([len(episode.completion_ids) for episode in episodes])
         checkpointing = trainer.args.gradient_checkpointing
@@ -106,7 +106,7 @@ def explore(
     settings: RLSettings,
     *,
     player: EpisodePlayer,
-    make_backend: Callable[[PreTrainedModel], Backend],
+    engine: Engine,
     max_reply_tokens: int,
     source: str,
     seed: int,
@@ -140,7 +140,7 @@ def explore(
             "shuffle_dataset": False,
             "logging_steps": 1,
         },
-        options=settings.options,
+        options={**engine.grpo_options(), **settings.options},
     )
     sampling = Sampling(settings.temperature, max_reply_tokens, seed)
     trainer = EpisodeGRPOTrainer(
@@ -149,8 +149,11 @@ def explore(
         args=config,
         train_dataset=Dataset.from_dict({"prompt": _schedule(task_ids, settings, seed)}),
         processing_class=policy.tokenizer,
-        rollout_func=Rollouts(player, make_backend, sampling, source, settings.max_turns, meter, report.extra),
+        rollout_func=Rollouts(player, engine, sampling, source, settings.max_turns, meter, report.extra),
         callbacks=[report],
     )
     trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    trainer.train()
+    try:
+        trainer.train()
+    finally:
+        engine.leave_trainer(trainer)

@@ -59,7 +59,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows the words and nothing else."""
     step = SFTSettings(learning_rate=1e-3, batch_size=1)
     base = BaseSettings(episodes=1, language=step, sft=step)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": base}
+    shape = {"hidden_size": 64, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": base}
     settings = ScratchModel(max_length=512, max_reply_tokens=4, batch_size=3, **shape)
     texts = [
         text for episode in played("search", 20) for step in episode.steps for text in (step.observation, step.action)
@@ -102,6 +102,17 @@ def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: 
     episodes = load_trajectories(tmp_path / "episodes.parquet")
     assert episodes == [episode.trajectory for episode in expected]
     assert episodes[0].steps != episodes[1].steps  # two episodes of one task
+
+
+@pytest.mark.vllm
+def test_the_command_plays_with_vllm_in_processes_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "temperature=0", *SHORT)
+    engine = ("generation=vllm", "generation.gpu_memory_utilization=0.2")
+    finished = command(*options, *engine, "out=vllm.parquet", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "3 episodes written" in finished.stdout
+    expected, _ = collected(*options, f"out={tmp_path / 'transformers.parquet'}")
+    assert load_trajectories(tmp_path / "vllm.parquet") == expected
 
 
 def test_all_tasks_are_played_unless_told_otherwise(tmp_path: Path) -> None:
@@ -175,7 +186,7 @@ def test_a_mistake_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
 def test_help_explains_every_setting(tmp_path: Path) -> None:
     shown = command("--help", folder=tmp_path).stdout
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = [name for name in compose("collect") if name not in ("env", "model", "prompt")]
+        settings = [name for name in compose("collect") if name not in ("env", "model", "prompt", "generation")]
     assert len(settings) == 8
     for name in settings:
         assert any(line.startswith(f"  {name}  ") for line in shown.splitlines()), name

@@ -16,7 +16,7 @@ from troubled import noted, troubled
 
 from prism_bench.generation.backend import Reply, Sampling, Work
 from prism_bench.generation.episodes import Episode, EpisodePlayer
-from prism_bench.generation.transformers_backend import TransformersBackend
+from prism_bench.generation.transformers_backend import TransformersBackend, TransformersEngine
 from prism_bench.generation.workers import HOPELESS_TASKS, WorkerEnvironments, WorkerError, uses_workers
 from prism_bench.ledger import Meter
 from prism_bench.prompts import ActionPrompt, ReactPrompt
@@ -168,7 +168,7 @@ def test_reinforcement_learning_outlives_deaths(corridor_policy, tmp_path):
             ["5-2", "3-6", "3-4"],
             RLSettings(learning_rate=1e-3, steps=2, tasks_per_step=3, group_size=2),
             player=player,
-            make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+            engine=TransformersEngine(),
             max_reply_tokens=4,
             source="policy:test",
             seed=5,

@@ -1,16 +1,21 @@
 """A few real steps of TRL's GRPOTrainer, in which a tiny policy plays a corridor."""
 
+import gc
+import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
 
+from prism_bench.generation.backend import Engine
 from prism_bench.generation.episodes import Episode, EpisodePlayer
-from prism_bench.generation.transformers_backend import TransformersBackend
+from prism_bench.generation.transformers_backend import TransformersEngine
+from prism_bench.generation.vllm_engine import VLLMEngine
 from prism_bench.ledger import Meter
-from prism_bench.models import Policy, weights_digest, with_lora
+from prism_bench.models import Policy, load_policy, save_policy, weights_digest, with_lora
 from prism_bench.prompts import ActionPrompt
 from prism_bench.rendering import Renderer
 from prism_bench.training.reporting import ReportingCallback
@@ -22,6 +27,7 @@ from prism_bench.trajectory import Step, Trajectory
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 
+LORA = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
 SETTINGS = {"learning_rate": 3e-3, "steps": 2, "tasks_per_step": 2, "group_size": 4}
 
 
@@ -43,7 +49,15 @@ class Run:
     """Everything a test wants to know about a short training."""
 
     def __init__(
-        self, policy: Policy, make_environment: Callable, tasks, tmp_path, *, max_length=200, **settings
+        self,
+        policy: Policy,
+        make_environment: Callable,
+        tasks,
+        tmp_path,
+        *,
+        max_length=200,
+        engine: Engine | None = None,
+        **settings,
     ) -> None:
         self.policy, self.meter = policy, Meter("rl")
         self.logged: list[dict[str, float]] = []
@@ -54,7 +68,7 @@ class Run:
             tasks,
             RLSettings(**SETTINGS | settings),
             player=self.player,
-            make_backend=lambda model: TransformersBackend(model, renderer.end_token_id),
+            engine=engine or TransformersEngine(),
             max_reply_tokens=4,
             source="policy:test",
             seed=5,
@@ -75,8 +89,8 @@ class Run:
 def undecided(corridor_policy, tmp_path) -> Callable[[], Policy]:
     """Return a maker of policies that go east or west, but seldom do anything else."""
 
-    def make() -> Policy:
-        policy = corridor_policy(initializer_range=0.05)
+    def make(**changes: Any) -> Policy:
+        policy = corridor_policy(initializer_range=0.05, **changes)
         renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
         episodes = [
             Trajectory(None, None, "import:x", (Step(f"You are in room {room}.{goal}", action, 0.0),), 1.0, True)
@@ -187,10 +201,52 @@ def test_the_same_seed_learns_the_same(undecided, corridor, tmp_path):
 
 
 def test_a_lora_policy_plays_with_its_adapter_and_learns_in_it(undecided, corridor, tmp_path):
-    policy = with_lora(undecided(), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
+    policy = with_lora(undecided(), LORA)
     frozen = {name: weight.clone() for name, weight in policy.model.named_parameters() if "lora" not in name}
     before = probability(policy, OPENING, "go east")
     options = {"learning_rate": 3e-2}
     Run(policy, lambda: corridor(1), ["3-4"], tmp_path, steps=6, tasks_per_step=1, group_size=16, **options)
     assert probability(policy, OPENING, "go east") > before + 0.1
     assert all(torch.equal(weight, frozen[name]) for name, weight in policy.model.named_parameters() if name in frozen)
+
+
+@pytest.fixture
+def replaceable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have vLLM keep the weights of linear layers, as on a GPU.
+
+    On a CPU it packs them for its kernels and forgets the originals, so that TRL cannot bring new ones into it, and
+    this project refuses to try.
+    """
+    from vllm.model_executor.layers import utils
+
+    def keep(layer: torch.nn.Module, remove_weight: bool) -> None:
+        layer.cpu_linear = torch.nn.functional.linear
+
+    monkeypatch.setattr(utils, "dispatch_cpu_unquantized_gemm", keep)
+    monkeypatch.setattr("prism_bench.generation.vllm_engine._check_weights_can_follow", lambda: None)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_vllm_plays_the_policy_as_it_is_now(undecided, corridor, tmp_path, replaceable_weights, lora):
+    """In TRL's colocated engine; that runs in bfloat16, since vLLM wants no float32 of its own accord."""
+    from vllm import LLM
+
+    save_policy(undecided(head_dim=32), tmp_path / "start")
+    policy = with_lora(load_policy(tmp_path / "start"), lora)
+    before = probability(policy, OPENING, "go east")
+    options = {"learning_rate": 3e-2 if lora else 3e-3, "steps": 6, "tasks_per_step": 1, "group_size": 16}
+    engine = VLLMEngine(200, 16, grpo={"vllm_mode": "colocate"})
+    run = Run(policy, lambda: corridor(1), ["3-4"], tmp_path, engine=engine, **options)
+    after = probability(policy, OPENING, "go east")
+    assert 0.2 < before < 0.8 and after > before + 0.1
+    differences = run.values("rl/sampling/sampling_logp_difference/max")
+    assert len(differences) == 6 and max(differences) < 0.05 < abs(np.log(after / before))
+    spent = run.meter.spent
+    assert spent.generated_tokens == sum(episode.trajectory.agent_tokens for episode in run.all_episodes)
+    assert spent.prefill_tokens == sum(episode.trajectory.context_tokens for episode in run.all_episodes)
+    del run
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is LLM]
+    assert not torch.distributed.is_initialized() and "RANK" not in os.environ
