@@ -84,6 +84,14 @@ def test_the_command_writes_what_the_expert_plays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
+def test_environments_in_processes_of_their_own_play_the_same(tmp_path: Path, checkpoint: Path) -> None:
+    options = (*SHORT, f"policy={checkpoint}", "tasks=4", "only_successes=false", f"out={tmp_path}/episodes.parquet")
+    episodes = [collected(*options, f"env.workers={workers}")[0] for workers in ("false", "true")]
+    assert episodes[0] == episodes[1] and len(episodes[0]) == 4
+    with pytest.raises(ValueError, match=r"env\.workers=2 is not possible; give true or false"):
+        collected(*options, "env.workers=2")
+
+
 def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: Path) -> None:
     options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "episodes=2", "temperature=0.8", "seed=5")
     finished = command(*options, *SHORT, "out=episodes.parquet", folder=tmp_path)
