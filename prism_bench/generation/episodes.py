@@ -1,5 +1,7 @@
 """Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,7 +75,8 @@ class EpisodePlayer:
         """Play every task once (a task may stand in the list several times) and return the episodes in that order.
 
         Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
-        it, when its context is full, or after ``max_turns``.
+        it, when its context is full, or after ``max_turns``. What is random in it depends on ``sampling.seed``, the
+        task, and how often that task stands earlier in the list; not on the other tasks or ``batch_size``.
 
         Args:
             source: what the trajectories say about who played.
@@ -82,12 +85,13 @@ class EpisodePlayer:
         Raises:
             ContextError: an opening leaves no room for a reply.
         """
-        waiting = iter(range(len(task_ids)))
+        sessions = session_numbers(task_ids)
+        waiting = iter(zip(sessions, task_ids, strict=True))
         plays: dict[int, _Play] = {}
         finished: dict[int, Episode] = {}
         env_steps = 0
         while True:
-            self._fill(plays, waiting, task_ids, sampling)
+            self._fill(plays, waiting, sampling)
             if not plays:
                 break
             replies = backend.reply({session: play.new_tokens for session, play in plays.items()}, sampling)
@@ -111,18 +115,17 @@ class EpisodePlayer:
             flops=work.flops,
             env_steps=env_steps,
         )
-        return [finished[session] for session in range(len(task_ids))]
+        return [finished[session] for session in sessions]
 
-    def _fill(
-        self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str], sampling: Sampling
-    ) -> None:
-        while len(plays) < self.batch_size and (session := next(waiting, None)) is not None:
+    def _fill(self, plays: dict[int, _Play], waiting: Iterator[tuple[int, str]], sampling: Sampling) -> None:
+        while len(plays) < self.batch_size and (next_one := next(waiting, None)) is not None:
+            session, task_id = next_one
             environment = self._idle.pop() if self._idle else self.make()
-            observation, info = environment.reset(options={"task_id": task_ids[session]})
+            observation, info = environment.reset(options={"task_id": task_id})
             opening = self.renderer.opening(observation, self._listed(info))
             if len(opening) + sampling.max_reply_tokens > self.renderer.max_length:
                 raise ContextError(
-                    f"task {task_ids[session]}: the opening of {len(opening)} tokens and a reply of "
+                    f"task {task_id}: the opening of {len(opening)} tokens and a reply of "
                     f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
                     "raise model.max_length"
                 )
@@ -155,6 +158,17 @@ class EpisodePlayer:
 
     def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
         return tuple(info["admissible_actions"]) if self.renderer.prompt.needs_admissible else ()
+
+
+def session_numbers(task_ids: Sequence[str]) -> list[int]:
+    """Return a session for each task, named by a digest of the task and of how often it stands earlier in the list."""
+    earlier: Counter[str] = Counter()
+    numbers = []
+    for task_id in task_ids:
+        digest = hashlib.blake2b(f"{earlier[task_id]} {task_id}".encode(), digest_size=8).digest()
+        numbers.append(int.from_bytes(digest, "big") >> 1)  # the largest signed integer has 63 bits
+        earlier[task_id] += 1
+    return numbers
 
 
 def _episode(play: _Play, source: str) -> Episode:
