@@ -25,7 +25,7 @@ class GenerationError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a reply is drawn. ``temperature`` 0 is greedy decoding."""
+    """How a reply is drawn. ``temperature`` 0 is greedy decoding; a session keeps the ``seed`` it was opened with."""
 
     temperature: float = 1.0
     max_reply_tokens: int = 16
@@ -55,8 +55,9 @@ class Backend(Protocol):
     def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
         """Append ``new_tokens`` to each session, open those not seen before, and sample a reply of every one.
 
-        The tokens of the reply belong to the session afterwards. A session is an integer that also names its random
-        stream: the same session, seed and tokens give the same reply whatever else is in the batch (up to rounding).
+        The tokens of the reply belong to the session afterwards. A session is an integer from 0 to 2^63 - 1 that also
+        names its random stream: the same session, seed and tokens give the same reply whatever else is in the batch. A
+        backend whose rounding can lead to another token says so.
         """
 
     def close(self, sessions: Sequence[int]) -> None:

@@ -1,5 +1,7 @@
 """Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -86,7 +88,8 @@ class EpisodePlayer:
         """Play every task once (a task may stand in the list several times) and return the episodes in that order.
 
         Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
-        it, when its context is full, or after ``max_turns``.
+        it, when its context is full, or after ``max_turns``. What is random in it depends on ``sampling.seed``, the
+        task, and how often that task stands earlier in the list; not on the other tasks or ``batch_size``.
 
         Args:
             source: what the trajectories say about who played.
@@ -95,14 +98,15 @@ class EpisodePlayer:
         Raises:
             ContextError: an opening leaves no room for a reply.
         """
-        waiting = iter(range(len(task_ids)))
+        sessions = session_numbers(task_ids)
+        waiting = iter(zip(sessions, task_ids, strict=True))
         plays: dict[int, _Play] = {}
         finished: dict[int, Episode] = {}
         unread: dict[int, list[int]] = {}  # new tokens of the plays in which it is the policy's turn
         env_steps = 0
         self.environments.clear()  # of what an exception left there
         while True:
-            self._fill(plays, waiting, task_ids)
+            self._fill(plays, waiting)
             answers = self.environments.answers(wait=not unread)
             ended = []
             for session, answer in answers.items():
@@ -134,12 +138,13 @@ class EpisodePlayer:
             env_steps=env_steps,
             worker_deaths=self.environments.take_deaths(),
         )
-        return [finished[session] for session in range(len(task_ids))]
+        return [finished[session] for session in sessions]
 
-    def _fill(self, plays: dict[int, _Play], waiting: Iterator[int], task_ids: Sequence[str]) -> None:
-        while len(plays) < self.batch_size and (session := next(waiting, None)) is not None:
-            plays[session] = _Play(task_ids[session])
-            self.environments.reset(session, task_ids[session])
+    def _fill(self, plays: dict[int, _Play], waiting: Iterator[tuple[int, str]]) -> None:
+        while len(plays) < self.batch_size and (following := next(waiting, None)) is not None:
+            session, task_id = following
+            plays[session] = _Play(task_id)
+            self.environments.reset(session, task_id)
 
     def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | None:
         """Return what the policy reads of ``answer``; None if the episode is over."""
@@ -185,6 +190,17 @@ class EpisodePlayer:
 
     def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
         return tuple(info["admissible_actions"]) if self.renderer.prompt.needs_admissible else ()
+
+
+def session_numbers(task_ids: Sequence[str]) -> list[int]:
+    """Return a session for each task, named by a digest of the task and of how often it stands earlier in the list."""
+    earlier: Counter[str] = Counter()
+    numbers = []
+    for task_id in task_ids:
+        digest = hashlib.blake2b(f"{earlier[task_id]} {task_id}".encode(), digest_size=8).digest()
+        numbers.append(int.from_bytes(digest, "big") >> 1)  # the largest signed integer has 63 bits
+        earlier[task_id] += 1
+    return numbers
 
 
 def _episode(play: _Play, source: str) -> Episode:

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 from prism_bench.generation.backend import Reply, Sampling, Work
-from prism_bench.generation.episodes import EpisodePlayer
+from prism_bench.generation.episodes import EpisodePlayer, session_numbers
 from prism_bench.ledger import Meter
 from prism_bench.prompts import ActionPrompt, ReactPrompt
 from prism_bench.rendering import IGNORED, ContextError, Renderer, TemplateError
@@ -71,7 +71,7 @@ def test_an_episode_rendered_again_is_the_episode_played(
         backend, TASKS, Sampling(max_reply_tokens=longest), "policy:scripted", Meter("eval")
     )
     assert any(step.cut for episode in episodes for step in episode.trajectory.steps) == (longest == 5)
-    for session, episode in enumerate(episodes):
+    for session, episode in zip(session_numbers(TASKS), episodes, strict=True):
         rendered = renderer.render(episode.trajectory)
         played = episode.prompt_ids + episode.completion_ids
         assert rendered.input_ids == played == backend.read[session]

@@ -154,11 +154,11 @@ def test_sessions_that_left_free_their_rows(tiny_model):
     backend = TransformersBackend(tiny_model(), END)
     backend.reply({session: [4] * 20 for session in range(8)}, GREEDY)
     backend.close(range(2, 8))
-    assert backend.cache.capacity[0] == 2
+    assert backend.reader.cache.capacity[0] == 2
     backend.reply({8: [4, 5]}, GREEDY)
     backend.close([0, 1, 8])
-    assert backend.cache.capacity[0] == 0
-    assert not backend.unread and not backend.sampled
+    assert backend.reader.cache.capacity[0] == 0
+    assert not backend.sessions and not backend.free_rows
 
 
 def test_work_counts_every_token_once(tiny_model):
