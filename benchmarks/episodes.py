@@ -192,7 +192,9 @@ class Contest:
         median = {way: statistics.median(seconds) for way, seconds in self.seconds.items()}
         turns = sum(len(episode.trajectory.steps) for episode in episodes)
         written = sum(sum(episode.agent_mask) for episode in episodes)
-        table = Table("", "seconds", "tokens read", "written/s", "x (a)", "x (c)", title=name)
+        millions = sum(parameter.numel() for parameter in self.policy.model.parameters()) / 1e6
+        title = f"{name}, {millions:.1f} M parameters"
+        table = Table("", "seconds", "tokens read", "written/s", "x (a)", "x (c)", title=title)
         self.read["c"] = self.read["b"]
         labels = {"a": "(a) fresh full prompts", "b": "(b) one cache per episode", "c": "(c) forwards of (b) alone"}
         for column in table.columns[1:]:
@@ -231,8 +233,8 @@ def teach(policy: Policy, renderer: Renderer, expert: Sequence[Any], console: Co
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=64, help="of the default model")
-    parser.add_argument("--larger-episodes", type=int, default=16, help="of the model of 100 M parameters; 0 for none")
-    parser.add_argument("--larger-turns", type=int, default=8)
+    parser.add_argument("--larger-episodes", type=int, default=8, help="of the model of 100 M parameters; 0 for none")
+    parser.add_argument("--larger-turns", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -241,24 +243,22 @@ def main() -> None:
     settings: ScratchModel = instantiate(OmegaConf.load(TINY))
     train, valid = (gymnasium.make(ID, split=split).unwrapped for split in ("train", "valid_seen"))
     assert hasattr(train, "task_ids") and hasattr(valid, "task_ids")
-    expert = play_expert(
-        gymnasium.make(ID, split="train"), "search", train.task_ids[:EXPERT_EPISODES], Meter("collect")
-    )
+    tasks = train.task_ids[:EXPERT_EPISODES]
+    expert = play_expert(gymnasium.make(ID, split="train"), "search", tasks, Meter("collect"))
     texts = [text for episode in expert for step in episode.steps for text in (step.observation, step.action)]
-    sampling = Sampling(1.0, settings.max_reply_tokens, seed=0)
-    for larger, episodes, turns in (
-        (False, options.episodes, None),
-        (True, options.larger_episodes, options.larger_turns),
-    ):
-        if not episodes:
-            continue
-        policy = create_policy(replace(settings, **LARGER) if larger else settings, texts, 0)
+    if options.episodes:
+        policy = create_policy(settings, texts, 0)
         renderer = Renderer(policy.tokenizer, ActionPrompt(), settings.max_length)
-        if not larger:
-            teach(policy, renderer, expert, console)
-        millions = sum(parameter.numel() for parameter in policy.model.parameters()) / 1e6
-        name = f"{millions:.1f} M parameters"
-        Contest(policy, renderer, valid.task_ids[:episodes], sampling, turns).run(options.repeats, name, console)
+        teach(policy, renderer, expert, console)
+        sampling = Sampling(1.0, settings.max_reply_tokens, seed=0)
+        contest = Contest(policy, renderer, valid.task_ids[: options.episodes], sampling, max_turns=None)
+        contest.run(options.repeats, "the default model", console)
+    if options.larger_episodes:
+        policy = create_policy(replace(settings, **LARGER), texts, 0)
+        renderer = Renderer(policy.tokenizer, ActionPrompt(), settings.max_length)
+        sampling = Sampling(0.0, max_reply_tokens=4)
+        contest = Contest(policy, renderer, valid.task_ids[: options.larger_episodes], sampling, options.larger_turns)
+        contest.run(options.repeats, "a larger model", console)
 
 
 if __name__ == "__main__":
