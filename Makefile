@@ -32,6 +32,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/alfworld_engine.py $(DATA)
 	$(BIN)/python benchmarks/webshop_engine.py
 	$(BIN)/python benchmarks/fuzz_environments.py
+	$(BIN)/python benchmarks/episodes.py
 
 clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi

@@ -23,7 +23,7 @@ class RaggedModel:
     Args:
         model: in evaluation mode whenever it reads.
         padding_id: any token.
-        tokens_per_forward: the most that one forward reads, padding included; at least one per row in :meth:`step`.
+        tokens_per_forward: the most that :meth:`read` puts into one forward, padding included.
 
     Raises:
         UnsupportedModelError: the model's attention or logits are of a kind that this cannot reproduce.
@@ -42,11 +42,10 @@ class RaggedModel:
         """Append ``new`` tokens to rows and return the logits after the last of each, (rows, vocabulary) in float32."""
         logits: dict[int, torch.Tensor] = {}
         for group in groups_of_similar_length(new, lambda row: len(new[row]), factor=2, slack=32):
-            longest = len(new[group[-1]])
-            rows_at_once = max(1, self.tokens_per_forward // longest)
+            rows_at_once = max(1, self.tokens_per_forward // len(new[group[-1]]))
             for first in range(0, len(group), rows_at_once):
                 rows = sorted(group[first : first + rows_at_once])
-                for start in range(0, longest, self.tokens_per_forward):
+                for start in range(0, max(len(new[row]) for row in rows), self.tokens_per_forward):
                     end = start + self.tokens_per_forward
                     scores = self._append(rows, [new[row][start:end] for row in rows])
                 logits.update(zip(rows, scores, strict=True))
@@ -62,10 +61,10 @@ class RaggedModel:
             return self.read({row: [token] for row, token in tokens.items()})
         rows = range(len(self.lengths))
         scores = self._append(rows, [[tokens[row]] if row in tokens else [] for row in rows])
-        return scores if len(tokens) == len(rows) and list(tokens) == list(rows) else scores[list(tokens)]
+        return scores[list(tokens)]
 
     def read_alone(self, ids: Sequence[int]) -> torch.Tensor:
-        """Return the logits after a whole sequence, (1, vocabulary), which depend on no batch and no cache."""
+        """Return the logits after a whole sequence, (1, vocabulary), read at once without batch, cache or budget."""
         hidden = self.decoder(input_ids=torch.tensor([ids], device=self.model.device), use_cache=False)
         return self.head(hidden.last_hidden_state[:, -1]).float()
 

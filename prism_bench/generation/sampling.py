@@ -5,17 +5,18 @@ another batch the same row has slightly different logits, since matrix products 
 and then a number lies so near the boundary between two tokens that this decides. :func:`draw` names these rows, for the
 caller to draw them from logits that depend on no batch.
 
-If no logit is off by more than ``noise``, then at temperature T the probability F below a boundary is off by at most
-2 F (1 - F) noise / T, and the difference of two logits by at most 2 noise. Outside of these margins every batch draws
-the same token.
+If no logit is off by more than e, then at temperature T the probability F below a boundary is off by at most
+2 F (1 - F) e / T, and the difference of two logits by at most 2 e. Outside of these margins every batch draws the same
+token.
 """
 
 from collections.abc import Sequence
 
 import torch
 
-LOGIT_NOISE = 2e-4
-"""A bound on what another batch changes in a float32 logit: ten times the largest change seen in the default model."""
+LOGIT_NOISE = 2e-5
+"""A bound on what another batch changes in a float32 logit, as a share of the row's largest: over ten times the largest
+change that was seen in the default model."""
 
 
 def draw(
@@ -27,12 +28,13 @@ def draw(
         logits: (rows, vocabulary), float32.
         temperature: 0 takes the most likely token.
         numbers: one per row, uniform in [0, 1); not looked at if ``temperature`` is 0.
-        noise: how far a logit may be off; with 0 no row is too close.
+        noise: how far a logit may be off, as a share of the row's largest; with 0 no row is too close.
     """
+    error = noise * logits.abs().amax(dim=-1, keepdim=True)
     if temperature == 0.0:
         logprobs = torch.log_softmax(logits, dim=-1)
         best, places = logits.topk(2)
-        tokens, close = places[:, 0], best[:, 0] - best[:, 1] < 2 * noise
+        tokens, close = places[:, 0], best[:, 0] - best[:, 1] < 2 * error[:, 0]
     else:
         logprobs = torch.log_softmax(logits / temperature, dim=-1)
         cumulative = logprobs.exp().double().cumsum(dim=-1)
@@ -40,6 +42,6 @@ def draw(
         targets = torch.tensor(numbers, dtype=torch.double, device=logits.device)[:, None]
         found = torch.searchsorted(cumulative, targets, right=True)
         boundaries = cumulative.gather(1, torch.cat([found - 1, found], dim=1).clamp_(min=0))  # below and above
-        margins = 2 * boundaries * (1 - boundaries) * noise / temperature
+        margins = 2 * boundaries * (1 - boundaries) * error / temperature
         tokens, close = found[:, 0], ((boundaries - targets).abs() < margins).any(dim=-1)
     return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist(), close.nonzero()[:, 0].tolist()

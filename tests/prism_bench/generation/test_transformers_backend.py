@@ -8,6 +8,8 @@ import torch
 
 from prism_bench.flops import ModelShape, UnsupportedModelError, decode_flops, forward_flops
 from prism_bench.generation.backend import Reply, Sampling
+from prism_bench.generation.ragged_model import RaggedModel
+from prism_bench.generation.sampling import LOGIT_NOISE
 from prism_bench.generation.transformers_backend import TransformersBackend
 
 END = 3
@@ -117,6 +119,81 @@ def test_the_same_session_and_seed_reply_alike_in_any_batch(tiny_model, sampling
     assert {session: c.replies for session, c in alone.items()} == {s: c.replies for s, c in batched.items()}
 
 
+@pytest.mark.parametrize("budget", [1, 7, 50])
+def test_a_budget_of_tokens_bounds_prefills_and_changes_no_reply(tiny_model, monkeypatch, budget):
+    model = tiny_model("qwen3")
+    expected = play(TransformersBackend(model, END), SAMPLED, sessions=9, places=5)
+    sizes = []
+    forward = RaggedModel.forward
+
+    def measured(self, ids, *rest):
+        sizes.append(ids.shape)
+        return forward(self, ids, *rest)
+
+    monkeypatch.setattr(RaggedModel, "forward", measured)
+    played = play(TransformersBackend(model, END, budget), SAMPLED, sessions=9, places=5)
+    assert {session: c.replies for session, c in played.items()} == {s: c.replies for s, c in expected.items()}
+    assert all(rows * width <= budget for rows, width in sizes if width > 1)
+    assert_agrees_with_full_forward(model, played, SAMPLED)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_a_draw_too_close_to_call_does_not_depend_on_the_batch(tiny_model, monkeypatch, sampling):
+    """Logits that are as wrong as a backend was told, differently in every batch, change no reply."""
+    model = tiny_model()
+    forward = RaggedModel.forward
+    generator = torch.Generator().manual_seed(0)
+
+    def rounded(self, *batch):
+        logits = forward(self, *batch)
+        errors = torch.rand(logits.shape, generator=generator) * 2 - 1
+        return logits + 0.01 * logits.abs().amax(dim=-1, keepdim=True) * errors
+
+    monkeypatch.setattr(RaggedModel, "forward", rounded)
+
+    def replies(noise: float, places: int) -> list[list[list[int]]]:
+        backend = TransformersBackend(model, END)
+        backend.noise = noise
+        return [c.replies for c in play(backend, sampling, sessions=40, places=places).values()]
+
+    assert replies(0.02, 40) == replies(0.02, 7)
+    assert replies(0.0, 40) != replies(0.0, 7)  # and without the mechanism they would
+
+
+def test_a_draw_made_alone_is_billed(tiny_model):
+    model = tiny_model("qwen2")
+    bills = []
+    for noise in (0.0, 1e9):  # no draw is close, all are
+        backend = TransformersBackend(model, END)
+        backend.noise = noise
+        reply = backend.reply({0: [5] * 17}, SAMPLED)[0].ids
+        bills.append((reply, backend.take_work()))
+    (reply, plain), (same_reply, alone) = bills
+    assert reply == same_reply
+    shape = ModelShape.from_config(model.config)
+    lengths = 17 + np.arange(len(reply))
+    assert alone.flops == plain.flops + forward_flops(shape, lengths, logits=1)
+
+
+def test_only_float32_weights_promise_the_same_replies(tiny_model):
+    assert TransformersBackend(tiny_model(), END).noise > 0
+    assert TransformersBackend(tiny_model().to(torch.bfloat16), END).noise == 0
+
+
+def test_the_noise_of_batches_is_far_below_what_is_allowed_for(tiny_model):
+    sizes = {"vocab_size": 480, "hidden_size": 128, "intermediate_size": 384, "head_dim": 32}
+    model = tiny_model(initializer_range=0.1, **sizes).eval()
+    reader = RaggedModel(model, END, 16_384)
+    rng = np.random.default_rng(0)
+    sequences = {reader.add_row(): rng.integers(0, 480, rng.integers(20, 200)).tolist() for _ in range(32)}
+    with torch.inference_mode():
+        reader.read({row: ids[:-1] for row, ids in sequences.items()})
+        batched = reader.step({row: ids[-1] for row, ids in sequences.items()})
+        alone = torch.cat([reader.read_alone(ids) for ids in sequences.values()])
+    change = (batched - alone).abs().amax(dim=-1) / alone.abs().amax(dim=-1)
+    assert 0 < float(change.max()) < LOGIT_NOISE / 5
+
+
 def test_seeds_and_sessions_have_streams_of_their_own(tiny_model):
     backend = TransformersBackend(tiny_model(), END)
     sampling = Sampling(max_reply_tokens=20, seed=0)
@@ -193,6 +270,7 @@ def test_the_mode_of_every_module_is_restored(tiny_model):
     TransformersBackend(model, END).reply({0: [4, 5]}, GREEDY)
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize(
