@@ -33,6 +33,9 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/webshop_engine.py
 	$(BIN)/python benchmarks/fuzz_environments.py
 	$(BIN)/python benchmarks/episodes.py
+	$(BIN)/python benchmarks/slow_environments.py
+	$(BIN)/python benchmarks/probe.py
+	$(BIN)/python benchmarks/sft.py
 
 clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
