@@ -1,6 +1,6 @@
 """How fast are episodes, beside the common way to play them and beside the limit?
 
-    python benchmarks/episodes.py [--episodes 64] [--repeats 3]
+    python benchmarks/episodes.py [--episodes 64] [--repeats 5]
 
 The same ALFWorld episodes (same tasks, same random numbers) are played in one process of one thread
 
@@ -235,7 +235,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=64, help="of the default model")
     parser.add_argument("--larger-episodes", type=int, default=8, help="of the model of 100 M parameters; 0 for none")
     parser.add_argument("--larger-turns", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--larger-repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     console = Console()
@@ -258,7 +259,7 @@ def main() -> None:
         renderer = Renderer(policy.tokenizer, ActionPrompt(), settings.max_length)
         sampling = Sampling(0.0, max_reply_tokens=4)
         contest = Contest(policy, renderer, valid.task_ids[: options.larger_episodes], sampling, options.larger_turns)
-        contest.run(options.repeats, "a larger model", console)
+        contest.run(options.larger_repeats, "a larger model", console)
 
 
 if __name__ == "__main__":

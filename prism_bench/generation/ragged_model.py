@@ -7,6 +7,7 @@ than a budget of tokens at once, so that memory is bounded however many and howe
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -40,7 +41,8 @@ class RaggedModel:
 
     def read(self, new: Mapping[int, Sequence[int]]) -> torch.Tensor:
         """Append ``new`` tokens to rows and return the logits after the last of each, (rows, vocabulary) in float32."""
-        logits: dict[int, torch.Tensor] = {}
+        order: list[int] = []
+        logits: list[torch.Tensor] = []
         for group in groups_of_similar_length(new, lambda row: len(new[row]), factor=2, slack=32):
             rows_at_once = max(1, self.tokens_per_forward // len(new[group[-1]]))
             for first in range(0, len(group), rows_at_once):
@@ -48,8 +50,10 @@ class RaggedModel:
                 for start in range(0, max(len(new[row]) for row in rows), self.tokens_per_forward):
                     end = start + self.tokens_per_forward
                     scores = self._append(rows, [new[row][start:end] for row in rows])
-                logits.update(zip(rows, scores, strict=True))
-        return torch.stack([logits[row] for row in new])
+                order += rows
+                logits.append(scores)
+        place = {row: number for number, row in enumerate(order)}
+        return torch.cat(logits)[[place[row] for row in new]]
 
     def step(self, tokens: Mapping[int, int]) -> torch.Tensor:
         """Append one token to each row in ``tokens`` and return the logits after it, as :meth:`read` does.
@@ -100,11 +104,12 @@ class RaggedModel:
     def _append(self, rows: Sequence[int], new: Sequence[Sequence[int]]) -> torch.Tensor:
         width = max(map(len, new))
         padded = [[*ids, *[self.padding_id] * (width - len(ids))] for ids in new]
-        ids, index, before, last = (
-            torch.tensor(numbers, device=self.model.device)
-            for numbers in (padded, rows, [self.lengths[row] for row in rows], [max(len(ids), 1) - 1 for ids in new])
+        last = [max(len(ids), 1) - 1 for ids in new]
+        ids, index, before, last_of_row = (
+            torch.from_numpy(np.array(numbers)).to(self.model.device)
+            for numbers in (padded, rows, [self.lengths[row] for row in rows], last)
         )
-        scores = self.forward(ids, index, before[:, None] + torch.arange(width, device=ids.device), last)
+        scores = self.forward(ids, index, before[:, None] + torch.arange(width, device=ids.device), last_of_row)
         for row, ids_of_row in zip(rows, new, strict=True):
             self.lengths[row] += len(ids_of_row)
         self._check_window()

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import torch
 
-LOGIT_NOISE = 2e-5
-"""A bound on what another batch changes in a float32 logit, as a share of the row's largest: over ten times the largest
-change that was seen in the default model."""
+LOGIT_NOISE = 1e-5
+"""A bound on what another batch changes in a float32 logit, as a share of the row's largest. The largest change seen in
+the default model is a sixth of it, and moved probabilities and differences by a tenth of the margins at most."""
 
 
 def draw(
@@ -37,11 +37,11 @@ def draw(
         tokens, close = places[:, 0], best[:, 0] - best[:, 1] < 2 * error[:, 0]
     else:
         logprobs = torch.log_softmax(logits / temperature, dim=-1)
-        cumulative = logprobs.exp().double().cumsum(dim=-1)
-        cumulative /= cumulative[:, -1:].clone()
-        targets = torch.tensor(numbers, dtype=torch.double, device=logits.device)[:, None]
-        found = torch.searchsorted(cumulative, targets, right=True)
+        cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.double)
+        total = cumulative[:, -1:]  # 1, but for rounding
+        targets = torch.tensor(numbers, dtype=torch.double, device=logits.device)[:, None] * total
+        found = torch.searchsorted(cumulative, targets, right=True).clamp_(max=logits.shape[1] - 1)
         boundaries = cumulative.gather(1, torch.cat([found - 1, found], dim=1).clamp_(min=0))  # below and above
-        margins = 2 * boundaries * (1 - boundaries) * error / temperature
+        margins = boundaries * (total - boundaries) * (error * (2 / temperature))
         tokens, close = found[:, 0], ((boundaries - targets).abs() < margins).any(dim=-1)
     return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist(), close.nonzero()[:, 0].tolist()

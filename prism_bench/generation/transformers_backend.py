@@ -120,18 +120,17 @@ class TransformersBackend:
         going = [(session, replies[name]) for name, session in speaking.items()]
         while True:
             drawn = self._draw([session for session, _ in going], scores, sampling)
+            unfinished = {}
             for (session, reply), token, logprob in zip(going, *drawn, strict=True):
                 session.ids.append(token)
                 reply.ids.append(token)
                 reply.logprobs.append(logprob)
-            going = [
-                (session, reply)
-                for session, reply in going
-                if reply.ids[-1] != self.end_token_id and len(reply.ids) < sampling.max_reply_tokens
-            ]
-            if not going:
+                if token != self.end_token_id and len(reply.ids) < sampling.max_reply_tokens:
+                    unfinished[session.row] = token
+            if not unfinished:
                 break
-            scores = self.reader.step({session.row: reply.ids[-1] for session, reply in going})
+            going = [pair for pair in going if pair[0].row in unfinished]
+            scores = self.reader.step(unfinished)
         read, before = np.array([len(ids) for ids in unread.values()]), np.array(cached)
         written = np.array([len(reply.ids) for reply in replies.values()])
         flops = forward_flops(self.shape, read, before, logits=1) + decode_flops(self.shape, written - 1, before + read)
