@@ -52,6 +52,8 @@ class RaggedModel:
                     scores = self._append(rows, [new[row][start:end] for row in rows])
                 order += rows
                 logits.append(scores)
+        if order == list(new):
+            return torch.cat(logits)
         place = {row: number for number, row in enumerate(order)}
         return torch.cat(logits)[[place[row] for row in new]]
 
@@ -63,9 +65,9 @@ class RaggedModel:
         """
         if len(tokens) < 0.5 * len(self.lengths):
             return self.read({row: [token] for row, token in tokens.items()})
-        rows = range(len(self.lengths))
+        rows = list(range(len(self.lengths)))
         scores = self._append(rows, [[tokens[row]] if row in tokens else [] for row in rows])
-        return scores[list(tokens)]
+        return scores if rows == list(tokens) else scores[list(tokens)]
 
     def read_alone(self, ids: Sequence[int]) -> torch.Tensor:
         """Return the logits after a whole sequence, (1, vocabulary), read at once without batch, cache or budget."""
