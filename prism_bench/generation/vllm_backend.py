@@ -1,11 +1,12 @@
 """Generation with vLLM: every turn is a request that holds the session's whole context.
 
 vLLM finds the part of a context that it has read before by its prefix cache, so that only the new text is computed, up
-to a block of the cache (16 tokens on a GPU) that was not full. :class:`Work` is what :mod:`transformers_backend` would
-bill for the same tokens: every token read once. What vLLM computes again is not on the bill.
+to a block of the cache that was not full. :class:`Work` is what :mod:`transformers_backend` would bill for the same
+tokens: every token read once. What vLLM computes again is not on the bill.
 
 Replies are drawn from the model's own distribution at the sampling temperature: no top-k, no top-p, no penalties, and
-nothing that a checkpoint's ``generation_config`` asks for. Log-probabilities are those of that distribution.
+nothing that a checkpoint's ``generation_config`` asks for. Log-probabilities are those of that distribution. In another
+batch they differ by rounding, which now and then makes another token.
 """
 
 from collections.abc import Callable, Mapping, Sequence
