@@ -275,8 +275,9 @@ def test_what_other_processes_cannot_make_is_refused(renderer):
 
 
 def test_the_launcher_is_missed(renderer, tmp_path):
+    before = set(psutil.Process().children())
     environments = WorkerEnvironments(troubled(tmp_path))
-    (launcher,) = psutil.Process().children()
+    (launcher,) = set(psutil.Process().children()) - before
     launcher.kill()
     with pytest.raises(WorkerError, match="program that starts the environments' processes has ended with status -9"):
         environments.reset(0, "1-3")

@@ -76,6 +76,7 @@ def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder
 def test_mistakes_are_one_sentence_and_leave_nothing(folder, monkeypatch, capsys, settings, sentence):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it, and no later test should inherit that
     monkeypatch.setattr(sys, "argv", command(*settings)[2:])
     with pytest.raises(SystemExit) as stop:
         hydra_command("probe", shorthands={"model": "model.path"})(probe)()
