@@ -236,7 +236,7 @@ def test_vllm_plays_the_policy_as_it_is_now(undecided, corridor, tmp_path, repla
     save_policy(undecided(head_dim=32), tmp_path / "start")
     policy = with_lora(load_policy(tmp_path / "start"), lora)
     before = probability(policy, OPENING, "go east")
-    options = {"learning_rate": 3e-2 if lora else 3e-3, "steps": 6, "tasks_per_step": 1, "group_size": 16}
+    options = {"learning_rate": 1e-2 if lora else 3e-3, "steps": 6, "tasks_per_step": 1, "group_size": 16}
     engine = VLLMEngine(200, 16, grpo={"vllm_mode": "colocate"})
     run = Run(policy, lambda: corridor(1), ["3-4"], tmp_path, engine=engine, **options)
     after = probability(policy, OPENING, "go east")
