@@ -29,7 +29,7 @@ from prism_bench.models import Policy
 from prism_bench.training.grpo import EpisodeGRPOTrainer
 from prism_bench.training.reporting import ReportingCallback
 from prism_bench.training.settings import RLSettings
-from prism_bench.training.trl_config import equal_part, trainer_config
+from prism_bench.training.trl_config import TrainingOptionError, trainer_config
 
 
 class Rollouts:
@@ -100,6 +100,20 @@ def _schedule(task_ids: Sequence[str], settings: RLSettings, seed: int) -> list[
     return [task_ids[number] for number in order]
 
 
+def _equal_part(episodes: int, parts: int) -> int:
+    """Return how many episodes are in memory at once.
+
+    Raises:
+        TrainingOptionError: the parts would not be equal.
+    """
+    part, left = divmod(episodes, parts)
+    if left:
+        raise TrainingOptionError(
+            f"rl.gradient_accumulation={parts} does not divide the {episodes} sequences of an update into equal parts"
+        )
+    return part
+
+
 def explore(
     policy: Policy,
     task_ids: Sequence[str],
@@ -125,7 +139,7 @@ def explore(
         values={
             "learning_rate": settings.learning_rate,
             "max_steps": settings.steps * settings.updates_per_step,
-            "per_device_train_batch_size": equal_part(episodes_per_step, parts, "rl"),
+            "per_device_train_batch_size": _equal_part(episodes_per_step, parts),
             "gradient_accumulation_steps": settings.gradient_accumulation,
             "steps_per_generation": parts,
             "num_generations": settings.group_size,

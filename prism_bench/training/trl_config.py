@@ -16,21 +16,6 @@ class TrainingOptionError(ValueError):
     """An option that TRL does not have, or a value that it refuses."""
 
 
-def equal_part(sequences: int, gradient_accumulation: int, setting: str) -> int:
-    """Return how many sequences of an update are in memory at once.
-
-    Raises:
-        TrainingOptionError: the parts would not be equal.
-    """
-    part, left = divmod(sequences, gradient_accumulation)
-    if left:
-        raise TrainingOptionError(
-            f"{setting}.gradient_accumulation={gradient_accumulation} does not divide the {sequences} sequences of an "
-            "update into equal parts"
-        )
-    return part
-
-
 def trainer_config(
     kind: type[Config],
     policy: Policy,
