@@ -3,8 +3,8 @@
     python benchmarks/sft.py [--updates 60] [--repeats 3]
 
 (a) TRL as it is: 32 random trajectories, padded to the longest; (b) 32 of similar length (``train_sampling_strategy:
-group_by_length``), in parts of at most 16,384 tokens, which is what the configuration chooses; (c) 32 random ones in
-parts of at most 1,024 tokens, sorted by length; (d) TRL's padding-free batches: 32 random ones end to end in one row,
+group_by_length``), in parts of at most 16,384 tokens; (c) 32 random ones in parts of at most 1,024 tokens, sorted by
+length, which is what the configuration chooses; (d) TRL's padding-free batches: 32 random ones end to end in one row,
 which is what its packing makes of them too. All take the same number of updates on the expert's episodes of generated
 ALFWorld games with the default model; they take turns, and ratios are medians of the ratios within each turn.
 """

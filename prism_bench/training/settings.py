@@ -12,7 +12,7 @@ class SFTSettings:
     learning_rate: float
     batch_size: int  # trajectories per update
     epochs: float = 1.0
-    tokens_per_batch: int = 16384  # an update goes through the model in parts of so many tokens, padding included
+    tokens_per_batch: int = 1024  # an update goes through the model in parts of so many tokens, padding included
     warmup: float = 0.05  # share of the updates
     schedule: str = "cosine"
     weight_decay: float = 0.0

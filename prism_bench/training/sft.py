@@ -3,10 +3,11 @@
 The trainer is fed tokens and labels from the one renderer, so that the loss falls on the agent's own words only, the
 same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
 
-An update takes ``batch_size`` trajectories, but they go through the model in parts: sorted by length, as many at once
-as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added; memory
-is that of one part. TRL's packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all
-trajectories of a pack and masks it (``benchmarks/sft.py``).
+An update takes ``batch_size`` random trajectories, but they go through the model in parts: sorted by length, as many at
+once as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added;
+memory is that of one part. Updates of similar length (``train_sampling_strategy: group_by_length``) are no faster, and
+whether a trajectory is long would decide what it is learnt with. TRL's packing would pad nothing, but on a CPU and with
+``sdpa`` it computes attention between all trajectories of a pack and masks it (``benchmarks/sft.py``).
 """
 
 from collections.abc import Sequence
