@@ -93,15 +93,6 @@ class Catalogue:
         """The seeds of prices (``price``) and of price limits (``goal``)."""
         return dict(self._meta["seeds"])
 
-    def facts(self) -> dict[str, Any]:
-        """Return what has to be known of the catalogue before results on it may be compared."""
-        return {
-            "catalogue": self.identity,
-            "products": len(self),
-            **{f"{kind}_goals": len(goals) for kind, goals in self._goals.items()},
-            **{f"{name}_seed": seed for name, seed in self.seeds.items()},
-        }
-
     def find(self, asin: str) -> int | None:
         """Return the number of the product of that code, None if there is none."""
         place = int(np.searchsorted(self._asins, asin.encode(errors="replace")))

@@ -122,17 +122,6 @@ def test_no_training_goal_is_a_validation_or_test_goal(catalogue: Catalogue) -> 
     assert len(seen) == len(goals)
 
 
-def test_facts_say_what_has_to_be_known(catalogue: Catalogue) -> None:
-    assert catalogue.facts() == {
-        "catalogue": catalogue.identity,
-        "products": PRODUCTS,
-        "synthetic_goals": len(catalogue.goals("synthetic")),
-        "human_goals": len(catalogue.goals("human")),
-        "price_seed": 0,
-        "goal_seed": 0,
-    }
-
-
 def test_the_official_catalogue(tmp_path: Path) -> None:
     official(SMALL[0])
     catalogue = catalogue_for("official", FOLDER, cache=tmp_path)
