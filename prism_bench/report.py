@@ -1,12 +1,14 @@
 """Tables of one run, or of several beside each other, from nothing but their ``result.json``.
 
     python -m prism_bench.report RESULT            success with intervals, differences between stages, cost per phase
-    python -m prism_bench.report RESULT RESULT...  one row per run: success, total cost, what routing took of it
+    python -m prism_bench.report RESULT RESULT...  one row per run: success, total cost, what routing took of it; and
+                                                   one per configuration that was run with several seeds
 
 RESULT is the file or the folder of the run that holds it.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,8 +21,11 @@ from rich.table import Table
 
 from prism_bench.ledger import LedgerRow
 from prism_bench.result import STAGES, ResultError, read_result
+from prism_bench.statistics import mean_over_seeds
 
 Result = Mapping[str, Any]
+
+_OF_A_RUN = ("seed", "folder", "cache", "logger")  # settings that do not make it another procedure
 
 
 def print_result(result: Result, console: Console, folder: Path | None = None) -> None:
@@ -56,11 +61,18 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
 
 
 def print_comparison(results: Mapping[str, Result], console: Console) -> None:
-    """Print a table per split with one row per result, under the names given: success, and score where it differs."""
+    """Print a table per split with one row per result, under the names given: success, and score where it differs.
+
+    Where configurations were run with several seeds, each has a row in a second table, with the difference to the first
+    of them, seed by seed.
+    """
+    partial = any(result["score"] != result["success"] for result in results.values())
+    repeated = {name: runs for name, runs in _by_configuration(results).items() if len(runs) > 1}
     for split in dict.fromkeys(split for result in results.values() for split in _splits(result)):
-        console.print(_runs(results, "success", split))
-        if any(result["score"] != result["success"] for result in results.values()):
-            console.print(_runs(results, "score", split))
+        for quantity in ("success", "score") if partial else ("success",):
+            console.print(_runs(results, quantity, split))
+            if repeated:
+                console.print(_seeds(repeated, quantity, split))
     protocols = [result["protocol"] for result in results.values()]
     differing = [key for key in protocols[0] if any(other.get(key) != protocols[0][key] for other in protocols)]
     if differing:
@@ -141,6 +153,49 @@ def _runs(results: Mapping[str, Result], quantity: str, split: str) -> Table:
             share(routing.flops, total.flops),
             duration(total.seconds),
             share(routing.seconds, total.seconds),
+        )
+    return table
+
+
+def _by_configuration(results: Mapping[str, Result]) -> dict[str, dict[int, Result]]:
+    """Return results by seed, by the first name of each configuration that is the same but for its seed."""
+    names: dict[str, str] = {}
+    groups: dict[str, dict[int, Result]] = {}
+    for name, result in results.items():
+        config = {key: value for key, value in result["config"].items() if key not in _OF_A_RUN}
+        first = names.setdefault(json.dumps([result["router"], config], sort_keys=True), name)
+        groups.setdefault(first, {})[result["seeds"].get("seed", 0)] = result
+    return groups
+
+
+def _seeds(groups: Mapping[str, Mapping[int, Result]], quantity: str, split: str) -> Table:
+    def means(runs: Mapping[int, Result], stage: str) -> dict[int, float]:
+        estimates = {seed: run[quantity].get(stage, {}).get(split) for seed, run in runs.items()}
+        return {seed: estimate["all"]["mean"] for seed, estimate in estimates.items() if estimate}
+
+    def cell(values: Sequence[float], sign: str = "") -> str:
+        if len(values) < 2:
+            return ""
+        estimate = mean_over_seeds(values)
+        return f"{100 * estimate.mean:{sign}.1f} ± {100 * (estimate.high - estimate.mean):.1f}"
+
+    reference = next(iter(groups.values()))
+    to_beat = means(reference, "final")
+    title = f"{quantity.capitalize()} on {split}, %: means over seeds with 95 % interval (Student's t)"
+    table = Table(title=title, title_justify="left")
+    for header in ("first run", "router", "seeds"):
+        table.add_column(header, overflow="fold")
+    for header in (*STAGES, "final - first row's"):
+        table.add_column(header, justify="right")
+    for name, runs in groups.items():
+        final = means(runs, "final")
+        differences = [final[seed] - to_beat[seed] for seed in final if seed in to_beat and runs is not reference]
+        table.add_row(
+            escape(name),
+            escape(next(iter(runs.values()))["router"]),
+            ", ".join(map(str, sorted(runs))),
+            *(cell(list(means(runs, stage).values())) for stage in STAGES),
+            cell(differences, "+"),
         )
     return table
 

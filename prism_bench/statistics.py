@@ -15,6 +15,9 @@ One method serves all three, Wilson's score interval with an effective sample si
 Simulated coverage is 93 to 97 % from 20 values on, save near the edges: more than that where nearly all values are
 equal, and 87 % for a difference that two games in a hundred carry in one direction (Student's t has 87 % there, and
 45 to 80 % where Wilson has 95). ``tests/prism_bench/test_statistics.py`` simulates it.
+
+Tasks are one source of chance, training is another, and often the larger: :func:`mean_over_seeds` takes the means of
+runs with several seeds as draws from a normal distribution (Student's t).
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -68,6 +72,21 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estima
         raise ValueError(f"a paired difference needs the same tasks on both sides, got {first.size} and {second.size}")
     half = mean_estimate((1 + second - first) / 2)  # type: ignore[arg-type]  # arrays serve as sequences
     return Estimate(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1, half.n)
+
+
+def mean_over_seeds(values: Sequence[float]) -> Estimate:
+    """Return the mean of one number per seed with Student's 95 % interval, which is not held to any range.
+
+    Raises:
+        ValueError: there are fewer than two seeds, which say nothing of how seeds differ.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    n = array.size
+    if n < 2:
+        raise ValueError(f"an interval over seeds needs at least two of them, got {n}")
+    mean = float(array.mean())
+    half_width = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * array.std(ddof=1)) / sqrt(n)
+    return Estimate(mean, mean - half_width, mean + half_width, n)
 
 
 def summarise(values: Sequence[float], task_types: Sequence[str]) -> dict[str, Estimate]:

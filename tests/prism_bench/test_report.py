@@ -18,20 +18,22 @@ LEDGER = [
 ]
 
 
-def result(router="prism", partial=False, ledger=LEDGER, stages=("base", "final"), protocol=None):
+def result(
+    router="prism", partial=False, ledger=LEDGER, stages=("base", "final"), protocol=None, seed=7, won=20, **config
+):
     outcomes = [
         Outcome(
             stage, "valid_seen", f"task-{number}", f"type {number % 2}", solved, 0.5 if partial else solved * 1.0, 5
         )
         for stage in stages
         for number in range(40)
-        for solved in [number % 4 == 0 or (stage == "final" and number < 20)]
+        for solved in [number % 4 == 0 or (stage == "final" and number < won)]
     ]
     return build_result(
         router=router,
-        config={},
+        config={"seed": seed, "folder": f"runs/{seed}"} | config,
         protocol=protocol or {"decoding": "greedy", "steps": 50},
-        seeds={"seed": 7},
+        seeds={"seed": seed},
         allocation={"sft": 1500, "rl": 1501},
         outcomes=outcomes,
         ledger=ledger,
@@ -105,6 +107,39 @@ def test_comparison_has_one_row_per_run():
     ]
     assert cells(text, "runs/b")[1:5:3] == ["random", "25.0 [14.2, 40.2]"]
     assert "Not comparable" not in text
+
+
+def test_configurations_with_several_seeds_have_a_row_each():
+    finals = {
+        "prism": {0: 20, 1: 28},
+        "random": {1: 36, 0: 20},
+    }  # the first so many of 40 tasks are solved, and every fourth
+    runs = {
+        f"runs/{router}-{seed}": result(router, seed=seed, won=won)
+        for router, by_seed in finals.items()
+        for seed, won in by_seed.items()
+    }
+    text = printed(print_comparison, runs | {"runs/once": result("loss"), "runs/longer": result("prism", seed=0, rl=1)})
+    table = text[text.index("means over seeds") :]
+    t = 12.706204736  # Student's t with one degree of freedom, 97.5 %; two values a, b have the interval t |a - b| / 2
+    assert cells(table, "runs/prism-0") == [
+        "runs/prism-0",
+        "prism",
+        "0, 1",
+        "25.0 ± 0.0",
+        "",
+        f"70.0 ± {t * 15 / 2:.1f}",
+        "",
+    ]
+    assert cells(table, "runs/random-1")[2:] == [
+        "0, 1",
+        "25.0 ± 0.0",
+        "",
+        f"77.5 ± {t * 30 / 2:.1f}",
+        f"+7.5 ± {t * 15 / 2:.1f}",
+    ]
+    assert "runs/once" not in table and "runs/longer" not in table
+    assert "seeds" not in printed(print_comparison, {"a": result(), "b": result("random")})
 
 
 def test_comparison_says_when_protocols_differ():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from prism_bench.statistics import Estimate, mean_estimate, paired_difference, summarise
+from prism_bench.statistics import Estimate, mean_estimate, mean_over_seeds, paired_difference, summarise
 
 score = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 scores = st.lists(score, min_size=1, max_size=60)
@@ -125,3 +125,17 @@ def test_summary_by_task_type():
 def test_bad_values_are_refused(call, reason):
     with pytest.raises(ValueError, match=reason):
         call()
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
+@pytest.mark.filterwarnings("ignore:Precision loss")  # values may be nearly identical
+def test_means_over_seeds_have_students_interval(means):
+    expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    estimate = mean_over_seeds(means)
+    assert (estimate.mean, estimate.n) == (pytest.approx(np.mean(means)), len(means))
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_one_seed_has_no_interval():
+    with pytest.raises(ValueError, match="at least two"):
+        mean_over_seeds([0.5])
