@@ -112,6 +112,12 @@ def _splits(result: Result) -> list[str]:
     return list(dict.fromkeys(split for splits in result["success"].values() for split in splits))
 
 
+def _over_tasks(result: Result, quantity: str, stage: str, split: str) -> Mapping[str, float] | None:
+    """Return the estimate over all tasks; None if the run lacks the stage or the split."""
+    estimates: Mapping[str, Mapping[str, float]] = result[quantity].get(stage, {}).get(split, {})
+    return estimates.get("all")
+
+
 def _interval(estimate: Mapping[str, float], sign: str = "") -> str:
     mean, low, high = (100 * estimate[name] for name in ("mean", "low", "high"))
     return escape(f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]")
@@ -143,12 +149,12 @@ def _runs(results: Mapping[str, Result], quantity: str, split: str) -> Table:
         table.add_column(header, justify="right")
     for name, result in results.items():
         total, routing = _spent(result), _spent(result, "route")
-        found = [result[quantity].get(stage, {}).get(split) for stage in STAGES]
+        found = [_over_tasks(result, quantity, stage, split) for stage in STAGES]
         table.add_row(
             escape(name),
             escape(result["router"]),
             str(result["seeds"].get("seed", "")),
-            *(_interval(groups["all"]) if groups else "" for groups in found),
+            *(_interval(estimate) if estimate else "" for estimate in found),
             count(total.flops),
             share(routing.flops, total.flops),
             duration(total.seconds),
@@ -170,8 +176,8 @@ def _by_configuration(results: Mapping[str, Result]) -> dict[str, dict[int, Resu
 
 def _seeds(groups: Mapping[str, Mapping[int, Result]], quantity: str, split: str) -> Table:
     def means(runs: Mapping[int, Result], stage: str) -> dict[int, float]:
-        estimates = {seed: run[quantity].get(stage, {}).get(split) for seed, run in runs.items()}
-        return {seed: estimate["all"]["mean"] for seed, estimate in estimates.items() if estimate}
+        estimates = {seed: _over_tasks(run, quantity, stage, split) for seed, run in runs.items()}
+        return {seed: estimate["mean"] for seed, estimate in estimates.items() if estimate}
 
     def cell(values: Sequence[float], sign: str = "") -> str:
         if len(values) < 2:

@@ -110,10 +110,8 @@ def test_comparison_has_one_row_per_run():
 
 
 def test_configurations_with_several_seeds_have_a_row_each():
-    finals = {
-        "prism": {0: 20, 1: 28},
-        "random": {1: 36, 0: 20},
-    }  # the first so many of 40 tasks are solved, and every fourth
+    # At the end a run solves the first so many of 40 tasks, and every fourth of the others.
+    finals = {"prism": {0: 20, 1: 28}, "random": {1: 36, 0: 20}}
     runs = {
         f"runs/{router}-{seed}": result(router, seed=seed, won=won)
         for router, by_seed in finals.items()
