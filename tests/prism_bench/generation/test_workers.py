@@ -237,7 +237,8 @@ def test_an_environment_at_work_does_not_hold_up_the_end(renderer, tmp_path):
 
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is off in all that a shell starts in the background
 from pathlib import Path
 from troubled import troubled
 from prism_bench.generation.workers import WorkerEnvironments
