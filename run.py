@@ -1,41 +1,6 @@
-"""The main job: collect, route, train, evaluate, report. ``python run.py --help`` lists what can be chosen."""
+"""The main job, as ``prism-bench run``. ``python run.py --help`` lists what can be chosen."""
 
-import os
-import re
-
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experimental, and needed
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-
-from prism_bench.command import CONF, hydra_command
-
-
-def choices(group: str) -> str:
-    """Return a line for each file of a configuration group, its name and its first sentence; ``--help`` prints them."""
-    lines = []
-    for file in sorted((CONF / group).glob("*.yaml")):
-        comment = re.match(r"(?:#.*\n)*", file.read_text(encoding="utf-8"))
-        text = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
-        sentence = re.split(r"(?<=[^.][.]) ", text)[0].removesuffix(".")
-        lines.append(f"    {file.stem:<22} {sentence}")
-    return "\n".join(lines)
-
-
-OmegaConf.register_new_resolver("choices", choices, replace=True)
-
-
-@hydra_command("config")
-def main(config: DictConfig, console: Console) -> None:
-    """Run one experiment; a mistake in the configuration or the data ends it with one sentence."""
-    from prism_bench.experiment import Experiment
-    from prism_bench.report import print_result
-
-    experiment = Experiment(config, console)
-    result = experiment.run()
-    print_result(result, console, experiment.folder)
-
+from prism_bench.commands.run import main
 
 if __name__ == "__main__":
     main()

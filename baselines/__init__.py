@@ -1,1 +1,1 @@
-"""Routers: one file each. A router implements ``prism_bench.routing.Router`` and knows nothing of the others."""
+"""Routers and algorithms to compare PRISM with, one file each; none knows of another."""

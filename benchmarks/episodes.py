@@ -35,16 +35,17 @@ from rich.progress import track
 from rich.table import Table
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from prism_bench.decoder import evaluation_mode
-from prism_bench.generation.backend import Backend, Reply, Sampling, Work
-from prism_bench.generation.episodes import Episode, EpisodePlayer, play_expert
-from prism_bench.generation.ragged_model import RaggedModel
-from prism_bench.generation.sampling import draw
-from prism_bench.generation.transformers_backend import TransformersBackend
-from prism_bench.ledger import Meter
-from prism_bench.models import Policy, ScratchModel, create_policy
-from prism_bench.prompts import ActionPrompt
-from prism_bench.rendering import IGNORED, Renderer
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.prompts import ActionPrompt
+from prism_bench.data.rendering import IGNORED, Renderer
+from prism_bench.models.decoder import evaluation_mode
+from prism_bench.models.policy import Policy, ScratchModel, create_policy
+from prism_bench.rollouts.backend import Backend, Reply, Sampling, Work
+from prism_bench.rollouts.episodes import Episode, EpisodePlayer
+from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.ragged_model import RaggedModel
+from prism_bench.rollouts.sampling import draw
+from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 ID = "envs.alfworld:prism_bench/ALFWorld-v0"
 TINY = Path(__file__).parents[1] / "conf" / "model" / "tiny.yaml"

@@ -30,16 +30,16 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from prism_bench.batching import groups_within_budget
-from prism_bench.command import CONF, quieten
-from prism_bench.decoder import model_shape
-from prism_bench.flops import training_flops
-from prism_bench.generation.episodes import play_expert
-from prism_bench.ledger import Meter
-from prism_bench.models import create_policy
+from prism_bench.accounting.flops import training_flops
+from prism_bench.accounting.ledger import Meter
+from prism_bench.commands.hydra_command import CONF, quieten
+from prism_bench.data.batching import groups_within_budget
+from prism_bench.data.rendering import IGNORED, Rendered, Renderer
+from prism_bench.models.decoder import model_shape
+from prism_bench.models.policy import create_policy
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.projections import find_matrices
-from prism_bench.rendering import IGNORED, Rendered, Renderer
+from prism_bench.rollouts.expert import play_expert
 
 METHODS = {"a": "paper's loop", "b": "plain batches", "c": "ours", "d": "ours, recomputing"}
 SIZES = {

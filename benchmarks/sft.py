@@ -23,14 +23,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from prism_bench.command import CONF, quieten
-from prism_bench.generation.episodes import play_expert
-from prism_bench.ledger import Meter
-from prism_bench.models import create_policy
-from prism_bench.rendering import Rendered, Renderer
-from prism_bench.training.reporting import ReportingCallback
-from prism_bench.training.settings import SFTSettings
-from prism_bench.training.sft import imitate
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.callbacks import ReportingCallback
+from prism_bench.algorithms.settings import SFTSettings
+from prism_bench.algorithms.sft import imitate
+from prism_bench.commands.hydra_command import CONF, quieten
+from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.models.policy import create_policy
+from prism_bench.rollouts.expert import play_expert
 
 WAYS: dict[str, tuple[int, dict[str, Any]]] = {
     "(a) random, padded": (10**9, {"train_sampling_strategy": "random"}),

@@ -14,8 +14,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from prism_bench.generation.environments import Answer, Environment
-from prism_bench.generation.workers import WorkerEnvironments
+from prism_bench.rollouts.pool import Answer, Environment
+from prism_bench.rollouts.workers import WorkerEnvironments
 
 ID, SLOWEST_MS = "envs.alfworld:prism_bench/ALFWorld-v0", 50.0
 EPISODES, PLACES, TURNS = 64, 16, 10
@@ -56,11 +56,11 @@ def main() -> None:
     from rich import print as show
     from rich.table import Table
 
-    from prism_bench.command import CONF, quieten
-    from prism_bench.generation import backend, episodes, transformers_backend
-    from prism_bench.ledger import Meter
-    from prism_bench.models import create_policy
-    from prism_bench.rendering import Renderer
+    from prism_bench.accounting.ledger import Meter
+    from prism_bench.commands.hydra_command import CONF, quieten
+    from prism_bench.data.rendering import Renderer
+    from prism_bench.models.policy import create_policy
+    from prism_bench.rollouts import backend, episodes, transformers_backend
 
     quieten()
     with initialize_config_dir(str(CONF), version_base="1.3"):

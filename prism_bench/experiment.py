@@ -22,13 +22,15 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from prism_bench.evaluation import EvaluationSettings, evaluate
-from prism_bench.generation.backend import Engine, Sampling
-from prism_bench.generation.environments import Environment
-from prism_bench.generation.episodes import EpisodePlayer, play_expert
-from prism_bench.generation.workers import uses_workers
-from prism_bench.ledger import QUANTITIES, Ledger, Meter
-from prism_bench.models import (
+from prism_bench.accounting.ledger import QUANTITIES, Ledger, Meter
+from prism_bench.algorithms.callbacks import ReportingCallback
+from prism_bench.algorithms.settings import RLSettings, SFTSettings
+from prism_bench.code_digest import source_digest
+from prism_bench.data.prompts import Prompt
+from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.data.trajectory import Trajectory, load_trajectories, save_trajectories, tasks_of
+from prism_bench.errors import InputError
+from prism_bench.models.policy import (
     ModelSettings,
     Policy,
     PretrainedModel,
@@ -40,21 +42,17 @@ from prism_bench.models import (
     weights_digest,
     with_lora,
 )
-from prism_bench.progress import PhaseProgress
-from prism_bench.prompts import Prompt
-from prism_bench.rendering import Rendered, Renderer
-from prism_bench.result import Outcome, build_result, result_metrics, write_result
-from prism_bench.routing import Allocation, Router, RoutingContext, load_allocation, save_allocation
-from prism_bench.run_logging import Logger
-from prism_bench.sources import source_digest
+from prism_bench.results.evaluation import EvaluationSettings, evaluate
+from prism_bench.results.loggers import Logger
+from prism_bench.results.progress import PhaseProgress
+from prism_bench.results.result import Outcome, build_result, result_metrics, write_result
+from prism_bench.rollouts.backend import Engine, Sampling
+from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.pool import Environment
+from prism_bench.rollouts.workers import uses_workers
+from prism_bench.routing.router import Allocation, Router, RoutingContext, load_allocation, save_allocation
 from prism_bench.stage_cache import Stage, StageCache, inputs_digest
-from prism_bench.training.reporting import ReportingCallback
-from prism_bench.training.settings import RLSettings, SFTSettings
-from prism_bench.trajectory import Trajectory, load_trajectories, save_trajectories, tasks_of
-
-
-class ExperimentError(ValueError):
-    """A run that cannot be done as configured."""
 
 
 class Experiment:
@@ -158,7 +156,7 @@ class Experiment:
         model, first = self.model, self.trajectories
         tasks = self._train_tasks()[first : first + model.base.episodes]
         if not tasks:
-            raise ExperimentError(
+            raise InputError(
                 f"all {first} train tasks are routed, none is left to teach the base model; lower trajectories"
             )
 
@@ -253,7 +251,7 @@ class Experiment:
         tasks = tasks_of(self._half("rl"))
 
         def make(folder: Path) -> None:
-            from prism_bench.training.rl import explore
+            from prism_bench.algorithms.grpo import explore
 
             with (
                 self.ledger.phase("rl") as meter,
@@ -349,7 +347,7 @@ class Experiment:
         }
         episodes = load_trajectories(self.cache.stage("collect", inputs, make).path / "trajectories.parquet")
         if not episodes:
-            raise ExperimentError(f"the expert {env['expert']!r} solved none of {len(tasks)} tasks; choose another one")
+            raise InputError(f"the expert {env['expert']!r} solved none of {len(tasks)} tasks; choose another one")
         return episodes
 
     # What the stages share
@@ -357,13 +355,13 @@ class Experiment:
     def _whole_number(self, name: str, least: int) -> int:
         value = self.config.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ExperimentError(f"{name}={value} is not possible; give a whole number from {least} on")
+            raise InputError(f"{name}={value} is not possible; give a whole number from {least} on")
         return value
 
     def _imitate(
         self, phase: str, policy: Policy, episodes: Sequence[Rendered], settings: SFTSettings, meter: Meter
     ) -> None:
-        from prism_bench.training.sft import imitate
+        from prism_bench.algorithms.sft import imitate
 
         with self._progress(phase, 1) as progress, self._trainer_folder() as folder:
             report = ReportingCallback(phase, self.logger.log, progress.update)
@@ -422,13 +420,13 @@ class Experiment:
     def _eval_tasks(self, split: str) -> list[str]:
         tasks = list(self._make(split).unwrapped.task_ids[: self.eval.tasks])  # type: ignore[attr-defined]
         if not tasks:
-            raise ExperimentError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
+            raise InputError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
         return tasks
 
     def _train_tasks(self) -> Sequence[str]:
         tasks: Sequence[str] = self._make(self.config["env"]["train_split"]).unwrapped.task_ids  # type: ignore[attr-defined]
         if not tasks:
-            raise ExperimentError(f"the split {self.config['env']['train_split']} has no tasks")
+            raise InputError(f"the split {self.config['env']['train_split']} has no tasks")
         return tasks
 
     def _load(self, path: Path) -> Policy:

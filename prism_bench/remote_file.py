@@ -19,13 +19,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from prism_bench.errors import InputError
+
 ATTEMPTS = 5
 _CHUNK = 1 << 20
 _TIMEOUT = 60.0  # seconds without a byte
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
-class DownloadError(ValueError):
+class DownloadError(InputError):
     """A file could not be fetched; nothing half-done stands in its place."""
 
 

@@ -29,17 +29,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
+from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
-from prism_bench.ledger import Ledger, load_rows, save_rows
 
 FORMAT = 1
 """Part of every digest; to be raised when stages written before must not be used any more."""
 
 _log = logging.getLogger(__name__)
-
-
-class StageCacheError(ValueError):
-    """A stage that cannot be named, written or read; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class StageCache:
         ``resumable``, the folder holds what a killed run left in it, and ``make`` goes on from there.
 
         Raises:
-            StageCacheError: an input is not plain JSON, the folder cannot be written, the disk is full, or the stored
+            InputError: an input is not plain JSON, the folder cannot be written, the disk is full, or the stored
                 stage is damaged. Other exceptions of ``make`` pass through; nothing of its stage is left.
         """
         digest = inputs_digest({"format": FORMAT, "stage": name, "inputs": inputs})
@@ -98,11 +95,11 @@ class StageCache:
 
     def _found(self, folder: Path) -> Stage:
         if not (folder / "files").is_dir():
-            raise StageCacheError(f"{folder}: this stored stage has lost its files; remove the folder and run again")
+            raise InputError(f"{folder}: this stored stage has lost its files; remove the folder and run again")
         try:
             self._ledger.add_cached(load_rows(folder / "ledger.json"))
         except ValueError as error:
-            raise StageCacheError(f"{error}; remove the folder {folder} and run again") from None
+            raise InputError(f"{error}; remove the folder {folder} and run again") from None
         return Stage(folder / "files", cached=True, digest=folder.name)
 
     @contextmanager
@@ -125,7 +122,7 @@ def inputs_digest(inputs: Mapping[str, Any]) -> str:
     """Return 20 hexadecimal digits that depend on every value of ``inputs`` and not on the order of its keys.
 
     Raises:
-        StageCacheError: a value is not plain JSON (mappings with string keys, lists, strings, finite numbers, booleans
+        InputError: a value is not plain JSON (mappings with string keys, lists, strings, finite numbers, booleans
             and None); the message names its place.
     """
     _refuse_foreign(inputs, "")
@@ -150,7 +147,7 @@ def _refuse_foreign(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise StageCacheError(f"{where or 'inputs'}: the key {key!r} is not a string, as JSON wants keys to be")
+                raise InputError(f"{where or 'inputs'}: the key {key!r} is not a string, as JSON wants keys to be")
             _refuse_foreign(item, f"{where}.{key}".lstrip("."))
     elif isinstance(value, list | tuple):
         for position, item in enumerate(value):
@@ -158,9 +155,7 @@ def _refuse_foreign(value: Any, where: str) -> None:
     elif not (value is None or isinstance(value, str | int | float)) or (
         isinstance(value, float) and not math.isfinite(value)
     ):
-        raise StageCacheError(
-            f"{where or 'inputs'}: {value!r} is no plain JSON value, which the inputs of a stage must be"
-        )
+        raise InputError(f"{where or 'inputs'}: {value!r} is no plain JSON value, which the inputs of a stage must be")
 
 
 @contextmanager
@@ -172,12 +167,12 @@ def _explained(name: str, root: Path, full_only: bool = False) -> Iterator[None]
         number = error.errno if isinstance(error, OSError) else None
         # libraries that write checkpoints and Parquet files wrap the system's error in exceptions of their own
         if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            raise StageCacheError(
+            raise InputError(
                 f"the disk became full while making the stage {name!r} under {root}; "
                 "free some space there or choose another folder with cache=DIR"
             ) from error
         if isinstance(error, OSError) and not full_only:
-            raise StageCacheError(
+            raise InputError(
                 f"the stage {name!r} cannot be written under {root} ({error}); "
                 "make that folder writable or choose another one with cache=DIR"
             ) from error

@@ -15,11 +15,11 @@ from corridor import Corridor
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from prism_bench.generation.episodes import play_expert
-from prism_bench.ledger import Meter
-from prism_bench.models import Policy
-from prism_bench.tokenizer import build_tokenizer
-from prism_bench.trajectory import Trajectory
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.models.policy import Policy
+from prism_bench.models.tokenizer import build_tokenizer
+from prism_bench.rollouts.expert import play_expert
 
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")

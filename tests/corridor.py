@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prism_bench.environment import Expert, TextEnvironment
+from prism_bench.environments.contract import Expert, TextEnvironment
 
 
 class Corridor(TextEnvironment):

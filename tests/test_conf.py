@@ -10,15 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from prism_bench.environment import TextEnvironment
-from prism_bench.evaluation import EvaluationSettings
-from prism_bench.generation.transformers_backend import TransformersEngine
-from prism_bench.generation.vllm_engine import VLLMEngine
-from prism_bench.indexed_prompt import IndexedPrompt
-from prism_bench.models import ModelSettings
-from prism_bench.prompts import ActionPrompt, ReactPrompt
-from prism_bench.run_logging import FileLogger, WandbLogger
-from prism_bench.training.settings import RLSettings, SFTSettings
+from prism_bench.algorithms.settings import RLSettings, SFTSettings
+from prism_bench.data.indexed_prompt import IndexedPrompt
+from prism_bench.data.prompts import ActionPrompt, ReactPrompt
+from prism_bench.environments.contract import TextEnvironment
+from prism_bench.models.policy import ModelSettings
+from prism_bench.results.evaluation import EvaluationSettings
+from prism_bench.results.loggers import FileLogger, WandbLogger
+from prism_bench.rollouts.transformers_backend import TransformersEngine
+from prism_bench.rollouts.vllm_engine import VLLMEngine
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"

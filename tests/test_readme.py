@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from prism_bench.result import read_result
-from prism_bench.trajectory import load_trajectories
+from prism_bench.data.trajectory import load_trajectories
+from prism_bench.results.result import read_result
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,8 +99,8 @@ def test_both_explain_themselves_in_the_help(project):
 
 def test_parts_can_be_used_alone(project, run):
     python(project, *command("python -m prism_bench.collect"), "tasks=4")
-    python(project, *command("python -m prism_bench.sharegpt export"))
-    python(project, *command("python -m prism_bench.sharegpt import"))
+    python(project, *command("python -m prism_bench.data.sharegpt export"))
+    python(project, *command("python -m prism_bench.data.sharegpt import"))
     original, imported = (load_trajectories(project / f"{name}.parquet") for name in ("episodes", "imported"))
     assert len(original) == 4
     assert [len(trajectory.steps) for trajectory in imported] == [len(trajectory.steps) for trajectory in original]

@@ -17,10 +17,10 @@ import pytest
 import trl
 from transformers import PreTrainedModel
 
-from prism_bench.ledger import PHASES, QUANTITIES
-from prism_bench.report import main as report
-from prism_bench.result import phase_costs, read_result
-from prism_bench.tokenizer import build_tokenizer
+from prism_bench.accounting.ledger import PHASES, QUANTITIES
+from prism_bench.models.tokenizer import build_tokenizer
+from prism_bench.results.result import phase_costs, read_result
+from prism_bench.results.tables import main as report
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")
@@ -44,7 +44,9 @@ ALWAYS = ("trajectories=8", "eval.tasks=8", "logger=none")
 TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["prism_bench.experiment", "prism_bench.training.rl", "prism_bench.training.sft"])
+PROCESSES.set_forkserver_preload(
+    ["prism_bench.experiment", "prism_bench.algorithms.grpo", "prism_bench.algorithms.sft"]
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,7 +117,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, 
 def test_a_run_leaves_a_complete_result(first, capsys):
     folder, result = first
     assert result["config"]["seed"] == 0 and result["seeds"] == {"seed": 0, "env.seed": 0}
-    assert result["config"]["router"]["_target_"] == "baselines.prism.PrismRouter"
+    assert result["config"]["router"]["_target_"] == "prism_bench.routing.prism.PrismRouter"
     assert {"source", "steps", "decoding", "checkpoint", "eval tasks", "prompt"} <= result["protocol"].keys()
     assert {"python", "torch", "transformers", "trl"} <= result["versions"].keys()
     assert result["allocation"] == {"sft": 4, "rl": 4}

@@ -21,7 +21,8 @@ from envs.alfworld.generator import PRESETS, UNSEEN_PLANS, GeneratedGames
 from envs.alfworld.official import OfficialGames
 from envs.alfworld.shared import OPTIONS, open_games
 from envs.alfworld.textworld_engine import TextWorldEpisode
-from prism_bench.environment import Expert, TextEnvironment
+from prism_bench.environments.contract import Expert, TextEnvironment
+from prism_bench.errors import InputError
 
 SEEN_PLANS = frozenset(PRESETS["full"].floor_plans) - UNSEEN_PLANS  # where train and valid_seen play
 RELEASES: Mapping[Wording, str] = {"put": "up to v2.1.1", "move": "v2.1.2 or later"}
@@ -70,9 +71,9 @@ class ALFWorldEnvironment(TextEnvironment):
     ) -> None:
         super().__init__()
         if engine not in ("native", "textworld"):
-            raise ValueError(f"there is no ALFWorld engine {engine!r}; choose native or textworld")
+            raise InputError(f"there is no ALFWorld engine {engine!r}; choose native or textworld")
         if engine == "textworld" and source != "official":
-            raise ValueError("engine=textworld plays game files only; use it with source=official and data=DIR")
+            raise InputError("engine=textworld plays game files only; use it with source=official and data=DIR")
         self._shared = open_games(source, data, split, generator)
         self._games = self._shared.source
         self._source, self._split, self._engine = source, split, engine
@@ -145,7 +146,7 @@ class ALFWorldEnvironment(TextEnvironment):
             return SearchExpert()
         if name == "oracle":
             return _Oracle(self)
-        raise ValueError(f"ALFWorld has no expert {name!r}; choose search or oracle")
+        raise InputError(f"ALFWorld has no expert {name!r}; choose search or oracle")
 
     def _start(self, task_id: str) -> Play:
         if self._engine == "native":

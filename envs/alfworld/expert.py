@@ -16,6 +16,7 @@ from envs.alfworld.engine import APPLIANCES, NOTHING_HAPPENS
 from envs.alfworld.game import Game
 from envs.alfworld.layouts import FITS, OPENABLE
 from envs.alfworld.planner import shortest_plan
+from prism_bench.errors import InputError
 
 _ENTITY = re.compile(r"[a-z]+ \d+")
 _APPLIANCE_FOR = {verb: receptacle.lower() for receptacle, verb in APPLIANCES.items()}
@@ -33,10 +34,6 @@ _TASKS = (
 )
 
 
-class UnknownTaskSentenceError(ValueError):
-    """A task sentence in words that the expert was not taught (people's own descriptions, say)."""
-
-
 class SearchExpert:
     """Searches the room, fetches, treats and places, from the printed text alone."""
 
@@ -44,7 +41,7 @@ class SearchExpert:
         """Read the room and the task.
 
         Raises:
-            UnknownTaskSentenceError: the task is not in one of upstream's sentences.
+            InputError: the task is not in one of upstream's sentences.
         """
         room, _, sentence = observation.partition("Your task is to: ")
         named, self.treatment = _read_task(sentence)
@@ -167,7 +164,7 @@ class OracleExpert:
         """Plan.
 
         Raises:
-            NoPlanError: nothing wins the game.
+            InputError: nothing wins the game.
         """
         self.plan = iter(shortest_plan(self.game))
 
@@ -180,7 +177,7 @@ def _read_task(sentence: str) -> tuple[dict[str, str], str | None]:
     for pattern, treatment in _TASKS:
         if match := re.match(pattern, sentence):
             return match.groupdict(), treatment
-    raise UnknownTaskSentenceError(f"the search expert does not understand the task {sentence.strip()!r}")
+    raise InputError(f"the search expert does not understand the task {sentence.strip()!r}")
 
 
 def _kind(name: str) -> str:

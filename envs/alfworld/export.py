@@ -26,6 +26,7 @@ from envs.alfworld.extract_layouts import package_folder
 from envs.alfworld.game import Game, Wording
 from envs.alfworld.game_file import GameFileError, parse_game
 from envs.alfworld.generator import PRESETS, SPLIT_SIZES, GeneratedGames
+from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
 _TASK_PLACEHOLDER = "UNKNOWN GOAL"
@@ -33,16 +34,12 @@ _HELP_ACTION = re.compile(r"^\(?(?::?action) help\b.*?^[)}]\n", re.DOTALL | re.M
 _PROPERTIES = ("pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable")
 
 
-class ExportError(ValueError):
-    """A game that an official game file cannot hold, or a package whose texts are not the expected ones."""
-
-
 def game_file(game: Game) -> str:
     """Return the text of ``game.tw-pddl``.
 
     Raises:
         ModuleNotFoundError: the package ``alfworld`` is not installed.
-        ExportError: the written file would not read back as the same game.
+        InputError: the written file would not read back as the same game.
     """
     domain, grammar, goals = _upstream_texts(game.wording)
     grammar = grammar.replace(_TASK_PLACEHOLDER, game.task_sentence.removesuffix("."))
@@ -57,9 +54,9 @@ def game_file(game: Game) -> str:
     try:
         same = parse_game(content, game.task_id) == game
     except GameFileError as error:
-        raise ExportError(f"{error}; export needs the texts of alfworld==0.4.2") from None
+        raise InputError(f"{error}; export needs the texts of alfworld==0.4.2") from None
     if not same:
-        raise ExportError(f"{game.task_id}: the game holds something that a game file cannot say")
+        raise InputError(f"{game.task_id}: the game holds something that a game file cannot say")
     return json.dumps(content)
 
 

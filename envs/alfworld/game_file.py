@@ -16,6 +16,7 @@ from typing import Any
 
 from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
 from envs.alfworld.naming import number_names
+from prism_bench.errors import InputError
 
 # SHA-256 of the text without its task sentence and with every run of white space as one blank (see `digest`).
 _DOMAINS = frozenset(
@@ -56,16 +57,8 @@ _GOALS: Mapping[str, str] = {
 }
 
 
-class GameFileError(ValueError):
+class GameFileError(InputError):
     """A game file that is damaged or holds what this engine does not play."""
-
-
-class UnknownRulesError(GameFileError):
-    """A game whose PDDL domain or grammar the native engine does not know."""
-
-
-class UnsolvableGameError(GameFileError):
-    """A game that upstream did not prove solvable; upstream skips it, and so do we."""
 
 
 def digest(text: str) -> str:
@@ -78,14 +71,12 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
 
     Raises:
         GameFileError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
-        UnknownRulesError: the domain or the grammar is not one of those the engine knows.
-        UnsolvableGameError: the file does not say that the game can be solved.
+        GameFileError: the domain or the grammar is not one of those the engine knows.
+        GameFileError: the file does not say that the game can be solved.
     """
     data = _load(content, task_id)
     if data["solvable"] is not True:
-        raise UnsolvableGameError(
-            f"{task_id}: the game file does not say that the game can be solved; leave this game out"
-        )
+        raise GameFileError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
     wording = _recognise(data, task_id)
     task = _TASK.search(data["grammar"])
     if task is None:
@@ -132,7 +123,7 @@ def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
     unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
     unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
     if unknown:
-        raise UnknownRulesError(
+        raise GameFileError(
             f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
             "play it with engine=textworld"
         )

@@ -25,6 +25,7 @@ from typing import get_args
 from envs.alfworld.game import TASK_TYPES, Game, Goal, Wording
 from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, floor_plan, floor_plan_numbers
 from envs.alfworld.placement import make_game
+from prism_bench.errors import InputError
 
 # Official rooms, read off the names of the official games v2.1.2: valid_unseen plays in these four, train in the 108
 # that remain without the next eight (in which no public game plays), and valid_seen in 76 of those 108.
@@ -71,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-class GeneratorError(ValueError):
+class GeneratorError(InputError):
     """Options for which no games can be made."""
 
 

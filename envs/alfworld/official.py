@@ -19,6 +19,7 @@ from pathlib import Path
 
 from envs.alfworld.game import TASK_TYPES, Game
 from envs.alfworld.game_file import parse_game
+from prism_bench.errors import InputError
 
 LAYOUT = "json_2.1.1"  # the folder of all releases, whatever their games' version
 GAME_FILE, TRAJECTORY_FILE = "game.tw-pddl", "traj_data.json"
@@ -26,10 +27,6 @@ _TAIL = 4096
 # A quotation mark inside a JSON string has a backslash before it, so this finds keys only.
 _SOLVABLE = re.compile(rb'(?<!\\)"solvable":\s*(true|false|null)')
 _TASK_TYPE = re.compile(rb'(?<!\\)"task_type":\s*"(\w+)"')
-
-
-class OfficialDataError(ValueError):
-    """A data folder without the games asked for, or with a damaged file."""
 
 
 class OfficialGames:
@@ -41,12 +38,12 @@ class OfficialGames:
         task_types: only these; None takes all six.
 
     Raises:
-        OfficialDataError: no such folder, no game to play in it, or a file that cannot be read.
+        InputError: no such folder, no game to play in it, or a file that cannot be read.
     """
 
     def __init__(self, data: str | Path, split: str, task_types: Sequence[str] | None = None) -> None:
         if unknown := set(task_types or ()) - set(TASK_TYPES):
-            raise OfficialDataError(f"there is no task type {min(unknown)!r}; choose from {', '.join(TASK_TYPES)}")
+            raise InputError(f"there is no task type {min(unknown)!r}; choose from {', '.join(TASK_TYPES)}")
         self.folder = _split_folder(Path(data).expanduser(), split)
         self.skipped: Counter[str] = Counter()
         """How many trials were left out, by reason."""
@@ -58,7 +55,7 @@ class OfficialGames:
         self.task_ids = tuple(sorted(self._files))
         if not self.task_ids:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()) or "it is empty"
-            raise OfficialDataError(f"{self.folder} has no game to play ({reasons}); download the games again")
+            raise InputError(f"{self.folder} has no game to play ({reasons}); download the games again")
 
     def game_file(self, task_id: str) -> Path:
         """Return the path of a game file; KeyError when ``task_id`` is not one of ``task_ids``."""
@@ -93,7 +90,7 @@ def is_solvable(game_file: Path) -> bool:
     """Return whether a game file says that its game can be solved.
 
     Raises:
-        OfficialDataError: the file is not JSON.
+        InputError: the file is not JSON.
     """
     with game_file.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -109,13 +106,13 @@ def task_type_of(trajectory_file: Path) -> str:
     """Return the task type that ``traj_data.json`` states.
 
     Raises:
-        OfficialDataError: the file is not JSON or states none.
+        InputError: the file is not JSON or states none.
     """
     if found := _TASK_TYPE.search(trajectory_file.read_bytes()):
         return found[1].decode()
     content = _json(trajectory_file)
     if not isinstance(content, dict) or not isinstance(content.get("task_type"), str):
-        raise OfficialDataError(f"{trajectory_file} states no task_type; download the games again")
+        raise InputError(f"{trajectory_file} states no task_type; download the games again")
     return str(content["task_type"])
 
 
@@ -132,12 +129,12 @@ def _split_folder(data: Path, split: str) -> Path:
     if not games.is_dir():
         hint = f"; give {data.parent}, the folder above it" if data.name == LAYOUT else ""
         command = f"python -m envs.alfworld.download {data}"
-        raise OfficialDataError(
+        raise InputError(
             f"{data} holds no folder {LAYOUT}" + (hint or f"; give the folder that holds it, or get it with: {command}")
         )
     present = sorted(entry.name for entry in games.iterdir() if entry.is_dir())
     if split not in present:
-        raise OfficialDataError(
+        raise InputError(
             f"{games} has no split {split!r}; it has {', '.join(present) or 'none, download the games again'}"
         )
     return games / split
@@ -147,12 +144,12 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise OfficialDataError(f"{path} is damaged ({error}); download the games again") from None
+        raise InputError(f"{path} is damaged ({error}); download the games again") from None
 
 
 def _json(path: Path) -> object:
     try:
         content: object = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise OfficialDataError(f"{path} is damaged ({error}); download the games again") from None
+        raise InputError(f"{path} is damaged ({error}); download the games again") from None
     return content

@@ -21,12 +21,9 @@ from typing import NamedTuple
 from envs.alfworld.engine import APPLIANCES
 from envs.alfworld.game import Game
 from envs.alfworld.tables import Tables
+from prism_bench.errors import InputError
 
 _TREATMENT_OF = {f"pick_{verb}_then_place_in_recep": verb for verb in APPLIANCES.values()}
-
-
-class NoPlanError(ValueError):
-    """A game that cannot be won, or has a goal that the planner does not know."""
 
 
 class _State(NamedTuple):
@@ -44,12 +41,12 @@ def shortest_plan(game: Game | Tables) -> list[str]:
     """Return the fewest commands that win ``game`` from its start, in its own wording; none if it is won already.
 
     Raises:
-        NoPlanError: nothing wins the game, or its goal asks for slices (no game of either source does).
+        InputError: nothing wins the game, or its goal asks for slices (no game of either source does).
     """
     tables = game if isinstance(game, Tables) else Tables(game)
     task_id, goal = tables.game.task_id, tables.game.goal
     if goal.sliced:
-        raise NoPlanError(f"{task_id}: the goal asks for slices, for which there is no planner; use the expert search")
+        raise InputError(f"{task_id}: the goal asks for slices, for which there is no planner; use the expert search")
     problem = _Problem(tables)
     start = problem.start()
     order = itertools.count()  # among equals the one found first, so that a game has one plan
@@ -66,7 +63,7 @@ def shortest_plan(game: Game | Tables) -> list[str]:
             if after not in reached or cost < reached[after][0]:
                 reached[after] = cost, state, commands
                 heappush(waiting, (cost + problem.least_to_go(after), next(order), cost, after))
-    raise NoPlanError(f"{task_id}: nothing wins this game; leave it out")
+    raise InputError(f"{task_id}: nothing wins this game; leave it out")
 
 
 def _commands(reached: dict[_State, tuple[int, _State | None, list[str]]], last: _State) -> list[str]:

@@ -16,6 +16,7 @@ from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.official import LAYOUT, OfficialGames
 from envs.alfworld.source import GameSource
 from envs.alfworld.tables import Tables
+from prism_bench.errors import InputError
 
 SPLITS_KEPT = 8
 GAMES_KEPT = 128  # of a split; an official game takes about 140 KiB
@@ -51,20 +52,20 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
         ValueError: an option that does not exist or does not go with the others, or data that is not there.
     """
     if unknown := options.keys() - OPTIONS:
-        raise ValueError(
+        raise InputError(
             f"ALFWorld has no option {min(unknown)!r}; generated games have the options {', '.join(sorted(OPTIONS))}"
         )
     hashable = {name: value if isinstance(value, Hashable) else tuple(value) for name, value in options.items()}
     with _opening:
         if source == "official":
             if data is None:
-                raise ValueError("source=official needs data=DIR, the folder that holds json_2.1.1")
+                raise InputError("source=official needs data=DIR, the folder that holds json_2.1.1")
             folder = Path(data).expanduser().absolute()
             return _official(folder, split, hashable.get("task_types"), _changed(folder / LAYOUT / split))
         if source != "generated":
-            raise ValueError(f"there is no ALFWorld source {source!r}; choose generated or official")
+            raise InputError(f"there is no ALFWorld source {source!r}; choose generated or official")
         if data is not None:
-            raise ValueError("data=DIR goes with source=official only; generated games come from their seed")
+            raise InputError("data=DIR goes with source=official only; generated games come from their seed")
         return _generated(split=split, **hashable)
 
 

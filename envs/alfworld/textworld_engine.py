@@ -12,16 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
-class MissingTextWorldError(ImportError):
-    """The optional extra ``textworld`` is not installed."""
+from prism_bench.errors import InputError
 
 
 class TextWorldEpisode:
     """One play of an official game file, with the contract of :class:`envs.alfworld.engine.Episode`.
 
     Raises:
-        MissingTextWorldError: the optional extra is not installed.
+        InputError: the optional extra is not installed.
     """
 
     def __init__(self, game_file: Path) -> None:
@@ -30,7 +28,7 @@ class TextWorldEpisode:
             from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
             from textworld.envs.pddl import PddlEnv
         except ImportError as missing:
-            raise MissingTextWorldError(
+            raise InputError(
                 f"engine=textworld needs the packages of the optional extra ({missing}); "
                 "install them with: pip install 'prism-bench[textworld]'"
             ) from None

@@ -18,13 +18,14 @@ from typing import Any, overload
 
 import numpy as np
 
-from envs.webshop.compiling import FORMAT, CatalogueError, compile_catalogue, from_record
+from envs.webshop.compiling import FORMAT, compile_catalogue, from_record
 from envs.webshop.goals import Goal, HumanInstruction, human_goal, synthetic_goal
 from envs.webshop.products import Product
 from envs.webshop.records import Records
 from envs.webshop.search import SearchIndex
+from prism_bench.errors import InputError
 
-__all__ = ["Catalogue", "CatalogueError", "Goals", "compile_catalogue", "open_catalogue"]
+__all__ = ["Catalogue", "Goals", "InputError", "compile_catalogue", "open_catalogue"]
 
 KINDS = ("synthetic", "human")
 PRODUCTS_KEPT = 2048  # decoded; about 4 KiB each
@@ -60,11 +61,9 @@ class Catalogue:
         try:
             self._meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise CatalogueError(f"{folder} holds no compiled catalogue; make one with compile_catalogue") from None
+            raise InputError(f"{folder} holds no compiled catalogue; make one with compile_catalogue") from None
         if self._meta.get("format") != FORMAT:
-            raise CatalogueError(
-                f"{folder} was compiled by another version of this program; remove it to compile it again"
-            )
+            raise InputError(f"{folder} was compiled by another version of this program; remove it to compile it again")
         self.folder = folder
         self._records = Records(folder / "products")
         self._index = SearchIndex.open(folder / "index")
@@ -113,7 +112,7 @@ class Catalogue:
             ValueError: there is no such kind.
         """
         if kind not in self._goals:
-            raise ValueError(f"WebShop has no {kind!r} goals; choose from {', '.join(KINDS)}")
+            raise InputError(f"WebShop has no {kind!r} goals; choose from {', '.join(KINDS)}")
         return self._goals[kind]
 
     def _product(self, number: int) -> Product:
@@ -133,7 +132,7 @@ def open_catalogue(folder: Path | str) -> Catalogue:
     """Return the compiled catalogue of a folder, the same object whenever a process asks for it.
 
     Raises:
-        CatalogueError: the folder holds none, or one of another version.
+        InputError: the folder holds none, or one of another version.
     """
     with _opening:
         return _open(Path(folder).expanduser().resolve())

@@ -33,19 +33,16 @@ from envs.webshop.goals import (
     synthetic_count,
 )
 from envs.webshop.indexing import build_index
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Product, document, read_annotations, read_products
 from envs.webshop.records import RecordWriter
+from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
 FORMAT = 1
 """Part of every compiled folder; to be raised when folders written before cannot be read any more."""
 
 MOST_GOALS = 100_000_000
-
-
-class CatalogueError(ValueError):
-    """A catalogue that cannot be compiled, opened or found; the message says which and what to do."""
 
 
 def compile_catalogue(
@@ -70,11 +67,11 @@ def compile_catalogue(
         progress: called with the bytes of ``products`` read so far and their number.
 
     Raises:
-        CatalogueError: ``folder`` is there already, or there are no products, or too many goals.
-        RawDataError: a raw file is damaged.
+        InputError: ``folder`` is there already, or there are no products, or too many goals.
+        InputError: a raw file is damaged.
     """
     if folder.exists():
-        raise CatalogueError(f"{folder} is there already; remove it to compile the catalogue again")
+        raise InputError(f"{folder} is there already; remove it to compile the catalogue again")
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -122,13 +119,13 @@ class _Compiler:
             self.human.extend((number, instruction) for instruction in self.instructions.get(product.asin, ()))
             goals += self.counts[-1]
             if goals > MOST_GOALS:
-                raise CatalogueError(
+                raise InputError(
                     f"the options of {product.asin} make {self.counts[-1]:,} synthetic goals, and the catalogue more "
                     f"than {MOST_GOALS:,}, which is too many"
                 )
             yield document(product)
         if not self.asins:
-            raise RawDataError(f"{path} holds no product")
+            raise InputError(f"{path} holds no product")
 
     def finish(self, price_seed: int, goal_seed: int) -> None:
         """Write codes, goals and what the folder is."""

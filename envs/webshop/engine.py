@@ -21,6 +21,7 @@ from envs.webshop import pages
 from envs.webshop.goals import Goal
 from envs.webshop.pages import Item, Listing, Observation
 from envs.webshop.products import Product
+from prism_bench.errors import InputError
 
 PAGE_LENGTH = 10  # results on a page
 RESULTS = 50  # of a search
@@ -58,7 +59,7 @@ class Storefront:
         """Raise ValueError where there is no such observation mode."""
         if observation not in pages.OBSERVATIONS:
             choices = " or ".join(pages.OBSERVATIONS)
-            raise ValueError(f"there is no WebShop observation {observation!r}; choose {choices}")
+            raise InputError(f"there is no WebShop observation {observation!r}; choose {choices}")
         self.shop = shop
         self.observation = observation
         self.listing = functools.lru_cache(maxsize=LISTINGS_KEPT)(self._listing)

@@ -30,7 +30,8 @@ from envs.webshop.products import Product
 from envs.webshop.reward import reward
 from envs.webshop.sources import CACHE, catalogue_for
 from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
-from prism_bench.environment import Expert, TextEnvironment, UnknownTaskError
+from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError
+from prism_bench.errors import InputError
 
 STOREFRONTS_KEPT = 4  # in a process
 
@@ -149,7 +150,7 @@ class WebShopEnvironment(TextEnvironment):
             ValueError: there is no expert of that name.
         """
         if name != "search":
-            raise ValueError(f"WebShop has no expert {name!r}; choose search")
+            raise InputError(f"WebShop has no expert {name!r}; choose search")
         return SearchExpert()
 
     def _info(self, session: Session) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from rich.progress import Progress
 
 from envs.webshop.listing import Draw, annotation_entry, human_entries, pick, product_entry
 from envs.webshop.vocabulary import Kind, vocabulary
+from prism_bench.errors import InputError
 
 PRODUCTS_FILE = "items_shuffle.json"
 INSTRUCTIONS_FILE = "items_ins_v2.json"
@@ -50,7 +51,7 @@ _ASINS = 36**8
 _ASIN_STEP = 1_743_560_884_421  # has no factor in common with 36, so that codes repeat after 36**8 products only
 
 
-class GeneratorError(ValueError):
+class GeneratorError(InputError):
     """A catalogue that cannot be made, or not in that place."""
 
 

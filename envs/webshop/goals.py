@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Product, draw, text, texts
+from prism_bench.errors import InputError
 
 NO_LIMIT = 1_000_000.0
 """The price limit of a goal that names none (upstream's number)."""
@@ -69,12 +70,12 @@ def read_human_instructions(stream: JsonStream) -> dict[str, tuple[HumanInstruct
     """Return the instructions of ``items_human_ins.json`` that make a goal, by asin.
 
     Raises:
-        RawDataError: the file is no JSON object of such lists.
+        InputError: the file is no JSON object of such lists.
     """
     instructions = {}
     for place, asin, entries in stream.members():
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise RawDataError(f"{place}: {asin!r:.20} has {entries!r:.40} where a list of instructions is expected")
+            raise InputError(f"{place}: {asin!r:.20} has {entries!r:.40} where a list of instructions is expected")
         instructions[asin] = tuple(
             HumanInstruction(
                 number,
@@ -164,9 +165,9 @@ def split_range(split: str, count: int) -> range:
     valid = test + min(1000, count // 3)
     ranges = {"test": range(test), "valid": range(test, valid), "train": range(valid, count)}
     if split not in ranges:
-        raise ValueError(f"WebShop has no split {split!r}; choose from {', '.join(SPLITS)}")
+        raise InputError(f"WebShop has no split {split!r}; choose from {', '.join(SPLITS)}")
     if not ranges[split]:
-        raise ValueError(
+        raise InputError(
             f"the split {split} of {count} goals is empty; take a larger catalogue or another kind of goals"
         )
     return ranges[split]

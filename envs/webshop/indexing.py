@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.webshop.analysis import analyse
+from prism_bench.errors import InputError
 
 K1 = np.float32(0.9)
 B = np.float32(0.4)
@@ -80,7 +81,7 @@ def build_index(
         runs.add(analyse(document))
     runs.flush()
     if identifiers is not None and len(identifiers) != runs.documents:
-        raise ValueError(f"{len(identifiers)} identifiers for {runs.documents} documents; give one for each.")
+        raise InputError(f"{len(identifiers)} identifiers for {runs.documents} documents; give one for each.")
     ranks = np.arange(runs.documents, dtype=np.int32)
     if identifiers is not None:
         ranks[sorted(range(runs.documents), key=identifiers.__getitem__)] = ranks.copy()
@@ -106,18 +107,18 @@ def open_arrays(folder: Path) -> tuple[dict[str, NDArray], int]:
         summary = json.loads(path.read_text())
         version, with_terms, shapes = summary["format"], summary["documents_with_terms"], summary["arrays"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is no summary of an index ({type(error).__name__}: {error}); {again}") from error
+        raise InputError(f"{path} is no summary of an index ({type(error).__name__}: {error}); {again}") from error
     if version != FORMAT:
-        raise ValueError(f"{path} is of index format {version}, not {FORMAT}; {again}")
+        raise InputError(f"{path} is of index format {version}, not {FORMAT}; {again}")
     arrays = {}
     for name in ARRAYS:
         path = folder / f"{name}.npy"
         try:
             arrays[name] = np.asarray(np.load(path, mmap_mode="r"))
         except (OSError, ValueError) as error:
-            raise ValueError(f"{path} is damaged or missing ({error}); {again}") from error
+            raise InputError(f"{path} is damaged or missing ({error}); {again}") from error
         if _shape(arrays[name]) != shapes.get(name):
-            raise ValueError(f"{path} holds {_shape(arrays[name])}, not {shapes.get(name)}; {again}")
+            raise InputError(f"{path} holds {_shape(arrays[name])}, not {shapes.get(name)}; {again}")
     return arrays, with_terms
 
 

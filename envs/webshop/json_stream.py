@@ -18,16 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from prism_bench.errors import InputError
+
 ENTRY_LIMIT = 1 << 26
 """Characters of one entry; a file that needs more is no catalogue."""
 
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LONGEST_TOKEN = 16  # an error this near to the end of what was read may only mean that the rest is missing
-
-
-class RawDataError(ValueError):
-    """A raw file that cannot be used; the message says which, where in it, and why."""
 
 
 class JsonStream:
@@ -57,7 +55,7 @@ class JsonStream:
         """Yield (place, value) of every entry of a top-level array.
 
         Raises:
-            RawDataError: the file is missing, no JSON array, damaged, or cut off.
+            InputError: the file is missing, no JSON array, damaged, or cut off.
         """
         for _ in self._separated("[", "]"):
             yield self._place(), self._value()
@@ -66,12 +64,12 @@ class JsonStream:
         """Yield (place, name, value) of every member of a top-level object; a name that comes twice is yielded twice.
 
         Raises:
-            RawDataError: the file is missing, no JSON object, damaged, or cut off.
+            InputError: the file is missing, no JSON object, damaged, or cut off.
         """
         for _ in self._separated("{", "}"):
             place, name = self._place(), self._value()
             if not isinstance(name, str):
-                raise RawDataError(f"{place}: {name!r:.40} stands where a name in quotation marks is expected")
+                raise InputError(f"{place}: {name!r:.40} stands where a name in quotation marks is expected")
             self._expect(":")
             self._next()
             yield place, name, self._value()
@@ -83,7 +81,7 @@ class JsonStream:
                 self._size = os.fstat(self._file.fileno()).st_size
                 if self._next() != opening:
                     kind = "array" if opening == "[" else "object"
-                    raise RawDataError(f"{self.path} is no JSON {kind}: it does not begin with {opening}")
+                    raise InputError(f"{self.path} is no JSON {kind}: it does not begin with {opening}")
                 self._cursor += 1
                 if self._next() == closing:
                     self._cursor += 1
@@ -92,7 +90,7 @@ class JsonStream:
                 if self._next():
                     raise self._damaged(f"the file goes on after its closing {closing}", self._cursor)
         except OSError as error:
-            raise RawDataError(f"{self.path} cannot be read: {error.strerror}") from None
+            raise InputError(f"{self.path} cannot be read: {error.strerror}") from None
 
     def _until(self, closing: str) -> Iterator[None]:
         while True:
@@ -157,7 +155,7 @@ class JsonStream:
         try:
             self._buffer, self._cursor, self._counted = kept + self._decoder.decode(data, final=self._ended), 0, 0
         except UnicodeDecodeError as error:
-            raise RawDataError(
+            raise InputError(
                 f"{self.path} is not UTF-8 text: near byte {self._bytes - len(data) + error.start:,}, {error.reason}"
             ) from None
         if self._progress:
@@ -172,11 +170,11 @@ class JsonStream:
     def _place(self) -> str:
         return f"{self.path}, line {self._line_at(self._cursor)}, entry {self._entry}"
 
-    def _damaged(self, reason: str, position: int) -> RawDataError:
-        return RawDataError(f"{self.path}, line {self._line_at(position)}, entry {self._entry} is damaged: {reason}")
+    def _damaged(self, reason: str, position: int) -> InputError:
+        return InputError(f"{self.path}, line {self._line_at(position)}, entry {self._entry} is damaged: {reason}")
 
-    def _truncated(self) -> RawDataError:
-        return RawDataError(
+    def _truncated(self) -> InputError:
+        return InputError(
             f"{self.path} ends in the middle of entry {self._entry} (line {self._line_at(len(self._buffer))}): the "
             "file is cut off, fetch it again"
         )

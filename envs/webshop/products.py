@@ -21,7 +21,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
+from prism_bench.errors import InputError
 
 Options = tuple[tuple[str, tuple[str, ...]], ...]
 """Option names with their values, both lower-cased, in the order of the page: ``(("size", ("small", "large")),)``."""
@@ -74,7 +75,7 @@ def read_annotations(stream: JsonStream) -> dict[str, Annotation]:
     """Return the annotations by asin; equal attributes are one object, since a million products share a few thousand.
 
     Raises:
-        RawDataError: the file is no JSON object of such entries.
+        InputError: the file is no JSON object of such entries.
     """
     return {asin: _annotation(value, f"{place} ({asin!r:.20})") for place, asin, value in stream.members()}
 
@@ -83,15 +84,15 @@ def read_products(stream: JsonStream, annotations: Mapping[str, Annotation], pri
     """Yield the products in the order of the file, those with an impossible or repeated asin left out.
 
     Raises:
-        RawDataError: the file is no JSON array of products; it names the entry.
+        InputError: the file is no JSON array of products; it names the entry.
     """
     seen = set()
     for place, raw in stream.entries():
         if not isinstance(raw, dict):
-            raise RawDataError(f"{place} is no product but {raw!r:.40}")
+            raise InputError(f"{place} is no product but {raw!r:.40}")
         asin = text(raw, "asin", place)
         if not asin:
-            raise RawDataError(f"{place} has an empty 'asin'")
+            raise InputError(f"{place} has an empty 'asin'")
         if asin != "nan" and len(asin) <= _LONGEST_ASIN and asin not in seen:
             seen.add(asin)
             yield _product(raw, asin, f"{place} ({asin})", annotations.get(asin, _NOT_ANNOTATED), price_seed)
@@ -114,11 +115,11 @@ def text(raw: Mapping[str, Any], name: str, place: str) -> str:
     """Return the text ``raw[name]``.
 
     Raises:
-        RawDataError: it is missing or no text.
+        InputError: it is missing or no text.
     """
     value = raw.get(name)
     if not isinstance(value, str):
-        raise RawDataError(f"{place}: {name!r} is {'missing' if name not in raw else f'{value!r:.40}, not text'}")
+        raise InputError(f"{place}: {name!r} is {'missing' if name not in raw else f'{value!r:.40}, not text'}")
     return _writable(value)
 
 
@@ -126,17 +127,17 @@ def texts(raw: Mapping[str, Any], name: str, place: str) -> tuple[str, ...]:
     """Return the list of texts ``raw[name]``, empty if it is null or missing.
 
     Raises:
-        RawDataError: it is something else.
+        InputError: it is something else.
     """
     values = raw.get(name) or ()
     if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
-        raise RawDataError(f"{place}: {name!r} is {values!r:.60}, not a list of texts")
+        raise InputError(f"{place}: {name!r} is {values!r:.60}, not a list of texts")
     return tuple(map(_writable, values))
 
 
 def _annotation(raw: Any, place: str) -> Annotation:
     if not isinstance(raw, dict):
-        raise RawDataError(f"{place}: {raw!r:.40} stands where attributes are expected")
+        raise InputError(f"{place}: {raw!r:.40} stands where attributes are expected")
     return Annotation(
         _shared(texts(raw, "attributes", place)) if "attributes" in raw else _NOT_ANNOTATED.attributes,
         text(raw, "instruction", place) if raw.get("instruction") is not None else None,
@@ -175,7 +176,7 @@ def _prices(pricing: object, place: str) -> tuple[float, ...]:
         if not prices or float("inf") in prices:
             raise ValueError
     except ValueError:
-        raise RawDataError(f"{place}: the price {pricing!r:.40} has no form like '$9.99' or '$9.99 $14.99'") from None
+        raise InputError(f"{place}: the price {pricing!r:.40} has no form like '$9.99' or '$9.99 $14.99'") from None
     return prices[:2]
 
 
@@ -190,15 +191,15 @@ def _options(raw: object, place: str) -> Options:
     if not raw:
         return ()
     if not isinstance(raw, dict):
-        raise RawDataError(f"{place}: 'customization_options' is {raw!r:.40}, not an object of option names")
+        raise InputError(f"{place}: 'customization_options' is {raw!r:.40}, not an object of option names")
     options = {}
     for name, contents in raw.items():
         if contents is None:
             continue
         if contents and not isinstance(contents, list):
-            raise RawDataError(f"{place}: the option {name!r:.40} is {contents!r:.40}, not a list of values")
+            raise InputError(f"{place}: the option {name!r:.40} is {contents!r:.40}, not a list of values")
         if odd := [content for content in contents or () if not isinstance(content, dict)]:
-            raise RawDataError(
+            raise InputError(
                 f"{place}: the option {name!r:.40} holds {odd[0]!r:.40}, which is no object with a 'value'"
             )
         values = (text(content, "value", f"{place}, option {name!r:.40}") for content in contents or ())

@@ -22,9 +22,10 @@ from filelock import FileLock
 from rich.console import Console
 
 from envs.webshop.catalogue import Catalogue, open_catalogue
-from envs.webshop.compiling import FORMAT, CatalogueError, compile_catalogue
+from envs.webshop.compiling import FORMAT, compile_catalogue
 from envs.webshop.generator import generate
-from prism_bench.progress import PhaseProgress
+from prism_bench.errors import InputError
+from prism_bench.results.progress import PhaseProgress
 
 CACHE = Path(".cache/webshop")
 GENERATED_PRODUCTS = 1000
@@ -86,26 +87,26 @@ def catalogue_for(
 
     Raises:
         ValueError: an option that does not exist or does not go with the others.
-        CatalogueError: the folder lacks a file.
-        RawDataError: a raw file is damaged.
+        InputError: the folder lacks a file.
+        InputError: a raw file is damaged.
     """
     inputs: dict[str, Any] = {"format": FORMAT, "program": _program(), "seeds": [price_seed, goal_seed]}
     files: RawFiles | None = None
     count = GENERATED_PRODUCTS
     if source == "official":
         if data is None:
-            raise ValueError("source=official needs data=DIR, the folder that holds items_shuffle_1000.json")
+            raise InputError("source=official needs data=DIR, the folder that holds items_shuffle_1000.json")
         files = official_files(Path(data).expanduser(), products)
         inputs["files"] = [(str(path.resolve()), *_state(path)) for path in files if path is not None]
     elif source == "generated":
         if data is not None:
-            raise ValueError("data=DIR goes with source=official only; generated catalogues come from their seed")
+            raise InputError("data=DIR goes with source=official only; generated catalogues come from their seed")
         if isinstance(products, str):
-            raise ValueError(f"products={products} goes with source=official only; give the number to generate")
+            raise InputError(f"products={products} goes with source=official only; give the number to generate")
         count = GENERATED_PRODUCTS if products is None else products
         inputs["generated"] = [count, seed]
     else:
-        raise ValueError(f"there is no WebShop source {source!r}; choose generated or official")
+        raise InputError(f"there is no WebShop source {source!r}; choose generated or official")
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
@@ -124,16 +125,16 @@ def official_files(data: Path, products: int | str | None = None) -> RawFiles:
 
     Raises:
         ValueError: ``products`` is neither 1000 nor ``all``.
-        CatalogueError: a file is missing.
+        InputError: a file is missing.
     """
     if products not in (1000, "all", None):
-        raise ValueError(f"products={products} is no official catalogue; choose 1000 or all")
+        raise InputError(f"products={products} is no official catalogue; choose 1000 or all")
     only_full = not (data / SMALL[0]).exists() and (data / FULL[0]).exists()
     names = FULL if products == "all" or (products is None and only_full) else SMALL
     for name in names:
         if not (data / name).is_file():
             option = " --all" if names is FULL else ""
-            raise CatalogueError(
+            raise InputError(
                 f"{data} has no {name}; fetch the official files with python -m envs.webshop.download{option} {data}"
             )
     human = data / HUMAN

@@ -28,6 +28,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from prism_bench.errors import InputError
+
 Tagger = Callable[[str], Sequence[str]]
 """From a title to its nouns: lower-cased, in order, with repetitions."""
 
@@ -74,16 +76,12 @@ _LOWER_CASE_ADJECTIVE = re.compile(
 )
 
 
-class UnknownTaggerError(ValueError):
-    """A name that no tagger has, or the name of one that is not installed."""
-
-
 @lru_cache(maxsize=8)
 def noun_tagger(name: str) -> Tagger:
     """Return the tagger called ``name``; it remembers the titles it saw last.
 
     Raises:
-        UnknownTaggerError: there is none of that name, or spaCy or the model it names is not installed.
+        InputError: there is none of that name, or spaCy or the model it names is not installed.
     """
     tag: Tagger
     if name == DEFAULT_TAGGER:
@@ -93,7 +91,7 @@ def noun_tagger(name: str) -> Tagger:
     elif name.startswith(_SPACY):
         tag = _spacy_nouns(name.removeprefix(_SPACY))
     else:
-        raise UnknownTaggerError(f"there is no tagger {name!r}; choose {DEFAULT_TAGGER}, tokens or {_SPACY}MODEL")
+        raise InputError(f"there is no tagger {name!r}; choose {DEFAULT_TAGGER}, tokens or {_SPACY}MODEL")
     return lru_cache(maxsize=_CACHED_TITLES)(tag)
 
 
@@ -101,7 +99,7 @@ def describe(name: str) -> str:
     """Return one line that says what the tagger ``name`` is and how it agrees with upstream's.
 
     Raises:
-        UnknownTaggerError: as :func:`noun_tagger` does.
+        InputError: as :func:`noun_tagger` does.
     """
     noun_tagger(name)  # there is such a tagger
     if name == DEFAULT_TAGGER:
@@ -150,10 +148,10 @@ def _load(model: str) -> Any:
     try:
         import spacy
     except ImportError as error:
-        raise UnknownTaggerError(f"the tagger {_SPACY}{model} needs spaCy: pip install spacy") from error
+        raise InputError(f"the tagger {_SPACY}{model} needs spaCy: pip install spacy") from error
     try:
         return spacy.load(model, exclude=["ner", "lemmatizer"])
     except OSError as error:
-        raise UnknownTaggerError(
+        raise InputError(
             f"spaCy has no model {model!r} here; try python -m spacy download {model}, or the tagger {DEFAULT_TAGGER}"
         ) from error

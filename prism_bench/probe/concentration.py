@@ -5,6 +5,8 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import stats
 
+from prism_bench.errors import InputError
+
 Concentration = Literal["gini", "cv", "kurtosis"]
 KINDS: tuple[Concentration, ...] = get_args(Concentration)
 
@@ -35,4 +37,4 @@ def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
 def check_kind(kind: str) -> None:
     """Refuse a ``kind`` that :func:`concentration` does not know, so that it can be refused before a probe."""
     if kind not in KINDS:
-        raise ValueError(f"concentration={kind!r} is unknown; choose {', '.join(KINDS)}")
+        raise InputError(f"concentration={kind!r} is unknown; choose {', '.join(KINDS)}")

@@ -7,8 +7,8 @@ o; MLP gate, up, down): a vector of 7L numbers.
 Deviation in how, not in what: no parameter gradient is ever formed. A projection with input A (T x d_in) and output
 gradient B (T x d_out) has the weight gradient B^T A, so its norm follows from what passes through the layer, for a
 whole batch of trajectories in one backward pass, and for parameters that do not require a gradient (frozen,
-LoRA-wrapped). Per batch and input the cheaper of two equal forms is taken (:mod:`prism_bench.flops`): |B^T A|^2
-directly, or sum((A A^T) * (B B^T)). Products of half-precision numbers are summed in float32.
+LoRA-wrapped). Per batch and input the cheaper of two equal forms is taken (:mod:`prism_bench.accounting.flops`):
+|B^T A|^2 directly, or sum((A A^T) * (B B^T)). Products of half-precision numbers are summed in float32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +23,13 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from prism_bench.batching import groups_within_budget
-from prism_bench.decoder import decoder_and_head, evaluation_mode, model_shape
-from prism_bench.flops import forward_flops, training_flops
-from prism_bench.ledger import Meter
-from prism_bench.probe.projections import Matrix, ProbeError, find_matrices
-from prism_bench.rendering import IGNORED, Rendered
+from prism_bench.accounting.flops import forward_flops, training_flops
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.batching import groups_within_budget
+from prism_bench.data.rendering import IGNORED, Rendered
+from prism_bench.errors import InputError
+from prism_bench.models.decoder import decoder_and_head, evaluation_mode, model_shape
+from prism_bench.probe.projections import Matrix, find_matrices
 
 PRODUCT_BYTES = 2**24
 """Of the gradients B^T A of a batch, as many are formed at once as fit in here, and at least one."""
@@ -58,8 +59,8 @@ def gradient_norms(
         on_batch: is given the numbers of the trajectories of each batch, and their norms and losses.
 
     Raises:
-        ProbeError: the model does not have these projections in every layer, or a loss is not finite.
-        UnsupportedModelError: the model changes its logits after the LM head.
+        InputError: the model does not have these projections in every layer, or a loss is not finite.
+        InputError: the model changes its logits after the LM head.
     """
     layers = find_matrices(model, names)
     norms = np.zeros((len(episodes), len(layers), len(layers[0])))
@@ -151,7 +152,7 @@ class _Watch:
             losses = _losses(model, episodes)
         detached: np.ndarray = losses.detach().cpu().numpy()
         if not np.isfinite(detached).all():
-            raise ProbeError("the loss of a trajectory is not a finite number; probe in float32 or bfloat16")
+            raise InputError("the loss of a trajectory is not a finite number; probe in float32 or bfloat16")
         self.in_backward = True
         losses.sum().backward()
         self._forget()
@@ -220,7 +221,7 @@ def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
     """Let every layer keep its input only, also in evaluation mode; afterwards everything is as it was."""
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise ProbeError(f"{type(model).__name__} has no layers that support gradient checkpointing")
+        raise InputError(f"{type(model).__name__} has no layers that support gradient checkpointing")
     before = [dict(vars(layer)) for layer in layers]
     for layer in layers:
         vars(layer).update(

@@ -13,12 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from prism_bench.decoder import decoder_and_head, model_shape
-from prism_bench.flops import FUSED_PROJECTIONS, PROJECTIONS
-
-
-class ProbeError(ValueError):
-    """A model that cannot be probed as it is, or a probe's file that is not one."""
+from prism_bench.accounting.flops import FUSED_PROJECTIONS, PROJECTIONS
+from prism_bench.errors import InputError
+from prism_bench.models.decoder import decoder_and_head, model_shape
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ def find_matrices(model: PreTrainedModel, names: Sequence[str] | None = None) ->
         names: what the linear layers are called, the last part of their path; None for the seven projections.
 
     Raises:
-        ProbeError: a layer lacks one of them; the message lists the linear layers that there are.
+        InputError: a layer lacks one of them; the message lists the linear layers that there are.
     """
     decoder, _ = decoder_and_head(model)
     layers: dict[str, dict[str, tuple[str, nn.Module]]] = {}
@@ -51,7 +48,7 @@ def find_matrices(model: PreTrainedModel, names: Sequence[str] | None = None) ->
     if not found or not all(found):
         wanted = ", ".join(PROJECTIONS if names is None else names)
         linear = {last for layer in layers.values() for last, (_, module) in layer.items() if _is_matrix(module)}
-        raise ProbeError(
+        raise InputError(
             f"{type(model).__name__} does not have the projections {wanted} in every layer; its linear layers are "
             f"called {', '.join(sorted(linear))}: name those to probe with model.projections=[NAME,NAME]"
         )
@@ -82,7 +79,7 @@ def _split(fused: Matrix, held: Sequence[str], model: PreTrainedModel) -> dict[s
         parts[name] = Matrix(f"{fused.name}[{name}]", fused.module, start, start + sizes[name][1])
         start = parts[name].stop
     if start != fused.stop:
-        raise ProbeError(
+        raise InputError(
             f"{fused.name} has {fused.stop} outputs, but {', '.join(held)} together {start}; probe it as a whole with "
             "model.projections=[NAME,NAME]"
         )

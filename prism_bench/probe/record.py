@@ -20,14 +20,15 @@ import pyarrow
 import pyarrow.parquet
 from transformers import PreTrainedModel
 
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
 from prism_bench.files import atomic_path
-from prism_bench.ledger import Meter
-from prism_bench.models import Policy, weights_digest
+from prism_bench.models.policy import Policy, weights_digest
 from prism_bench.probe.concentration import KINDS, concentration
 from prism_bench.probe.gradients import charge, gradient_norms
-from prism_bench.probe.projections import ProbeError, find_matrices
-from prism_bench.rendering import Rendered, Renderer
-from prism_bench.trajectory import Trajectory
+from prism_bench.probe.projections import find_matrices
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def probe_trajectories(
     ``meter`` is charged for the whole, what the killed one did included.
 
     Raises:
-        ProbeError: the model cannot be probed, a loss is not finite, or another probe was left unfinished at ``path``.
+        InputError: the model cannot be probed, a loss is not finite, or another probe was left unfinished at ``path``.
     """
     episodes = [renderer.render(trajectory) for trajectory in trajectories]
     identity = probe_identity(policy.model, renderer, policy.projections)
@@ -132,7 +133,7 @@ def load_probe(path: Path) -> Probe:
     """Read what :func:`probe_trajectories` wrote.
 
     Raises:
-        ProbeError: the file is missing, damaged or of another kind.
+        InputError: the file is missing, damaged or of another kind.
     """
     try:
         table = pyarrow.parquet.read_table(path)
@@ -140,7 +141,7 @@ def load_probe(path: Path) -> Probe:
         identity = ProbeIdentity(**stored | {"matrices": tuple(stored["matrices"])})
         return Probe(np.array(table["norms"].to_pylist()), table["loss"].to_numpy(), identity)
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise ProbeError(f"{path}: not a file of gradient norms ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path}: not a file of gradient norms ({str(error).splitlines()[0]})") from None
 
 
 def _digest(episodes: Sequence[Rendered]) -> str:
@@ -155,7 +156,7 @@ def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
     lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.is_file() else []
     whole = [line for line in lines if line.endswith("\n")]  # a killed probe can leave half a line
     if whole and whole[0].rstrip("\n") != header:
-        raise ProbeError(
+        raise InputError(
             f"{partial}: left by a probe of other trajectories, another model or other settings; remove it, or name "
             "another file to write"
         )
@@ -167,7 +168,7 @@ def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in whole[1:]]
     except ValueError as error:
-        raise ProbeError(f"{partial}: damaged ({error}); remove it and start again") from None
+        raise InputError(f"{partial}: damaged ({error}); remove it and start again") from None
 
 
 def _save(probe: Probe, trajectories: Sequence[Trajectory], episodes: Sequence[Rendered], path: Path) -> None:

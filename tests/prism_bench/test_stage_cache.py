@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_bench.ledger import Ledger
-from prism_bench.stage_cache import StageCache, StageCacheError, content_digest, inputs_digest
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.errors import InputError
+from prism_bench.stage_cache import StageCache, content_digest, inputs_digest
 
 SLOW_STAGE = """
 import sys, time
 from pathlib import Path
-from prism_bench.ledger import Ledger
+from prism_bench.accounting.ledger import Ledger
 from prism_bench.stage_cache import StageCache
 
 root = Path(sys.argv[1])
@@ -167,7 +168,7 @@ def fill_the_disk_in_a_library(folder: Path) -> None:
 
 @pytest.mark.parametrize("make", [fill_the_disk, fill_the_disk_in_a_library])
 def test_a_full_disk_is_one_sentence(tmp_path, make):
-    with pytest.raises(StageCacheError, match=r"disk became full while making the stage 'base' .* cache=DIR"):
+    with pytest.raises(InputError, match=r"disk became full while making the stage 'base' .* cache=DIR"):
         StageCache(tmp_path, Ledger()).stage("base", {}, make)
     assert not list(tmp_path.rglob("*.making"))
 
@@ -179,7 +180,7 @@ def test_other_file_errors_of_a_stage_are_its_own(tmp_path):
 
 def test_a_root_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StageCacheError, match=r"'base' cannot be written under .*file.* cache=DIR"):
+    with pytest.raises(InputError, match=r"'base' cannot be written under .*file.* cache=DIR"):
         StageCache(tmp_path / "file", Ledger()).stage("base", {}, write_text(""))
 
 
@@ -188,7 +189,7 @@ def test_a_damaged_stage_is_refused_by_name(tmp_path, damage):
     cache = StageCache(tmp_path, Ledger())
     folder = cache.stage("base", {}, lambda folder: None).path.parent
     (folder / damage).rename(tmp_path / "elsewhere")
-    with pytest.raises(StageCacheError, match=f"{folder.name}.* and run again"):
+    with pytest.raises(InputError, match=f"{folder.name}.* and run again"):
         cache.stage("base", {}, never)
 
 
@@ -201,7 +202,7 @@ def test_a_damaged_stage_is_refused_by_name(tmp_path, damage):
     ],
 )
 def test_inputs_that_are_not_json_are_refused(tmp_path, inputs, place):
-    with pytest.raises(StageCacheError, match=place):
+    with pytest.raises(InputError, match=place):
         StageCache(tmp_path, Ledger()).stage("base", inputs, never)
 
 

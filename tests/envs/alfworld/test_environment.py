@@ -16,9 +16,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.textworld_engine import MissingTextWorldError
-from prism_bench.environment import INFO_KEYS, UnknownTaskError
-from prism_bench.environment_check import check_environment
+from prism_bench.environments.check import check_environment
+from prism_bench.environments.contract import INFO_KEYS, UnknownTaskError
+from prism_bench.errors import InputError
 
 OfficialData = Callable[[str], Path]
 
@@ -247,5 +247,5 @@ def test_a_missing_extra_is_named(official_data: OfficialData, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "textworld", None)
     options = {"source": "official", "data": official_data("v2.1.2"), "split": "valid_seen"}
     env = gymnasium.make(ID, engine="textworld", **options)
-    with pytest.raises(MissingTextWorldError, match=r"pip install 'prism-bench\[textworld\]'"):
+    with pytest.raises(InputError, match=r"pip install 'prism-bench\[textworld\]'"):
         env.reset(seed=0)

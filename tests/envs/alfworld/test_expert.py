@@ -14,13 +14,14 @@ import pytest
 from kitchen import make_kitchen
 
 from envs.alfworld.engine import APPLIANCES, NOTHING_HAPPENS, Episode
-from envs.alfworld.expert import OracleExpert, SearchExpert, UnknownTaskSentenceError
+from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import TASK_TYPES, Game, Goal, Receptacle, Thing, Wording
 from envs.alfworld.game_file import parse_game
 from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.naming import number_names
-from envs.alfworld.planner import NoPlanError, shortest_plan
-from prism_bench.environment import Expert
+from envs.alfworld.planner import shortest_plan
+from prism_bench.environments.contract import Expert
+from prism_bench.errors import InputError
 
 WORDINGS: tuple[Wording, ...] = get_args(Wording)
 ARCHIVES = Path(__file__).resolve().parents[4] / "shared" / "data" / "alfworld"
@@ -123,7 +124,7 @@ def test_search_brings_two_things_though_one_of_them_lies_in_two_receptacles() -
 
 
 def test_search_refuses_a_task_in_other_words() -> None:
-    with pytest.raises(UnknownTaskSentenceError, match=r"'Tidy up!'"):
+    with pytest.raises(InputError, match=r"'Tidy up!'"):
         SearchExpert().reset("You see a shelf 1.\n\nYour task is to: Tidy up!", {})
 
 
@@ -156,7 +157,7 @@ def test_a_plan_is_as_short_as_trying_everything_finds() -> None:
         fewest = fewest_commands(game)
         try:
             plan = shortest_plan(game)
-        except NoPlanError:
+        except InputError:
             assert fewest is None
             hopeless += 1
             continue

@@ -12,12 +12,13 @@ from kitchen import make_kitchen
 
 from envs.alfworld import export, extract_layouts
 from envs.alfworld.engine import Episode
-from envs.alfworld.export import ExportError, game_file, main, trajectory_file, write_game, write_games
+from envs.alfworld.export import game_file, main, trajectory_file, write_game, write_games
 from envs.alfworld.game import TASK_TYPES, Game, Wording
 from envs.alfworld.game_file import parse_game
 from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.official import OfficialGames
 from envs.alfworld.textworld_engine import TextWorldEpisode
+from prism_bench.errors import InputError
 
 pytest.importorskip("alfworld", reason="needs the extra textworld: pip install 'prism-bench[textworld]'")
 WORDINGS: tuple[Wording, ...] = get_args(Wording)
@@ -170,13 +171,13 @@ def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pyte
 def test_a_package_with_other_texts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     domain, grammar, goals = export._upstream_texts("move")
     monkeypatch.setattr(export, "_upstream_texts", lambda wording: (domain, grammar.replace("You", "Thou"), goals))
-    with pytest.raises(ExportError, match=r"does not know the grammar .*; export needs the texts of alfworld==0.4.2"):
+    with pytest.raises(InputError, match=r"does not know the grammar .*; export needs the texts of alfworld==0.4.2"):
         game_file(make_kitchen())
 
 
 def test_a_game_that_a_file_cannot_hold_is_refused() -> None:
     kitchen = make_kitchen()
-    with pytest.raises(ExportError, match="kitchen: the game holds something that a game file cannot say"):
+    with pytest.raises(InputError, match="kitchen: the game holds something that a game file cannot say"):
         game_file(replace(kitchen, receptacles=tuple(replace(place, name="nook 1") for place in kitchen.receptacles)))
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from envs.alfworld.game import TASK_TYPES
 from envs.alfworld.game_file import GameFileError
-from envs.alfworld.official import OfficialDataError, OfficialGames, is_solvable, task_type_of
+from envs.alfworld.official import OfficialGames, is_solvable, task_type_of
+from prism_bench.errors import InputError
 
 MUG = "pick_and_place_simple-Mug-None-Desk-302"
 LAMP = "look_at_obj_in_light-Pen-None-DeskLamp-302"
@@ -98,7 +99,7 @@ def test_the_mark_is_found_wherever_it_stands(tmp_path: Path, content: Any, solv
 @pytest.mark.parametrize("damage", ["", '{"solvable": true', '{"solvable": true, "walkthrough": ["go'])
 def test_a_damaged_game_file_is_named(tmp_path: Path, damage: str) -> None:
     folder = add(tmp_path, MUG, "trial_1", game=damage)
-    with pytest.raises(OfficialDataError, match=f"{folder / 'game.tw-pddl'} is damaged"):
+    with pytest.raises(InputError, match=f"{folder / 'game.tw-pddl'} is damaged"):
         OfficialGames(tmp_path, "train")
 
 
@@ -108,7 +109,7 @@ def test_a_game_file_of_another_kind_is_named_when_it_is_loaded(tmp_path: Path) 
     with pytest.raises(GameFileError, match=str(folder)):
         games.game(games.task_ids[0])
     (folder / "game.tw-pddl").write_bytes(b"\xff\xfe")
-    with pytest.raises(OfficialDataError, match="is damaged"):
+    with pytest.raises(InputError, match="is damaged"):
         games.game(games.task_ids[0])
 
 
@@ -119,15 +120,15 @@ def test_a_game_file_of_another_kind_is_named_when_it_is_loaded(tmp_path: Path) 
 def test_a_damaged_trajectory_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "traj_data.json"
     file.write_text(text)
-    with pytest.raises(OfficialDataError, match=f"{file} {message}"):
+    with pytest.raises(InputError, match=f"{file} {message}"):
         task_type_of(file)
 
 
 def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(OfficialDataError, match=f"python -m envs.alfworld.download {tmp_path}"):
+    with pytest.raises(InputError, match=f"python -m envs.alfworld.download {tmp_path}"):
         OfficialGames(tmp_path, "train")
     add(tmp_path, MUG, "trial_1")
-    with pytest.raises(OfficialDataError, match=f"give {tmp_path}, the folder above it"):
+    with pytest.raises(InputError, match=f"give {tmp_path}, the folder above it"):
         OfficialGames(tmp_path / "json_2.1.1", "train")
 
 
@@ -136,19 +137,17 @@ def test_a_missing_split_lists_those_there_are(tmp_path: Path, split: str) -> No
     add(tmp_path, MUG, "trial_1", split="train")
     add(tmp_path, MUG, "trial_1", split="my_split")
     assert OfficialGames(tmp_path, "my_split").task_ids == (f"{MUG}/trial_1",)
-    with pytest.raises(OfficialDataError, match="it has my_split, train"):
+    with pytest.raises(InputError, match="it has my_split, train"):
         OfficialGames(tmp_path, split)
 
 
 def test_a_split_without_a_game_says_why(tmp_path: Path) -> None:
     add(tmp_path, MUG, "trial_1", game=None)
     add(tmp_path, MUG, "trial_2", game={"solvable": False})
-    with pytest.raises(
-        OfficialDataError, match=r"no game to play \(1 without game.tw-pddl, 1 not marked as solvable\)"
-    ):
+    with pytest.raises(InputError, match=r"no game to play \(1 without game.tw-pddl, 1 not marked as solvable\)"):
         OfficialGames(tmp_path, "train")
     (tmp_path / "json_2.1.1" / "empty").mkdir()
-    with pytest.raises(OfficialDataError, match=r"no game to play \(it is empty\)"):
+    with pytest.raises(InputError, match=r"no game to play \(it is empty\)"):
         OfficialGames(tmp_path, "empty")
-    with pytest.raises(OfficialDataError, match="there is no task type 'fly'"):
+    with pytest.raises(InputError, match="there is no task type 'fly'"):
         OfficialGames(tmp_path, "train", task_types=["fly"])

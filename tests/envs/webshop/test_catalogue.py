@@ -15,16 +15,17 @@ import pytest
 from rich.console import Console
 
 from envs.webshop import compiling, sources
-from envs.webshop.catalogue import Catalogue, CatalogueError, compile_catalogue, open_catalogue
+from envs.webshop.catalogue import Catalogue, compile_catalogue, open_catalogue
 from envs.webshop.generator import generate
 from envs.webshop.goals import HumanInstruction, human_goal, read_human_instructions, shuffled, synthetic_count
 from envs.webshop.goals import synthetic_goal as goal_of
 from envs.webshop.indexing import build_index
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import document, read_annotations, read_products
 from envs.webshop.records import Records, RecordWriter
 from envs.webshop.search import SearchIndex
 from envs.webshop.sources import FULL, HUMAN, SMALL, catalogue_for, official_files
+from prism_bench.errors import InputError
 
 from .official_shop import FOLDER, official, official_instructions, official_products
 
@@ -226,25 +227,25 @@ def test_a_damaged_raw_file_leaves_nothing_behind(raw: Path, tmp_path: Path, nam
     for each in (*FULL, HUMAN):
         content = (raw / each).read_bytes()
         (data / each).write_bytes(content[: len(content) // 2] if each == name else content)
-    with pytest.raises(RawDataError, match=f"{name} ends in the middle of entry"):
+    with pytest.raises(InputError, match=f"{name} ends in the middle of entry"):
         catalogue_for("official", data, cache=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
 
 
 def test_refusals(raw: Path, catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CatalogueError, match="is there already; remove it"):
+    with pytest.raises(InputError, match="is there already; remove it"):
         compile_catalogue(raw / FULL[0], raw / FULL[1], None, catalogue.folder)
-    with pytest.raises(CatalogueError, match="holds no compiled catalogue"):
+    with pytest.raises(InputError, match="holds no compiled catalogue"):
         open_catalogue(tmp_path)
     (tmp_path / "empty.json").write_text("[]")
-    with pytest.raises(RawDataError, match=r"empty\.json holds no product"):
+    with pytest.raises(InputError, match=r"empty\.json holds no product"):
         compile_catalogue(tmp_path / "empty.json", raw / FULL[1], None, tmp_path / "folder")
     monkeypatch.setattr(compiling, "MOST_GOALS", 10)
-    with pytest.raises(CatalogueError, match="more than 10, which is too many"):
+    with pytest.raises(InputError, match="more than 10, which is too many"):
         compile_catalogue(raw / FULL[0], raw / FULL[1], None, tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["empty.json"]
     (tmp_path / "meta.json").write_text('{"format": 0}')
-    with pytest.raises(CatalogueError, match="compiled by another version"):
+    with pytest.raises(InputError, match="compiled by another version"):
         open_catalogue(tmp_path)
 
 

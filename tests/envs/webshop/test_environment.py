@@ -12,8 +12,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.webshop.pages import THANKS
-from prism_bench.environment import INFO_KEYS, UnknownTaskError
-from prism_bench.environment_check import check_environment
+from prism_bench.environments.check import check_environment
+from prism_bench.environments.contract import INFO_KEYS, UnknownTaskError
 
 ID = "envs.webshop:prism_bench/WebShop-v0"
 OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "webshop"

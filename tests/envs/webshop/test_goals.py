@@ -27,8 +27,9 @@ from envs.webshop.goals import (
     synthetic_count,
     synthetic_goal,
 )
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Product
+from prism_bench.errors import InputError
 
 from .official_shop import official_instructions, official_products, recorded
 
@@ -182,7 +183,7 @@ def test_human_instructions_as_read(tmp_path: Path) -> None:
         ([entry | {"instruction": None}], "'instruction' is None, not text"),
         ([entry | {"instruction_options": [1]}], "'instruction_options' is .*, not a list of texts"),
     ):
-        with pytest.raises(RawDataError, match=f"human.json, line 1, entry 1.*{message}"):
+        with pytest.raises(InputError, match=f"human.json, line 1, entry 1.*{message}"):
             read(value)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 from envs.webshop import json_stream
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
+from prism_bench.errors import InputError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -42,7 +43,7 @@ def members(path: Path, data: bytes) -> list[tuple[str, Any]]:
     return [(name, value) for _, name, value in JsonStream(path).members()]
 
 
-def is_one_sentence(error: pytest.ExceptionInfo[RawDataError], path: Path) -> bool:
+def is_one_sentence(error: pytest.ExceptionInfo[InputError], path: Path) -> bool:
     text = str(error.value)
     return str(path) in text and "\n" not in text and len(text) < 300 + len(str(path))
 
@@ -59,7 +60,7 @@ class TestChunks:
         try:
             expected = json.loads(data)
         except UnicodeDecodeError:  # lone surrogates, unescaped
-            with pytest.raises(RawDataError, match="is not UTF-8"):
+            with pytest.raises(InputError, match="is not UTF-8"):
                 entries(path, data)
         else:
             assert entries(path, data) == expected
@@ -73,7 +74,7 @@ class TestChunks:
     @settings(max_examples=30)
     def test_a_file_that_is_cut_off_is_refused(self, folder: Path, values: list[Any], data: st.DataObject) -> None:
         whole, path = json.dumps(values).encode(), folder / "cut.json"
-        with pytest.raises(RawDataError) as error:
+        with pytest.raises(InputError) as error:
             entries(path, whole[: data.draw(st.integers(0, len(whole) - 1))])
         assert is_one_sentence(error, path)
 
@@ -88,7 +89,7 @@ class TestChunks:
         if isinstance(expected, list):
             assert entries(path, data) == expected
         else:
-            with pytest.raises(RawDataError) as error:
+            with pytest.raises(InputError) as error:
                 entries(path, data)
             assert is_one_sentence(error, path)
 
@@ -109,24 +110,24 @@ class TestChunks:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(RawDataError, match=message) as error:
+    with pytest.raises(InputError, match=message) as error:
         entries(tmp_path / "bad.json", text.encode())
     assert is_one_sentence(error, tmp_path / "bad.json")
 
 
 def test_a_name_must_be_text_and_have_a_value(tmp_path: Path) -> None:
     for text, message in (("{1: 2}", "1 stands where a name"), ('{"a" 2}', "':' is expected"), ('{"a"', "is cut off")):
-        with pytest.raises(RawDataError, match=message):
+        with pytest.raises(InputError, match=message):
             members(tmp_path / "bad.json", text.encode())
 
 
 def test_bytes_that_are_no_text_are_found(tmp_path: Path) -> None:
-    with pytest.raises(RawDataError, match="is not UTF-8 text: near byte 4, invalid start byte"):
+    with pytest.raises(InputError, match="is not UTF-8 text: near byte 4, invalid start byte"):
         entries(tmp_path / "bad.json", b'["ab\xff"]')
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(RawDataError, match=r"none\.json cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none\.json cannot be read: No such file"):
         list(JsonStream(tmp_path / "none.json").entries())
 
 
@@ -134,7 +135,7 @@ def test_an_entry_without_end_is_not_read_for_ever(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(json_stream, "ENTRY_LIMIT", 1000)
     monkeypatch.setattr(json_stream, "_CHUNK", 64)
     assert entries(tmp_path / "long.json", b'["' + b"x" * 500 + b'", 1]') == ["x" * 500, 1]
-    with pytest.raises(RawDataError, match=r"entry 1 is damaged: it is longer than 1,000 characters"):
+    with pytest.raises(InputError, match=r"entry 1 is damaged: it is longer than 1,000 characters"):
         entries(tmp_path / "long.json", b'["' + b"x" * 5000 + b'"]')
 
 

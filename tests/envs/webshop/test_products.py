@@ -11,8 +11,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from envs.webshop.json_stream import JsonStream, RawDataError
+from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Annotation, Product, document, draw, read_annotations, read_products
+from prism_bench.errors import InputError
 
 from .official_shop import documents, official_products, recorded
 
@@ -158,13 +159,13 @@ def test_price_texts(path: Path, pricing: str | None, text: str, price: float) -
 def test_what_upstream_would_stop_at_is_refused_by_file_line_and_entry(
     path: Path, change: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RawDataError, match=f"items.json, line 1, entry 2.*{message}"):
+    with pytest.raises(InputError, match=f"items.json, line 1, entry 2.*{message}"):
         read(path, RAW | {"asin": "B000000000"}, RAW | change)
 
 
 @pytest.mark.parametrize("name", ["asin", "name", "full_description", "small_description", "query"])
 def test_a_field_that_is_missing_is_named(path: Path, name: str) -> None:
-    with pytest.raises(RawDataError, match=f"entry 1.*: '{name}' is missing"):
+    with pytest.raises(InputError, match=f"entry 1.*: '{name}' is missing"):
         read(path, {key: value for key, value in RAW.items() if key != name})
 
 
@@ -194,7 +195,7 @@ JSON = st.recursive(
 def test_any_entry_is_a_product_or_refused_in_one_sentence(path: Path, raw: dict[str, Any], complete: bool) -> None:
     try:
         found = read(path, RAW | raw if complete else raw)
-    except RawDataError as error:
+    except InputError as error:
         assert f"{path}, line 1, entry 1" in str(error) and "\n" not in str(error) and len(str(error)) < 400
     else:
         for product in found:
@@ -213,7 +214,7 @@ def test_any_entry_is_a_product_or_refused_in_one_sentence(path: Path, raw: dict
 )
 def test_odd_attributes_are_refused(path: Path, entry: Any, message: str) -> None:
     path.write_text(json.dumps({"B1": {"attributes": []}, "B2": entry}))
-    with pytest.raises(RawDataError, match=rf"items.json, line 1, entry 2 \('B2'\): .*{message}"):
+    with pytest.raises(InputError, match=rf"items.json, line 1, entry 2 \('B2'\): .*{message}"):
         read_annotations(JsonStream(path))
 
 

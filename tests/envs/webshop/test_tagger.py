@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from envs.webshop.tagger import UnknownTaggerError, describe, noun_tagger
+from envs.webshop.tagger import describe, noun_tagger
+from prism_bench.errors import InputError
 
 HAS_SPACY = importlib.util.find_spec("spacy") is not None
 CORD = "Saireed UL Listed 2 Prong Power Cord for JBL Bar 3.1 Bar 2.1 Channel 4K Ultra HD Soundbar"
@@ -72,21 +73,21 @@ def test_tokens_are_pythons_words(title: str) -> None:
 
 
 def test_unknown_names_are_refused_by_name() -> None:
-    with pytest.raises(UnknownTaggerError, match=r"no tagger 'nltk'; choose rules, tokens or spacy:MODEL"):
+    with pytest.raises(InputError, match=r"no tagger 'nltk'; choose rules, tokens or spacy:MODEL"):
         noun_tagger("nltk")
-    with pytest.raises(UnknownTaggerError, match="no tagger 'nltk'"):
+    with pytest.raises(InputError, match="no tagger 'nltk'"):
         describe("nltk")
 
 
 @pytest.mark.skipif(HAS_SPACY, reason="spaCy is installed")
 def test_without_spacy_its_absence_is_the_message() -> None:
-    with pytest.raises(UnknownTaggerError, match="spacy:en_core_web_lg needs spaCy: pip install spacy"):
+    with pytest.raises(InputError, match="spacy:en_core_web_lg needs spaCy: pip install spacy"):
         noun_tagger("spacy:en_core_web_lg")
 
 
 @pytest.mark.skipif(not HAS_SPACY, reason="needs spaCy")
 def test_a_model_that_is_not_installed_is_named() -> None:
-    with pytest.raises(UnknownTaggerError, match="spaCy has no model 'no_such_model'"):
+    with pytest.raises(InputError, match="spaCy has no model 'no_such_model'"):
         noun_tagger("spacy:no_such_model")
 
 

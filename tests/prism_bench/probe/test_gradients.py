@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from prism_bench.flops import FUSED_PROJECTIONS, PROJECTIONS, UnsupportedModelError
-from prism_bench.ledger import Meter
+from prism_bench.accounting.flops import FUSED_PROJECTIONS, PROJECTIONS
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import IGNORED, Rendered
+from prism_bench.errors import InputError
 from prism_bench.probe import gradients
-from prism_bench.probe.projections import ProbeError
-from prism_bench.rendering import IGNORED, Rendered
 
 MODELS = {
     "llama": {},
@@ -235,12 +235,12 @@ def test_batches_are_reported_as_they_are_done(tiny_model):
 
 
 def test_logits_that_are_changed_in_unknown_ways_are_refused(tiny_model):
-    with pytest.raises(UnsupportedModelError, match="logit_scale"):
+    with pytest.raises(InputError, match="logit_scale"):
         norms_of(tiny_model("cohere"), EPISODES)
 
 
 def test_a_loss_that_is_no_number_is_refused(tiny_model):
     model = tiny_model()
     model.lm_head.weight.data[7] = torch.inf
-    with pytest.raises(ProbeError, match="not a finite number"):
+    with pytest.raises(InputError, match="not a finite number"):
         norms_of(model, EPISODES)

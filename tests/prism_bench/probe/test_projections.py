@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from prism_bench.flops import PROJECTIONS
-from prism_bench.ledger import Meter
+from prism_bench.accounting.flops import PROJECTIONS
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import Rendered
+from prism_bench.errors import InputError
 from prism_bench.probe.gradients import gradient_norms
-from prism_bench.probe.projections import ProbeError, find_matrices
-from prism_bench.rendering import Rendered
+from prism_bench.probe.projections import find_matrices
 
 
 def names(model, chosen=None):
@@ -56,12 +57,12 @@ def test_other_linear_layers_can_be_named(tiny_model):
 
 
 def test_a_model_without_them_is_refused_with_the_names_that_it_has(tiny_model):
-    with pytest.raises(ProbeError) as refusal:
+    with pytest.raises(InputError) as refusal:
         find_matrices(tiny_model("gpt_neox"))
     assert str(refusal.value) == (
         "GPTNeoXForCausalLM does not have the projections q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
         "down_proj in every layer; its linear layers are called dense, dense_4h_to_h, dense_h_to_4h, query_key_value: "
         "name those to probe with model.projections=[NAME,NAME]"
     )
-    with pytest.raises(ProbeError, match=r"does not have the projections wq in every layer; .* called down_proj, "):
+    with pytest.raises(InputError, match=r"does not have the projections wq in every layer; .* called down_proj, "):
         find_matrices(tiny_model(lora=("q_proj",)), ["wq"])

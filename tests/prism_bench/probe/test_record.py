@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prism_bench.ledger import Ledger, Meter
+from prism_bench.accounting.ledger import Ledger, Meter
+from prism_bench.data.prompts import ActionPrompt
+from prism_bench.data.rendering import Renderer
+from prism_bench.errors import InputError
 from prism_bench.probe import record
 from prism_bench.probe.concentration import KINDS, concentration
 from prism_bench.probe.gradients import gradient_norms
-from prism_bench.probe.projections import ProbeError
 from prism_bench.probe.record import load_probe, probe_identity, probe_trajectories
-from prism_bench.prompts import ActionPrompt
-from prism_bench.rendering import Renderer
 
 BUDGET = 150
 
@@ -99,11 +99,11 @@ def test_what_another_probe_left_is_not_continued(policy, renderer, corridor_pol
         probed(policy, renderer, corridor_episodes, path, progress=kill)
     left = (tmp_path / ".norms.parquet.partial").read_text()
     for other in (lambda: (corridor_policy(seed=1), corridor_episodes), lambda: (policy, corridor_episodes[1:])):
-        with pytest.raises(ProbeError, match="left by a probe of other trajectories, another model or other settings"):
+        with pytest.raises(InputError, match="left by a probe of other trajectories, another model or other settings"):
             probed(other()[0], renderer, other()[1], path)
     assert (tmp_path / ".norms.parquet.partial").read_text() == left
     (tmp_path / ".norms.parquet.partial").write_text(left.splitlines()[0] + "\n{not json\n")
-    with pytest.raises(ProbeError, match="damaged"):
+    with pytest.raises(InputError, match="damaged"):
         probed(policy, renderer, corridor_episodes, path)
 
 
@@ -111,7 +111,7 @@ def test_other_files_are_refused(tmp_path, corridor_episodes):
     (tmp_path / "text.parquet").write_text("no")
     pd.DataFrame({"norms": [1]}).to_parquet(tmp_path / "other.parquet")
     for name in ("absent.parquet", "text.parquet", "other.parquet"):
-        with pytest.raises(ProbeError, match=f"{name}: not a file of gradient norms"):
+        with pytest.raises(InputError, match=f"{name}: not a file of gradient norms"):
             load_probe(tmp_path / name)
 
 

@@ -1,0 +1,1 @@
+"""Routers to compare PRISM with. A router implements ``prism_bench.routing.router.Router``."""

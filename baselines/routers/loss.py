@@ -1,0 +1,37 @@
+"""Loss: what the base model finds improbable goes to RL.
+
+Score: the mean cross-entropy over the agent's tokens, the very number whose gradient PRISM takes. It costs a third of
+PRISM's probe: a forward pass and no backward pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.probe.gradients import mean_losses
+from prism_bench.probe.record import probe_identity
+from prism_bench.routing.router import RoutingContext, ScoreRouter
+
+
+@dataclass(frozen=True)
+class LossRouter(ScoreRouter):
+    """High mean loss goes to RL."""
+
+    tokens_per_batch: int = 16384
+
+    def score(
+        self, trajectories: Sequence[Trajectory], context: RoutingContext
+    ) -> tuple[np.ndarray, Mapping[str, Any]]:
+        episodes = [context.renderer.render(trajectory) for trajectory in trajectories]
+        losses = mean_losses(
+            context.policy.model,
+            episodes,
+            tokens_per_batch=self.tokens_per_batch,
+            meter=context.meter,
+            progress=context.progress,
+        )
+        identity = probe_identity(context.policy.model, context.renderer)
+        return losses, asdict(identity)

@@ -1,0 +1,74 @@
+"""The contract of a training algorithm: one method that trains a policy in place.
+
+An algorithm is made from a file of ``conf/algorithm``. It trains on demonstrations (trajectories to imitate), on tasks
+(to explore by rollouts), or on both, and says which it needs. Everything that algorithms share comes in one
+:class:`TrainingContext`. A strategy (``conf/strategy``) decides which algorithm gets which part of the data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.models.policy import Policy
+from prism_bench.rollouts.backend import Engine
+from prism_bench.rollouts.episodes import EpisodePlayer
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything an algorithm needs beside policy and data.
+
+    Attributes:
+        phase: the phase's name, which opens the keys of logged values (``sft/loss``).
+        renderer: turns trajectories into tokens and labels for the policy's tokenizer.
+        player: rolls out train tasks in the environment.
+        engine: generates completions, inside a TRL trainer too.
+        max_completion_tokens: the most that the policy writes in one turn.
+        meter: the phase's row in the ledger; every forward and backward pass and every rollout is charged to it.
+        seed: of every random choice.
+        folder: for files of a trainer; nothing that is needed later is left there.
+        log: takes values and the number of updates done.
+        progress: takes the updates done and planned.
+        evaluate: adds a point to the learning curve: the policy, as it is after so many updates, plays a fixed sample
+            of a validation split. What that costs is charged elsewhere.
+        points: how many points the learning curve of this phase has; 0 for none.
+        flops_budget: what the phase may spend; it ends at the first update past that. None for no limit.
+    """
+
+    phase: str
+    renderer: Renderer
+    player: EpisodePlayer
+    engine: Engine
+    max_completion_tokens: int
+    meter: Meter
+    seed: int
+    folder: Path
+    log: Callable[[Mapping[str, float], int], None] = lambda values, update: None
+    progress: Callable[[int, int], None] = lambda done, planned: None
+    evaluate: Callable[[Policy, int], None] = lambda policy, update: None
+    points: int = 0
+    flops_budget: float | None = None
+
+
+class Algorithm(Protocol):
+    """Trains a policy.
+
+    Attributes:
+        needs_demonstrations, needs_tasks: what a phase has to give it; the run refuses anything else at its start.
+    """
+
+    needs_demonstrations: ClassVar[bool]
+    needs_tasks: ClassVar[bool]
+
+    def train(
+        self,
+        policy: Policy,
+        demonstrations: Sequence[Trajectory],
+        tasks: Sequence[str],
+        context: TrainingContext,
+    ) -> None:
+        """Train ``policy`` in place."""

@@ -1,0 +1,1 @@
+"""Commands of ``prism-bench``, one thin file each; they may import everything."""

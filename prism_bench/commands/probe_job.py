@@ -1,0 +1,77 @@
+"""The job of ``prism-bench probe``: gradient norms of a file of trajectories under any checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import load_trajectories
+from prism_bench.errors import InputError
+from prism_bench.models.policy import load_policy
+from prism_bench.probe.concentration import check_kind, concentration
+from prism_bench.probe.plot import plot_probe
+from prism_bench.probe.record import probe_trajectories
+from prism_bench.results.progress import PhaseProgress
+from prism_bench.results.tables import count, duration
+from prism_bench.routing.router import split
+
+
+def probe(config: DictConfig, console: Console) -> None:
+    """Write ``config.out`` and the plot beside it, and print what it cost.
+
+    Args:
+        config: ``conf/probe.yaml``, composed.
+        console: where progress and results are shown.
+
+    Raises:
+        InputError: a setting is missing or makes no sense, or the model cannot be probed; another ValueError for what
+            the checkpoint, the trajectories or the prompt refuse.
+    """
+    out = _file("out", config.out, ".parquet")
+    trajectories = load_trajectories(_file("trajectories", config.trajectories, ".parquet"))
+    check_kind(config.concentration)
+    split(range(len(trajectories)), quantile=config.quantile)  # what it refuses is better refused now
+    model = instantiate(config.model, _convert_="object")
+    policy = load_policy(model.path, dtype=model.dtype, device=model.device, projections=model.projections)
+    renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
+    ledger = Ledger([model.device])
+    with ledger.phase("probe") as meter, PhaseProgress(console, "probe", len(trajectories)) as progress:
+        probed = probe_trajectories(
+            policy,
+            renderer,
+            trajectories,
+            out,
+            tokens_per_batch=config.tokens_per_batch,
+            meter=meter,
+            checkpointing=config.checkpointing,
+            progress=progress.update,
+        )
+    row = ledger.rows[-1]
+    layers, columns = probed.norms.shape[1:]
+    console.print(
+        f"{len(trajectories):,} trajectories, {layers} layers of {columns} matrices: "
+        f"{count(row.prefill_tokens)} tokens, {count(row.flops)} FLOPs in {duration(row.seconds)}",
+        highlight=False,
+    )
+    scores = concentration(probed.norms, config.concentration)
+    allocation = split(scores, quantile=config.quantile)
+    plot = out.with_suffix(".png")
+    groups = {name: allocation.indices(name) for name in ("sft", "rl")}
+    plot_probe(probed, scores, groups, allocation.threshold, config.concentration, plot)
+    console.print(
+        f"{config.concentration} {scores.min():.4g} to {scores.max():.4g}; at most {allocation.threshold:.4g}: "
+        f"{len(allocation.indices('sft')):,} trajectories to SFT, {len(allocation.indices('rl')):,} to RL",
+        highlight=False,
+    )
+    console.print(f"norms: {out}\nplot: {plot}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _file(name: str, value: Any, suffix: str) -> Path:
+    path = Path(str(value)).expanduser().absolute()
+    if value is None or path.suffix != suffix:
+        raise InputError(f"{name}={value} is not possible; name a file that ends in {suffix}: {name}=FILE{suffix}")
+    return path

@@ -1,0 +1,27 @@
+"""Tables of finished runs: ``prism-bench report RESULT [RESULT ...]``.
+
+RESULT is the file ``result.json``, or the folder of the run that holds it. One result is printed whole; several stand
+beside each other (:mod:`prism_bench.results.tables`).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from prism_bench.commands.hydra_command import reporting_mistakes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print tables of finished runs."""
+    parser = argparse.ArgumentParser(prog="prism-bench report", description=main.__doc__)
+    parser.add_argument("result", nargs="+", type=Path, help="result.json of a run, or the run's folder")
+    paths = [path / "result.json" if path.is_dir() else path for path in parser.parse_args(arguments).result]
+    with reporting_mistakes() as console:
+        from prism_bench.results.result import read_result
+        from prism_bench.results.tables import print_comparison, print_result
+
+        results = {str(path.parent if path.name == "result.json" else path): read_result(path) for path in paths}
+        if len(results) == 1:
+            print_result(next(iter(results.values())), console, paths[0].parent)
+        else:
+            print_comparison(results, console)

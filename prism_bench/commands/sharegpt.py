@@ -1,0 +1,49 @@
+"""Conversion between trajectories and ShareGPT conversations (:mod:`prism_bench.data.sharegpt`).
+
+prism-bench import IN OUT.parquet
+prism-bench export IN.parquet OUT.json
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from prism_bench.commands.hydra_command import reporting_mistakes
+from prism_bench.data.trajectory import Trajectory
+
+
+def import_main(arguments: Sequence[str] | None = None) -> None:
+    """Read ShareGPT conversations and write trajectories."""
+    source, target = _files("import", import_main, arguments, "a .json or .jsonl file, or a folder of them", ".parquet")
+    with reporting_mistakes() as console:
+        from prism_bench.data.sharegpt import import_conversations
+        from prism_bench.data.trajectory import save_trajectories
+
+        trajectories = import_conversations(source)
+        save_trajectories(trajectories, target)
+        console.print(_summary(trajectories, target), soft_wrap=True)
+
+
+def export_main(arguments: Sequence[str] | None = None) -> None:
+    """Read trajectories and write ShareGPT conversations."""
+    source, target = _files("export", export_main, arguments, "a .parquet file of trajectories", ".json or .jsonl")
+    with reporting_mistakes() as console:
+        from prism_bench.data.sharegpt import export_conversations
+        from prism_bench.data.trajectory import load_trajectories
+
+        trajectories = load_trajectories(source)
+        export_conversations(trajectories, target)
+        console.print(_summary(trajectories, target), soft_wrap=True)
+
+
+def _files(name: str, command: object, arguments: Sequence[str] | None, source: str, suffix: str) -> tuple[Path, Path]:
+    parser = argparse.ArgumentParser(prog=f"prism-bench {name}", description=command.__doc__)
+    parser.add_argument("source", type=Path, metavar="IN", help=source)
+    parser.add_argument("target", type=Path, metavar="OUT", help=f"the {suffix} file to write")
+    options = parser.parse_args(arguments)
+    return options.source, options.target
+
+
+def _summary(trajectories: Sequence[Trajectory], target: Path) -> str:
+    steps = sum(len(trajectory.steps) for trajectory in trajectories)
+    return f"{len(trajectories)} episodes, {steps} steps -> {target}"

@@ -1,0 +1,156 @@
+"""A prompt for pages: what can be clicked, and the words of a query, are named by their position.
+
+A small model made from scratch can neither copy a product code nor write a query letter by letter, but it can learn to
+repeat a word of the page and the number that follows it there. Every admissible action whose argument is a piece of the
+page gets a number behind that piece, and the reply is the piece with its number: ``large#3`` for ``click[large]``
+below. Where an action is an open form, such as ``search[<keywords>]``, the words of the task are numbered as well, and
+the reply names the form and its words: ``search#4#5`` for ``search[red shirt]``.
+
+    page     Instruction: [SEP] Find me a red shirt [SEP] Back to Search [SEP] size [SEP] small [SEP] large
+    prompt   find me a red shirt back to search#1 size small#2 large#3
+
+The number decides. The words before it are what a model of two layers needs to find it: one step to the word that the
+task asks for, one to the number behind it.
+
+What such a model is spared besides: capitals, punctuation in the task, the codes of things (a number says as much),
+what follows in long pieces, and a page that an action did not change, which is not shown again. Numbers are glued to
+what precedes them and words have a space before them, so that each is the same token on the page and in a reply.
+Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every environment
+can be played, as a list to choose from.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from prism_bench.data.prompts import Message, require_admissible
+
+_ACTION = re.compile(r"(?P<name>[^\[\]]+)\[(?P<argument>.*)\]", re.DOTALL)
+_OPEN = re.compile(r"<.+>", re.DOTALL)
+_REPLY = re.compile(r"(?P<name>[^#]*)(?P<numbers>(?:#\d{1,6})+)")
+_EDGES = " \t\n.,:;!?\"'()"
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page as the policy reads it, and what its numbers mean."""
+
+    text: str
+    actions: dict[int, str]
+    names: dict[int, str]  # what is written in front of the number of an action
+    words: dict[int, str]
+    forms: tuple[str, ...]  # the names of open forms
+
+
+@dataclass(frozen=True)
+class IndexedPrompt:
+    """Positions instead of texts; see the module.
+
+    Args:
+        separator: stands between the pieces of a page.
+        code: a regular expression of pieces that are shown as their number alone.
+        task_label: the piece after which the task stands; None: any piece of a page with a form may state it.
+        words_per_piece: pieces are cut after so many words.
+    """
+
+    separator: str
+    code: str | None = None
+    task_label: str | None = None
+    words_per_piece: int = 12
+
+    @property
+    def needs_admissible(self) -> bool:
+        return True
+
+    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+        return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
+
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        return "unchanged" if observation == previous else self._page(observation, admissible_actions).text
+
+    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return the number of ``action``, or its form and the numbers of its words.
+
+        An action of which the page says nothing is its own reply: it can be read, but not learned.
+        """
+        page = self._page(observation, admissible_actions)
+        for number, meant in page.actions.items():
+            if meant == action:
+                return f"{page.names[number]}#{number}"
+        form = _ACTION.fullmatch(action)
+        if form is None or form["name"] not in page.forms:
+            return action
+        numbers: list[int] = []
+        for word in form["argument"].split():
+            places = [number for number, there in page.words.items() if there == word.strip(_EDGES).lower()]
+            if not places:
+                return action
+            last = numbers[-1] if numbers else 0
+            numbers.append(next((number for number in places if number > last), places[0]))
+        return form["name"] + "".join(f"#{number}" for number in numbers) if numbers else action
+
+    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return what ``reply`` means on this page; the reply itself where it means nothing."""
+        page = self._page(observation, admissible_actions)
+        text = reply.strip()
+        named = _REPLY.fullmatch(text)
+        if named is None:
+            return text
+        numbers = [int(number) for number in named["numbers"][1:].split("#")]
+        if named["name"] in page.forms:
+            known = all(number in page.words for number in numbers)
+            return f"{named['name']}[{' '.join(page.words[number] for number in numbers)}]" if known else text
+        return page.actions.get(numbers[0], text) if len(numbers) == 1 else text
+
+    def _page(self, observation: str, admissible_actions: Sequence[str]) -> _Page:
+        require_admissible(admissible_actions)
+        return _read(self, observation, tuple(admissible_actions))
+
+
+@lru_cache(maxsize=4096)
+def _read(prompt: IndexedPrompt, observation: str, admissible_actions: tuple[str, ...]) -> _Page:
+    forms, choices = [], {}  # choices: what an action's argument looks like on the page -> the action
+    for action in admissible_actions:
+        parts = _ACTION.fullmatch(action)
+        if parts is not None and _OPEN.fullmatch(parts["argument"]):
+            forms.append(parts["name"])
+        else:
+            choices[action if parts is None else parts["argument"]] = action
+    numbers = itertools.count(1)
+    actions: dict[int, str] = {}
+    names: dict[int, str] = {}
+    words: dict[int, str] = {}
+    written: list[str] = []
+
+    def write_choice(action: str, name: str) -> None:
+        actions[number := next(numbers)], names[number] = action, name
+        written.append(f"{name}#{number}")
+
+    for piece, is_task in _pieces(prompt, observation):
+        shown = "".join(f" {word}" for word in piece.lower().split()[: prompt.words_per_piece])
+        if piece.lower() in choices:
+            hidden = prompt.code is not None and re.fullmatch(prompt.code, piece)
+            write_choice(choices[piece.lower()], "" if hidden else shown)
+        elif is_task and (forms or prompt.task_label is not None):
+            for word in filter(None, (word.strip(_EDGES) for word in piece.lower().split())):
+                written.append(f" {word}")
+                if forms:
+                    words[number := next(numbers)] = word
+                    written.append(f"#{number}")
+        else:
+            written.append(shown)
+    for action in choices.values():
+        if action not in actions.values():
+            write_choice(action, f" {action}")
+    return _Page("".join(written), actions, names, words, tuple(forms))
+
+
+def _pieces(prompt: IndexedPrompt, observation: str) -> Iterator[tuple[str, bool]]:
+    """Yield each piece of the page and whether it states the task (without a label any piece may)."""
+    before: str | None = None
+    for piece in (part.strip() for part in observation.split(prompt.separator)):
+        if piece and not (prompt.task_label is not None and piece == prompt.task_label):
+            yield piece, prompt.task_label is None or before == prompt.task_label
+        before = piece

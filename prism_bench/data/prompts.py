@@ -1,0 +1,105 @@
+"""What a policy reads and writes around the bare text of an environment.
+
+Chosen by ``conf/prompt``: ``action``, in which the reply is the action and nothing else (a small model made from
+scratch has no words to spare), and ``react``, in which an instruct model may think before it acts (ReAct, arXiv
+2210.03629). A third, for pages to click on, is :mod:`prism_bench.data.indexed_prompt`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from prism_bench.errors import InputError
+
+Message = dict[str, str]
+
+
+class Prompt(Protocol):
+    """Turns observations into user messages and actions into replies, and back.
+
+    A method sees one turn: the observation and what was admissible then (empty unless ``needs_admissible``).
+    """
+
+    @property
+    def needs_admissible(self) -> bool:
+        """Whether trajectories have to keep their admissible actions for this prompt."""
+
+    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+        """Return the messages that open an episode."""
+
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        """Return the user message that carries an observation, ``previous`` being the one before."""
+
+    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return what the policy should write in order to do ``action``."""
+
+    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return the action in ``reply``; the text itself where none is marked, for the environment to answer."""
+
+
+def require_admissible(admissible_actions: Sequence[str]) -> None:
+    """Raise where a trajectory did not keep what this prompt shows.
+
+    Raises:
+        InputError: there is no admissible action.
+    """
+    if not admissible_actions:
+        raise InputError(
+            "this prompt shows the admissible actions of every step, and these episodes were collected without them: "
+            "collect them again with the same prompt"
+        )
+
+
+def _listing(admissible_actions: Sequence[str]) -> str:
+    require_admissible(admissible_actions)
+    return "\nAdmissible actions: " + ", ".join(admissible_actions)
+
+
+@dataclass(frozen=True)
+class ActionPrompt:
+    """The observation as it is; the reply is the action."""
+
+    list_admissible: bool = False
+
+    @property
+    def needs_admissible(self) -> bool:
+        return self.list_admissible
+
+    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+        return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
+
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        return observation + (_listing(admissible_actions) if self.list_admissible else "")
+
+    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        return action
+
+    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        return reply.strip()
+
+
+@dataclass(frozen=True)
+class ReactPrompt:
+    """An instruction first; the reply is a thought, where the policy has one, and then ``Action: <action>``."""
+
+    instruction: str
+    list_admissible: bool = False
+
+    @property
+    def needs_admissible(self) -> bool:
+        return self.list_admissible
+
+    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+        content = f"{self.instruction.strip()}\n\n{self.turn(observation, admissible_actions)}"
+        return [{"role": "user", "content": content}]
+
+    def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
+        return f"Observation: {observation}" + (_listing(admissible_actions) if self.list_admissible else "")
+
+    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        return f"Action: {action}"
+
+    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        _, marker, after = reply.rpartition("Action:")
+        lines = (after if marker else reply).strip().splitlines()
+        return lines[0].strip() if lines else ""

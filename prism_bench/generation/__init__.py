@@ -1,1 +1,0 @@
-"""Playing episodes: with an expert or with a policy, many at once."""

@@ -1,0 +1,76 @@
+"""A causal language model taken apart, as the probe, generation and the ledger need it.
+
+All functions take a bare model of transformers or one that PEFT has wrapped with a LoRA adapter.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import PreTrainedModel
+
+from prism_bench.accounting.flops import Lengths, ModelShape, training_flops
+from prism_bench.errors import InputError
+
+_UNKNOWN_LOGIT_TRANSFORMS = {
+    "logit_scale": (None, 1),  # Cohere
+    "logits_scaling": (None, 1),  # Granite
+    "lm_head_multiplier": (None, 1),  # Falcon H1
+}
+"""What some models do to logits after the LM head, by its name in their configuration, and values that do nothing."""
+
+
+def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
+    """Return what maps tokens to hidden states, and hidden states to logits; of a LoRA policy, adapter included.
+
+    Apart from each other they allow logits to be computed at the few positions that need them.
+
+    Raises:
+        InputError: the model does more to its logits than soft-capping (Gemma 2).
+    """
+    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    config = bare.config.get_text_config()
+    for name, neutral in _UNKNOWN_LOGIT_TRANSFORMS.items():
+        if getattr(config, name, None) not in neutral:
+            raise InputError(
+                f"{type(bare).__name__} changes its logits after the LM head ({name}={getattr(config, name)}), which "
+                "is not supported; use a model of the Llama, Mistral, Qwen, Gemma or Phi-3 family"
+            )
+    head, cap = bare.get_output_embeddings(), getattr(config, "final_logit_softcapping", None)
+    return bare.base_model, head if cap is None else lambda hidden: cap * torch.tanh(head(hidden) / cap)
+
+
+def model_shape(model: PreTrainedModel) -> ModelShape:
+    """Return the sizes of ``model`` from which operations are counted, a LoRA adapter's included."""
+    if not isinstance(model, PeftModel):
+        return ModelShape.from_config(model.config)
+    adapter = model.active_peft_config
+    assert isinstance(adapter, LoraConfig)
+    adapted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    return ModelShape.from_config(model.config, adapter.r, adapted)
+
+
+def update_flops(model: PreTrainedModel, tokens: Lengths, logits: Lengths, *, checkpointing: bool = False) -> int:
+    """Return the operations of one forward and backward pass of training, in which of a LoRA policy the adapter learns.
+
+    Args:
+        tokens: length of each sequence.
+        logits: positions at which the LM head is evaluated, per sequence.
+        checkpointing: the layers' activations are computed a second time instead of kept.
+    """
+    weights: Literal["all", "adapters"] = "adapters" if isinstance(model, PeftModel) else "all"
+    return training_flops(model_shape(model), tokens, logits=logits, weights=weights, checkpointing=checkpointing)
+
+
+@contextmanager
+def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    """Switch dropout and the like off, and afterwards give every module its mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,95 @@
+"""What plays a policy: token ids in, token ids out, one growing context per episode.
+
+A backend keeps a *session* for every episode in play. In each turn it is given the new tokens of some sessions (the
+opening, or what the environment answered) and returns a reply for each; what was read before it remembers. A backend
+that keeps the key-value cache reads every token once.
+
+Which one a run plays with is its *engine*, a choice of ``conf/generation``.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from prism_bench.models.policy import Policy
+
+if TYPE_CHECKING:  # takes seconds to import
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a reply is drawn. ``temperature`` 0 is greedy decoding; a session keeps the ``seed`` it was opened with."""
+
+    temperature: float = 1.0
+    max_reply_tokens: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Sampled tokens, the end-of-turn token last unless the reply was cut, and the log-probability of each."""
+
+    ids: list[int]
+    logprobs: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What the backend has computed so far: lengths of what was read and written, summed, and FLOPs."""
+
+    prefill_tokens: int = 0
+    generated_tokens: int = 0
+    flops: float = 0.0
+
+
+class Backend(Protocol):
+    """Generates replies for many sessions at once."""
+
+    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+        """Append ``new_tokens`` to each session, open those not seen before, and sample a reply of every one.
+
+        The tokens of the reply belong to the session afterwards. A session is an integer from 0 to 2^63 - 1 that also
+        names its random stream: the same session, seed and tokens give the same reply whatever else is in the batch. A
+        backend whose rounding can lead to another token says so.
+        """
+
+    def close(self, sessions: Sequence[int]) -> None:
+        """Forget ``sessions``."""
+
+    def take_work(self) -> Work:
+        """Return the work since the last call."""
+
+
+class Engine(Protocol):
+    """What a run plays its policies with."""
+
+    @property
+    def name(self) -> str:
+        """What a result says about it, version included where that is no package every run lists."""
+
+    def grpo_options(self) -> Mapping[str, Any]:
+        """Return the fields of ``trl.GRPOConfig`` that bring the engine into the trainer.
+
+        Raises:
+            InputError: it cannot follow a policy that is trained, or not here.
+        """
+
+    def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> AbstractContextManager[Backend]:
+        """Yield a backend that plays ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.
+
+        Raises:
+            InputError: it cannot play this policy, or not here.
+        """
+
+    def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> Backend:
+        """Return a backend that plays the policy of ``trainer`` as it is now, for the rollouts of one step.
+
+        Raises:
+            InputError: the trainer is set up in a way that is not supported.
+        """
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """Free what the engine holds inside ``trainer``, which has trained for the last time."""

@@ -1,0 +1,218 @@
+"""Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import Step, Trajectory
+from prism_bench.errors import InputError
+from prism_bench.rollouts.backend import Backend, Reply, Sampling
+from prism_bench.rollouts.pool import Answer, Environment, Environments, LocalEnvironments
+from prism_bench.rollouts.workers import WorkerEnvironments
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A policy's episode and the very tokens it consisted of.
+
+    ``prompt_ids`` is the opening; ``completion_ids`` the rest, replies and observations in turn; ``agent_mask`` is 1
+    where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
+    """
+
+    trajectory: Trajectory
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    agent_mask: list[int]
+    logprobs: list[float]
+
+
+@dataclass(slots=True)
+class _Play:
+    """An episode under way; there is nothing in it until the environment has answered."""
+
+    task_id: str
+    observation: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    prompt_ids: list[int] = field(default_factory=list)
+    completion_ids: list[int] = field(default_factory=list)
+    agent_mask: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)  # the last one without its reward until that is known
+
+
+class EpisodePlayer:
+    """Plays the tasks of one environment with policies; keeps its environment objects from call to call.
+
+    Args:
+        make: returns a new environment object.
+        renderer: of the policies' tokenizer and prompt.
+        batch_size: how many episodes are in play at once.
+        workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the player has
+            to be closed then, or used in a ``with`` statement.
+    """
+
+    def __init__(
+        self, make: Callable[[], Environment], renderer: Renderer, batch_size: int, workers: bool = False
+    ) -> None:
+        self.environments: Environments = WorkerEnvironments(make) if workers else LocalEnvironments(make)
+        self.renderer = renderer
+        self.batch_size = batch_size
+
+    def __enter__(self) -> "EpisodePlayer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.environments.close()
+
+    def play(
+        self,
+        backend: Backend,
+        task_ids: Sequence[str],
+        sampling: Sampling,
+        source: str,
+        meter: Meter,
+        on_episode: Callable[[int], None] = lambda finished: None,
+        max_turns: int | None = None,
+    ) -> list[Episode]:
+        """Play every task once (a task may stand in the list several times) and return the episodes in that order.
+
+        Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
+        it, when its context is full, or after ``max_turns``. What is random in it depends on ``sampling.seed``, the
+        task, and how often that task stands earlier in the list; not on the other tasks or ``batch_size``.
+
+        Args:
+            source: what the trajectories say about who played.
+            on_episode: called with the number of finished episodes whenever it grows.
+
+        Raises:
+            InputError: an opening leaves no room for a reply.
+        """
+        sessions = session_numbers(task_ids)
+        waiting = iter(zip(sessions, task_ids, strict=True))
+        plays: dict[int, _Play] = {}
+        finished: dict[int, Episode] = {}
+        unread: dict[int, list[int]] = {}  # new tokens of the plays in which it is the policy's turn
+        env_steps = 0
+        self.environments.clear()  # of what an exception left there
+        while True:
+            self._fill(plays, waiting)
+            answers = self.environments.answers(wait=not unread)
+            ended = []
+            for session, answer in answers.items():
+                tokens = self._take(plays[session], answer, sampling, max_turns)
+                if tokens is None:
+                    ended.append(session)
+                else:
+                    unread[session] = tokens
+            for session in ended:
+                finished[session] = _episode(plays.pop(session), source)
+                self.environments.release(session)
+            if ended:
+                backend.close(ended)
+                on_episode(len(finished))
+            if answers:
+                continue  # others may have answered meanwhile, or at once where a new task took the place
+            if not unread:
+                break
+            replies = backend.reply(unread, sampling)
+            env_steps += len(replies)
+            unread = {}
+            for session, reply in replies.items():
+                self.environments.step(session, self._act(plays[session], reply))
+        work = backend.take_work()
+        meter.add(
+            prefill_tokens=work.prefill_tokens,
+            generated_tokens=work.generated_tokens,
+            flops=work.flops,
+            env_steps=env_steps,
+            worker_deaths=self.environments.take_deaths(),
+        )
+        return [finished[session] for session in sessions]
+
+    def _fill(self, plays: dict[int, _Play], waiting: Iterator[tuple[int, str]]) -> None:
+        while len(plays) < self.batch_size and (following := next(waiting, None)) is not None:
+            session, task_id = following
+            plays[session] = _Play(task_id)
+            self.environments.reset(session, task_id)
+
+    def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | None:
+        """Return what the policy reads of ``answer``; None if the episode is over."""
+        before = play.observation
+        play.observation, play.info = answer.observation, answer.info
+        if not play.steps:
+            return self._open(play, sampling)
+        play.steps[-1] = replace(play.steps[-1], reward=answer.reward)
+        if answer.over or len(play.steps) == max_turns:
+            return None
+        end = [self.renderer.end_token_id] if play.steps[-1].cut else []
+        new = end + self.renderer.observation(play.observation, self._listed(play.info), before)
+        used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
+        if used + sampling.max_reply_tokens > self.renderer.max_length:
+            return None
+        play.completion_ids += new
+        play.agent_mask += [0] * len(new)
+        play.logprobs += [0.0] * len(new)
+        return new
+
+    def _open(self, play: _Play, sampling: Sampling) -> list[int]:
+        play.prompt_ids = self.renderer.opening(play.observation, self._listed(play.info))
+        if len(play.prompt_ids) + sampling.max_reply_tokens > self.renderer.max_length:
+            raise InputError(
+                f"task {play.task_id}: the opening of {len(play.prompt_ids)} tokens and a reply of "
+                f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
+                "raise model.max_length"
+            )
+        return play.prompt_ids
+
+    def _act(self, play: _Play, reply: Reply) -> str:
+        """Return the action that ``reply`` says."""
+        text = self.renderer.decode(reply.ids)
+        shown = play.observation, self._listed(play.info)
+        action = self.renderer.prompt.action(text, *shown)
+        said = None if text == self.renderer.prompt.reply(action, *shown) else text
+        cut = reply.ids[-1] != self.renderer.end_token_id
+        play.steps.append(Step(shown[0], action, 0.0, said, shown[1], cut))
+        play.completion_ids += reply.ids
+        play.agent_mask += [1] * len(reply.ids)
+        play.logprobs += reply.logprobs
+        return action
+
+    def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(info["admissible_actions"]) if self.renderer.prompt.needs_admissible else ()
+
+
+def session_numbers(task_ids: Sequence[str]) -> list[int]:
+    """Return a session for each task, named by a digest of the task and of how often it stands earlier in the list."""
+    earlier: Counter[str] = Counter()
+    numbers = []
+    for task_id in task_ids:
+        digest = hashlib.blake2b(f"{earlier[task_id]} {task_id}".encode(), digest_size=8).digest()
+        numbers.append(int.from_bytes(digest, "big") >> 1)  # the largest signed integer has 63 bits
+        earlier[task_id] += 1
+    return numbers
+
+
+def _episode(play: _Play, source: str) -> Episode:
+    agent_tokens = sum(play.agent_mask)
+    trajectory = Trajectory(
+        task_id=play.info["task_id"],
+        task_type=play.info["task_type"],
+        source=source,
+        steps=tuple(play.steps),
+        score=float(play.info["score"]),
+        success=bool(play.info["success"]),
+        context_tokens=len(play.prompt_ids) + len(play.completion_ids) - agent_tokens,
+        agent_tokens=agent_tokens,
+    )
+    return Episode(trajectory, play.prompt_ids, play.completion_ids, play.agent_mask, play.logprobs)

@@ -1,0 +1,162 @@
+"""Generation with transformers: one ragged key-value cache for all episodes in play, kept until each of them ends.
+
+A turn is one or a few prefills of what is new and then one forward per sampled token for the whole batch: a session
+whose reply has ended waits for the longest reply of the turn, and where fewer than half are still at it only these are
+computed. The token that ends a reply is not given a forward of its own: it is read together with the observation that
+follows it. (``Work`` counts it once, as generated.)
+
+Replies do not depend on the batch if the weights are float32: a draw that is too close to call
+(:mod:`prism_bench.rollouts.sampling`) is made from one forward over that session's tokens alone. With fewer bits
+rounding is too coarse for this, and now and then another batch leads to another token.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from prism_bench.accounting.flops import decode_flops, forward_flops
+from prism_bench.models.decoder import evaluation_mode, model_shape
+from prism_bench.models.policy import Policy
+from prism_bench.rollouts.backend import Reply, Sampling, Work
+from prism_bench.rollouts.ragged_model import RaggedModel
+from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
+
+if TYPE_CHECKING:
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+
+@dataclass(frozen=True)
+class TransformersEngine:
+    """A :class:`prism_bench.rollouts.backend.Engine`: the policy's own model plays, wherever it is.
+
+    Attributes:
+        tokens_per_forward: the most that one prefill reads, padding included.
+    """
+
+    tokens_per_forward: int = 16_384
+
+    @property
+    def name(self) -> str:
+        return "transformers"
+
+    def grpo_options(self) -> Mapping[str, Any]:
+        return {}
+
+    @contextmanager
+    def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> Iterator["TransformersBackend"]:
+        yield TransformersBackend(policy.model, end_token_id, self.tokens_per_forward)
+
+    def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> "TransformersBackend":
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        return TransformersBackend(model, end_token_id, self.tokens_per_forward)
+
+    def leave_trainer(self, trainer: "GRPOTrainer") -> None:
+        """The model is the trainer's own."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """``ids`` are all tokens of the session; the cache holds the first of them, in ``row``."""
+
+    row: int
+    stream: np.random.Generator
+    ids: list[int] = field(default_factory=list)
+
+
+class TransformersBackend:
+    """A :class:`prism_bench.rollouts.backend.Backend` over any decoder-only transformers model.
+
+    Args:
+        model: in evaluation mode while it is used here; its weights are read, never changed. LoRA policies are welcome.
+        end_token_id: the token with which a reply ends.
+        tokens_per_forward: the most tokens that a forward reads at once, padding included.
+
+    Raises:
+        InputError: the model's attention or logits are of a kind that this cannot reproduce.
+    """
+
+    def __init__(self, model: PreTrainedModel, end_token_id: int, tokens_per_forward: int = 16_384) -> None:
+        self.model = model
+        self.end_token_id = end_token_id
+        self.shape = model_shape(model)
+        self.reader = RaggedModel(model, end_token_id, tokens_per_forward)
+        self.noise = LOGIT_NOISE if model.dtype == torch.float32 else 0.0
+        self.sessions: dict[int, _Session] = {}
+        self.free_rows: list[int] = []
+        self._work = Work()
+
+    @torch.inference_mode()
+    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+        with evaluation_mode(self.model):
+            return self._reply(new_tokens, sampling)
+
+    def close(self, sessions: Sequence[int]) -> None:
+        self.free_rows += [self.sessions.pop(session).row for session in sessions if session in self.sessions]
+        if len(self.free_rows) >= 0.25 * len(self.reader.lengths):
+            remaining = sorted(self.sessions.values(), key=lambda session: session.row)
+            self.reader.keep([session.row for session in remaining])
+            for row, session in enumerate(remaining):
+                session.row = row
+            self.free_rows = []
+
+    def take_work(self) -> Work:
+        work, self._work = self._work, Work()
+        return work
+
+    def _reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+        speaking = {name: self.sessions.get(name) or self._open(name, sampling.seed) for name in new_tokens}
+        cached = [self.reader.lengths[session.row] for session in speaking.values()]
+        for name, session in speaking.items():
+            session.ids += new_tokens[name]
+        unread = {session.row: session.ids[length:] for session, length in zip(speaking.values(), cached, strict=True)}
+        scores = self.reader.read(unread)
+        replies = {name: Reply([], []) for name in new_tokens}
+        going = [(session, replies[name]) for name, session in speaking.items()]
+        while True:
+            drawn = self._draw([session for session, _ in going], scores, sampling)
+            unfinished = {}
+            for (session, reply), token, logprob in zip(going, *drawn, strict=True):
+                session.ids.append(token)
+                reply.ids.append(token)
+                reply.logprobs.append(logprob)
+                if token != self.end_token_id and len(reply.ids) < sampling.max_reply_tokens:
+                    unfinished[session.row] = token
+            if not unfinished:
+                break
+            going = [pair for pair in going if pair[0].row in unfinished]
+            scores = self.reader.step(unfinished)
+        read, before = np.array([len(ids) for ids in unread.values()]), np.array(cached)
+        written = np.array([len(reply.ids) for reply in replies.values()])
+        flops = forward_flops(self.shape, read, before, logits=1) + decode_flops(self.shape, written - 1, before + read)
+        self._count(sum(map(len, new_tokens.values())), int(written.sum()), flops)
+        return replies
+
+    def _open(self, name: int, seed: int) -> _Session:
+        row = self.free_rows.pop() if self.free_rows else self.reader.add_row()
+        self.reader.lengths[row] = 0
+        session = _Session(row, np.random.Generator(np.random.Philox(key=[seed, name])))
+        self.sessions[name] = session
+        return session
+
+    def _draw(
+        self, sessions: Sequence[_Session], scores: torch.Tensor, sampling: Sampling
+    ) -> tuple[list[int], list[float]]:
+        """Draw a token for each session; return tokens and log-probabilities."""
+        numbers = [session.stream.random() for session in sessions] if sampling.temperature > 0 else []
+        tokens, logprobs, close = draw(scores, sampling.temperature, numbers, self.noise)
+        for place in close:
+            ids = sessions[place].ids
+            alone = self.reader.read_alone(ids)
+            (tokens[place],), (logprobs[place],), _ = draw(alone, sampling.temperature, numbers[place : place + 1], 0.0)
+            self._count(0, 0, forward_flops(self.shape, len(ids), logits=1))
+        return tokens, logprobs
+
+    def _count(self, prefill: int, generated: int, flops: int) -> None:
+        work = self._work
+        self._work = Work(work.prefill_tokens + prefill, work.generated_tokens + generated, work.flops + flops)

@@ -1,0 +1,158 @@
+"""Processes that hold one environment each, and the launcher that forks them.
+
+The launcher is a small program that has imported this module and nothing of PyTorch. The server of
+:mod:`multiprocessing` would import the main program into every process (Hydra, or all that a user's script imports),
+there is only one for whatever a program does, and its daemons may not start processes of their own. Needs an operating
+system that forks, such as Linux.
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle, send_handle
+
+from prism_bench.environments.contract import INFO_KEYS
+from prism_bench.errors import InputError
+from prism_bench.rollouts.pool import Answer, Environment, reset, step
+
+GRACE_SECONDS = 2.0
+"""How long an environment that is still at work may take to end when it is not needed any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception of an environment, as it travels."""
+
+    text: str
+    traceback: str
+
+
+class Launcher:
+    """Starts processes and ends them; ends all of them when it is closed, or when this program dies in whatever way.
+
+    A process reads ``(kind, value)`` from its pipe, ``("reset", task_id)`` or ``("step", action)``, and writes an
+    :class:`~prism_bench.rollouts.pool.Answer` or a :class:`Failure`.
+
+    Args:
+        make: returns a new environment; called in the process.
+
+    Raises:
+        InputError: ``make`` cannot be pickled.
+    """
+
+    def __init__(self, make: Callable[[], Environment]) -> None:
+        try:
+            pickled = pickle.dumps(make)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"env.workers=true needs an environment that another process can make, but {error}"
+            ) from None
+        self._channel, theirs = Pipe()
+        program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import launch; launch({theirs.fileno()})"
+        with theirs:
+            self._program = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for this program, which then closes the others
+            )
+        with self._alive():
+            self._channel.send_bytes(pickled)
+
+    def start(self) -> tuple[int, Connection]:
+        """Return a new process, by its id, and the pipe to it."""
+        ours, theirs = Pipe()
+        with theirs, self._alive():
+            self._channel.send(None)
+            send_handle(self._channel, theirs.fileno(), self._program.pid)
+            return self._channel.recv(), ours
+
+    def end(self, process: int) -> str:
+        """End a process, unless it has ended, and return how it did."""
+        with self._alive():
+            self._channel.send(process)
+            code: int = self._channel.recv()
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def close(self) -> None:
+        """Give processes whose pipes are closed a moment to end, and end the others."""
+        self._channel.close()
+        self._program.wait()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError):
+            raise InputError(
+                f"the program that starts the environments' processes has ended with status {self._program.wait()}; "
+                "if it printed nothing, it was killed"
+            ) from None
+
+
+def launch(descriptor: int) -> None:
+    """Be the launcher, which answers to the other end of a pipe, and in every process that it forks a worker."""
+    channel = Connection(descriptor)
+    make = channel.recv_bytes()
+    running: set[int] = set()
+    pipe = _fork_on_demand(channel, running)
+    if pipe is not None:
+        channel.close()
+        _serve(pipe, make)
+        sys.stdout.flush()
+        os._exit(0)  # as the children of multiprocessing do: taking an interpreter apart is slow
+    patience = time.monotonic() + GRACE_SECONDS
+    while running and time.monotonic() < patience:
+        running -= {process for process in running if os.waitpid(process, os.WNOHANG)[0]}
+        time.sleep(0.005)
+    for process in running:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
+def _fork_on_demand(channel: Connection, running: set[int]) -> Connection | None:
+    """Return the pipe of a new process in that process, and None in the launcher when it is not needed any more."""
+    while True:
+        try:
+            ended: int | None = channel.recv()
+        except (EOFError, OSError):
+            return None
+        if ended is None:
+            pipe = Connection(recv_handle(channel))
+            process = os.fork()
+            if not process:
+                return pipe
+            pipe.close()
+            running.add(process)
+            channel.send(process)
+        else:
+            os.kill(ended, signal.SIGKILL)  # changes nothing for one that is dead but not yet waited for
+            running.remove(ended)
+            channel.send(os.waitstatus_to_exitcode(os.waitpid(ended, 0)[1]))
+
+
+def _serve(pipe: Connection, make: bytes) -> None:
+    """Be the process of one environment until the pipe is closed."""
+    environment: Environment | None = None
+    with suppress(EOFError, OSError):
+        while True:
+            kind, value = pipe.recv()
+            try:
+                if environment is None:
+                    environment = pickle.loads(make)()
+                answer = reset(environment, value) if kind == "reset" else step(environment, value)
+                info = {key: answer.info[key] for key in INFO_KEYS if key in answer.info}  # the rest may not travel
+                pipe.send(Answer(answer.observation, answer.reward, answer.over, info))
+            except Exception as error:
+                pipe.send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
+    if environment is not None:
+        environment.close()

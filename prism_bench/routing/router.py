@@ -1,0 +1,185 @@
+"""The contract of a router, and the split every router shares.
+
+A router looks at expert trajectories and says for each whether it should be imitated (SFT) or its task explored (RL).
+One orientation holds for all: *a high score goes to RL*. How a score becomes a half is the same for all of them too, so
+that a comparison of routers compares scores and nothing else.
+
+PRISM (arXiv 2601.07224) splits at the corpus median, at or below to SFT. With tied scores its halves can differ in
+size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)`` trajectories to
+SFT and orders tied ones by a seeded random key.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
+from prism_bench.files import write_atomically
+from prism_bench.models.policy import Policy
+
+Stage = Literal["sft", "rl"]
+
+
+@dataclass(frozen=True)
+class RoutingContext:
+    """What a router may use.
+
+    Attributes:
+        policy: the frozen base model; a router must leave its weights and gradients as they are.
+        renderer: turns trajectories into the tokens and labels that SFT will train on.
+        play: ``play(task_ids, k)`` lets the base policy play every task k times and returns k episodes per task.
+        meter: the ledger's row of this phase; what ``play`` and the probe spend is charged to it.
+        seed: for every random choice.
+        folder: where a router may leave files worth keeping.
+        progress: called with the number of trajectories scored so far.
+    """
+
+    policy: Policy
+    renderer: Renderer
+    play: Callable[[Sequence[str], int], list[list[Trajectory]]]
+    meter: Meter
+    seed: int
+    folder: Path
+    progress: Callable[[int], None] = lambda scored: None
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Where every trajectory goes, in the order in which they were given, and why."""
+
+    stages: tuple[Stage, ...]
+    scores: tuple[float, ...]
+    threshold: float  # the highest score that went to SFT; where reversed, the lowest
+    tied_at_threshold: int  # how many scores equal it
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what the scores depend on
+    cost: Mapping[str, float] = field(default_factory=dict)  # the ledger's row of the routing, by quantity
+
+    def indices(self, stage: Stage) -> list[int]:
+        """Return the positions of the trajectories of ``stage``."""
+        return [number for number, chosen in enumerate(self.stages) if chosen == stage]
+
+
+def save_allocation(path: Path, allocation: Allocation, trajectories: Sequence[Trajectory]) -> None:
+    """Write ``allocation`` as JSON, one row per trajectory with its task."""
+    content = asdict(allocation)
+    stages, scores = content.pop("stages"), content.pop("scores")
+    content["trajectories"] = [
+        {"task_id": trajectory.task_id, "task_type": trajectory.task_type, "score": score, "stage": stage}
+        for trajectory, score, stage in zip(trajectories, scores, stages, strict=True)
+    ]
+    write_atomically(path, json.dumps(content, indent=1))
+
+
+def load_allocation(path: Path) -> Allocation:
+    """Read what :func:`save_allocation` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content.pop("trajectories")
+    return Allocation(stages=tuple(row["stage"] for row in rows), scores=tuple(row["score"] for row in rows), **content)
+
+
+class Router(Protocol):
+    """Anything with ``route``."""
+
+    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
+        """Return where each trajectory goes."""
+
+
+@dataclass(frozen=True)
+class ScoreRouter(ABC):
+    """A router that scores every trajectory and splits at a quantile. A new one has to say only how it scores.
+
+    Attributes:
+        quantile: share of the trajectories that goes to SFT.
+        ties: ``random`` for exact halves, ``paper`` for ``score <= quantile of the scores``.
+        reverse: send low scores to RL instead of high ones.
+    """
+
+    quantile: float = 0.5
+    ties: Literal["random", "paper"] = "random"
+    reverse: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what :func:`split` would refuse, before anything is trained or scored."""
+        _check_options(self.quantile, self.ties)
+
+    @abstractmethod
+    def score(
+        self, trajectories: Sequence[Trajectory], context: RoutingContext
+    ) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Return one score per trajectory, and what the scores depend on."""
+
+    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
+        scores, identity = self.score(trajectories, context)
+        if np.shape(scores) != (len(trajectories),):
+            raise InputError(
+                f"{type(self).__name__}.score returned an array of shape {np.shape(scores)} for {len(trajectories)} "
+                "trajectories; it has to return one number for each"
+            )
+        return split(
+            scores,
+            quantile=self.quantile,
+            ties=self.ties,
+            reverse=self.reverse,
+            seed=context.seed,
+            identity=identity,
+        )
+
+
+def split(
+    scores: np.ndarray | Sequence[float],
+    *,
+    quantile: float = 0.5,
+    ties: Literal["random", "paper"] = "random",
+    reverse: bool = False,
+    seed: int = 0,
+    identity: Mapping[str, Any] | None = None,
+) -> Allocation:
+    """Send the lowest ``quantile`` of ``scores`` to SFT and the rest to RL.
+
+    With ``reverse`` the highest go to SFT; with the same seed it is the exact mirror image, tied scores included.
+
+    Raises:
+        InputError: a score is not a finite number, an option is unknown, or a stage would get nothing.
+    """
+    values = np.asarray(scores, dtype=float)
+    if not np.isfinite(values).all():
+        bad = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(f"trajectory {bad} has the score {values[bad]}, which cannot be ordered")
+    _check_options(quantile, ties)
+    key = -values if reverse else values
+    if ties == "paper":
+        low = key <= np.quantile(key, quantile) if len(key) else np.zeros(0, dtype=bool)
+    else:
+        tie_breaker = np.random.default_rng(seed).permutation(len(key))
+        order = np.lexsort((-tie_breaker if reverse else tie_breaker, key))
+        low = np.zeros(len(key), dtype=bool)
+        low[order[: round(quantile * len(key))]] = True
+    if low.all() or not low.any():
+        empty = "rl" if len(key) and low.all() else "sft"
+        raise InputError(
+            f"the split leaves no trajectory for {empty} ({len(key)} trajectories, quantile {quantile}, ties {ties}): "
+            "collect more trajectories, or use ties=random where many scores are equal"
+        )
+    boundary = float(key[low].max())
+    return Allocation(
+        stages=tuple("sft" if is_low else "rl" for is_low in low),
+        scores=tuple(values.tolist()),
+        threshold=-boundary if reverse else boundary,
+        tied_at_threshold=int((key == boundary).sum()),
+        identity=dict(identity or {}),
+    )
+
+
+def _check_options(quantile: float, ties: str) -> None:
+    if not 0.0 < quantile < 1.0:
+        raise InputError(f"router.quantile={quantile} leaves one stage empty; choose a value between 0 and 1")
+    if ties not in ("random", "paper"):
+        raise InputError(f"router.ties={ties!r} is unknown; choose random or paper")

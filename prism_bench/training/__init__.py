@@ -1,1 +1,0 @@
-"""SFT and RL, both with TRL."""

@@ -1,0 +1,106 @@
+"""The lean trainer against TRL's own: same loss, same gradients, on batches of any shape."""
+
+import pytest
+import torch
+from datasets import Dataset
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer
+
+LOSSES = ("grpo", "dapo", "dr_grpo", "bnpo")  # the last is not separable, and handed on
+
+
+@pytest.fixture
+def trainers(corridor_policy, tmp_path):
+    """Return TRL's trainer and ours, for one model."""
+
+    def make(**options) -> tuple[GRPOTrainer, EpisodeGRPOTrainer]:
+        policy = corridor_policy(initializer_range=0.2)
+        settings = {"per_device_train_batch_size": 8, "num_generations": 8, "report_to": "none", "use_cpu": True}
+        arguments = GRPOConfig(output_dir=str(tmp_path), bf16=False, **settings | options)
+        return tuple(
+            kind(
+                model=policy.model,
+                reward_funcs=lambda completions, **_: [0.0] * len(completions),
+                args=arguments,
+                train_dataset=Dataset.from_dict({"prompt": ["x"]}),
+                processing_class=policy.tokenizer,
+            )
+            for kind in (GRPOTrainer, EpisodeGRPOTrainer)
+        )
+
+    return make
+
+
+def batch(vocabulary: int, seed: int, advantages: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return episodes of 4 to 60 tokens: prompts padded on the left, completions on the right, half of them masked."""
+    random = torch.Generator().manual_seed(seed)
+    prompts = torch.randint(1, 9, (len(advantages),), generator=random)
+    completions = torch.randint(3, 52, (len(advantages),), generator=random)
+    columns = torch.arange(int(completions.max()))
+    completion_mask = (columns < completions[:, None]).long()
+    written = torch.randint(0, 2, completion_mask.shape, generator=random)
+    written[:, 0] = 1  # every episode has a reply
+    return {
+        "prompt_ids": torch.randint(5, vocabulary, (len(advantages), int(prompts.max())), generator=random),
+        "prompt_mask": (torch.arange(int(prompts.max())) >= prompts.max() - prompts[:, None]).long(),
+        "completion_ids": torch.randint(5, vocabulary, completion_mask.shape, generator=random),
+        "completion_mask": completion_mask,
+        "tool_mask": written,
+        "advantages": advantages,
+        "num_items_in_batch": (completion_mask * written).sum(),
+    }
+
+
+def loss_and_gradients(trainer: GRPOTrainer, inputs: dict[str, torch.Tensor]) -> tuple[float, list[torch.Tensor]]:
+    trainer.model.train()
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = 2
+    loss = trainer._compute_loss(trainer.model, inputs)
+    loss.backward()
+    return loss.item(), [weight.grad.clone() for weight in trainer.model.parameters()]
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_loss_and_gradients_are_those_of_trl(trainers, loss_type, seed):
+    reference, lean = trainers(loss_type=loss_type, temperature=0.7)
+    advantages = torch.tensor([1.0, 0.0, -0.5, 0.0, 2.0, -1.5, 0.25, 0.0])
+    inputs = batch(reference.model.config.vocab_size, seed, advantages)
+    expected, actual = (loss_and_gradients(trainer, inputs) for trainer in (reference, lean))
+    assert actual[0] == pytest.approx(expected[0], rel=1e-5, abs=1e-7)
+    for ours, theirs in zip(actual[1], expected[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert max(gradient.abs().max() for gradient in actual[1]) > 1e-4
+
+
+def test_without_any_advantage_the_gradient_is_zero_and_not_missing(trainers):
+    _, lean = trainers(loss_type="grpo")
+    loss, gradients = loss_and_gradients(lean, batch(lean.model.config.vocab_size, 3, torch.zeros(8)))
+    assert loss == 0.0 and all((gradient == 0).all() for gradient in gradients)
+
+
+def test_episodes_without_advantage_and_padding_are_not_computed(trainers):
+    _, lean = trainers(loss_type="grpo")
+    seen: list[tuple[int, int]] = []
+    lean.model.base_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    inputs = batch(lean.model.config.vocab_size, 4, torch.tensor([1.0, 0.0, -1.0, 0.0, 1.0, 0.0, -1.0, 0.0]))
+    loss_and_gradients(lean, inputs)
+    needed = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1))[inputs["advantages"] != 0]
+    assert sum(rows for rows, _ in seen) == 4
+    assert needed.sum() <= sum(rows * columns for rows, columns in seen) < 1.6 * needed.sum()
+
+
+@pytest.mark.parametrize("option", [{}, {"entropy_coef": 0.01}, {"top_entropy_quantile": 0.5}])
+def test_what_is_not_separable_is_left_to_trl_and_a_kl_term_keeps_all_episodes(trainers, option):
+    reference, lean = trainers(loss_type="grpo", **option)
+    reference.beta = lean.beta = 0.0 if option else 0.1
+    inputs = batch(reference.model.config.vocab_size, 5, torch.tensor([1.0, 0.0, -1.0, 0.0, 1.0, 0.5, -1.0, 0.0]))
+    inputs["ref_per_token_logps"] = torch.full(inputs["completion_ids"].shape, -2.0)
+    expected, actual = (loss_and_gradients(trainer, inputs) for trainer in (reference, lean))
+    assert actual[0] == pytest.approx(expected[0], rel=1e-5)
+    for ours, theirs in zip(actual[1], expected[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,209 @@
+"""The command that collects episodes: what it writes is what a run would play, and what it says is what it wrote."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.settings import SFTSettings
+from prism_bench.commands.collect import collect
+from prism_bench.commands.hydra_command import CONF
+from prism_bench.data.prompts import ActionPrompt
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import Trajectory, load_trajectories
+from prism_bench.errors import InputError
+from prism_bench.models.policy import (
+    BaseSettings,
+    ScratchModel,
+    create_policy,
+    load_policy,
+    save_policy,
+    weights_digest,
+)
+from prism_bench.rollouts.backend import Sampling
+from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.transformers_backend import TransformersBackend
+
+ID = "envs.alfworld:prism_bench/ALFWorld-v0"
+SHORT = ("model.max_length=300", "model.batch_size=3", "model.max_reply_tokens=4")
+
+
+def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    # From another folder, which must stay clean, and without the hub.
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "prism_bench.collect", *overrides],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def collected(*overrides: str) -> tuple[list[Trajectory], str]:
+    """Return the episodes that the real configuration with ``overrides`` writes, and what is shown."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("collect", overrides=[*overrides])
+    console = Console(file=io.StringIO(), width=100)
+    episodes = collect(config, console)
+    return episodes, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list[Trajectory]:
+    environment = gymnasium.make(ID, split=split, max_episode_steps=steps)
+    return play_expert(environment, name, environment.unwrapped.task_ids[:tasks], Meter("collect"))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that knows the words and nothing else."""
+    step = SFTSettings(learning_rate=1e-3, batch_size=1)
+    base = BaseSettings(episodes=1, language=step, sft=step)
+    shape = {"hidden_size": 64, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": base}
+    settings = ScratchModel(max_length=512, max_reply_tokens=4, batch_size=3, **shape)
+    texts = [
+        text for episode in played("search", 20) for step in episode.steps for text in (step.observation, step.action)
+    ]
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    save_policy(create_policy(settings, texts, seed=0), folder)
+    return folder
+
+
+def test_the_command_writes_what_the_expert_plays(tmp_path: Path) -> None:
+    finished = command("policy=oracle", "split=valid_seen", "tasks=8", "out=new/episodes.parquet", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    episodes = load_trajectories(tmp_path / "new" / "episodes.parquet")
+    assert episodes == played("oracle", 8, "valid_seen")
+    assert {episode.source for episode in episodes} == {"expert:oracle"}
+    shown = finished.stdout
+    assert "oracle on valid_seen, % with 95 % interval" in shown
+    assert "100.0 [67.6, 100.0]" in shown  # Wilson's interval of 8 out of 8
+    for task_type in {str(episode.task_type) for episode in episodes}:
+        assert task_type in shown
+    assert f"8 episodes written to {tmp_path}/new/episodes.parquet" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_environments_in_processes_of_their_own_play_the_same(tmp_path: Path, checkpoint: Path) -> None:
+    options = (*SHORT, f"policy={checkpoint}", "tasks=4", "only_successes=false", f"out={tmp_path}/episodes.parquet")
+    episodes = [collected(*options, f"env.workers={workers}")[0] for workers in ("false", "true")]
+    assert episodes[0] == episodes[1] and len(episodes[0]) == 4
+    with pytest.raises(ValueError, match=r"env\.workers=2 is not possible; give true or false"):
+        collected(*options, "env.workers=2")
+
+
+def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: Path) -> None:
+    options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "episodes=2", "temperature=0.8", "seed=5")
+    finished = command(*options, *SHORT, "out=episodes.parquet", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "0.0 [0.0, 39.0]" in finished.stdout  # Wilson's interval of 0 out of 6
+    assert "6 episodes written" in finished.stdout
+    assert "left out" not in finished.stdout
+
+    policy = load_policy(checkpoint)
+    renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
+    player = EpisodePlayer(lambda: gymnasium.make(ID, split="valid_seen"), renderer, batch_size=3)
+    backend = TransformersBackend(policy.model, renderer.end_token_id)
+    tasks = [task for task in gymnasium.make(ID, split="valid_seen").unwrapped.task_ids[:3] for _ in range(2)]
+    source = f"policy:{weights_digest(policy.model)}"
+    expected = player.play(backend, tasks, Sampling(0.8, 4, seed=5), source, Meter("collect"))
+    episodes = load_trajectories(tmp_path / "episodes.parquet")
+    assert episodes == [episode.trajectory for episode in expected]
+    assert episodes[0].steps != episodes[1].steps  # two episodes of one task
+
+
+@pytest.mark.vllm
+def test_the_command_plays_with_vllm_in_processes_of_its_own(tmp_path: Path, checkpoint: Path) -> None:
+    options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "temperature=0", *SHORT)
+    engine = ("generation=vllm", "generation.gpu_memory_utilization=0.2")
+    finished = command(*options, *engine, "out=vllm.parquet", folder=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "3 episodes written" in finished.stdout
+    expected, _ = collected(*options, f"out={tmp_path / 'transformers.parquet'}")
+    assert load_trajectories(tmp_path / "vllm.parquet") == expected
+
+
+def test_all_tasks_are_played_unless_told_otherwise(tmp_path: Path) -> None:
+    out = tmp_path / "episodes.parquet"
+    episodes, shown = collected("split=valid_seen", f"out={out}")
+    assert len(episodes) == 500
+    assert "500 episodes written" in " ".join(shown.split())
+    assert load_trajectories(out) == episodes
+
+
+def test_admissible_actions_are_kept_where_the_prompt_lists_them(tmp_path: Path) -> None:
+    episodes, _ = collected("tasks=1", "prompt.list_admissible=true", f"out={tmp_path / 'a'}")
+    assert all("look" in step.admissible_actions for episode in episodes for step in episode.steps)
+
+
+def test_failures_are_left_out_of_expert_episodes(tmp_path: Path) -> None:
+    short = ("policy=search", "tasks=40", "+env.make.max_episode_steps=7")
+    every = played("search", 40, steps=7)
+    assert 0 < sum(episode.success for episode in every) < 40
+    episodes, shown = collected(*short, f"out={tmp_path / 'a'}")
+    assert episodes == [episode for episode in every if episode.success]
+    assert f"{40 - len(episodes)} failures left out" in " ".join(shown.split())
+    everything, _ = collected(*short, "only_successes=false", f"out={tmp_path / 'b'}")
+    assert everything == every
+
+
+def test_nothing_to_write_is_an_error(tmp_path: Path, checkpoint: Path) -> None:
+    out = tmp_path / "episodes.parquet"
+    with pytest.raises(InputError, match="none of 2 episodes succeeded, so nothing was written"):
+        collected(f"policy={checkpoint}", "tasks=2", *SHORT, "only_successes=true", f"out={out}")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (["out=null"], "say where to write the episodes: out=FILE.parquet"),
+        (["out=."], "out=. is a folder"),
+        (["tasks=0"], "tasks=0 is not possible; give a whole number from 1 on"),
+        (["tasks=few"], "tasks=few is not possible"),
+        (["episodes=-1"], "episodes=-1 is not possible"),
+        (["temperature=-0.5"], "temperature=-0.5 is not possible; give a number from 0 on"),
+        (["split=test"], "there is no split 'test'"),
+        (["policy=serach"], "serach: there is no such folder.*no expert 'serach'; choose search or oracle"),
+        (["policy=."], "not a checkpoint"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_are_named_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("prism_bench.models.checkpoints.HfApi", Unreachable)
+    with pytest.raises(ValueError, match=complaint):
+        collected("tasks=2", "out=episodes.parquet", *overrides)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Unreachable:
+    def model_info(self, name: str, timeout: float) -> None:
+        raise OSError("no network in tests")
+
+
+def test_a_mistake_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
+    finished = command("policy=search", "env.preset=huge", "out=episodes.parquet", folder=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stderr.strip() == "error: there is no preset 'huge'; choose from full, small"
+    assert finished.stdout == ""
+
+
+def test_help_explains_every_setting(tmp_path: Path) -> None:
+    shown = command("--help", folder=tmp_path).stdout
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = [name for name in compose("collect") if name not in ("env", "model", "prompt", "generation")]
+    assert len(settings) == 8
+    for name in settings:
+        assert any(line.startswith(f"  {name}  ") for line in shown.splitlines()), name
