@@ -1,22 +1,142 @@
-"""A digest of source code, so that a stored stage made by other code is not taken for this one's."""
+"""The code that a function can run, as a digest and as versions of packages.
 
-import hashlib
-import importlib.util
+A stored stage must not outlive the code that made it, and must outlive every other edit. What counts is what the
+function's module imports, directly or through other modules, wherever the statement stands: modules of this project
+and of the user enter by their syntax tree (comments and docstrings aside) together with the data files of their
+package, installed packages by their version. Modules are found and parsed, not imported. What a program loads by a name
+it computes is not seen; the configuration's own names (``_target_``) are passed in.
+"""
+
+import ast
+import functools
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 
+import xxhash
 
-def source_digest(module: str) -> str:
-    """Return 12 hexadecimal digits of the Python files of a package (with its subpackages), or of one module.
+from prism_bench.errors import InputError
+
+_OWN = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Digests of modules by name, and versions of installed packages by name."""
+
+    modules: dict[str, str]
+    packages: dict[str, str]
+
+
+def code_of(modules: Iterable[str]) -> Code:
+    """Return the code that ``modules`` can import, themselves included.
 
     Raises:
-        ModuleNotFoundError: there is no such module.
+        InputError: there is no such module.
     """
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"there is no module {module!r}")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if origin.name == "__init__.py" else [origin]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.relative_to(origin.parent).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    own: dict[str, Path] = {}
+    foreign: set[str] = set()
+    waiting = list(modules)
+    for name in waiting:
+        if _spec(name.partition(".")[0]) is None and name.partition(".")[0] not in sys.stdlib_module_names:
+            raise InputError(f"there is no module {name.partition('.')[0]!r}, which the configuration names")
+    while waiting:
+        name = waiting.pop()
+        top = name.partition(".")[0]
+        if not _is_own(top):
+            foreign.add(top)
+            continue
+        for module, path in _files(name):
+            if module not in own:
+                own[module] = path
+                waiting += _imports(module, path)
+    digests = {module: _module_digest(path, path.stat().st_mtime_ns) for module, path in sorted(own.items())}
+    return Code(digests, _versions(foreign))
+
+
+@functools.cache
+def _spec(top: str) -> ModuleSpec | None:
+    try:
+        return find_spec(top)
+    except ValueError:  # __main__ has no spec
+        return None
+
+
+@functools.cache
+def _is_own(top: str) -> bool:
+    """Tell whether a package is this project's or the user's, not installed from elsewhere and not Python's."""
+    if top in sys.stdlib_module_names:
+        return False
+    spec = _spec(top)
+    places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
+    libraries = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")]
+    installed = any(Path(place).is_relative_to(library) for place in places for library in libraries)
+    distributions = packages_distributions()
+    return bool(places) and (not installed or distributions.get(top) == distributions.get(_OWN))
+
+
+def _files(name: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files that importing ``name`` runs: of its packages, and its own where it is a module."""
+    top, *rest = name.split(".")
+    spec = _spec(top)
+    if spec is None:
+        return
+    if not spec.submodule_search_locations:
+        if spec.origin:
+            yield top, Path(spec.origin)
+        return
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    for depth in range(len(rest) + 1):
+        module = ".".join([top, *rest[:depth]])
+        place = folder.joinpath(*rest[:depth])
+        if (place / "__init__.py").is_file():
+            yield module, place / "__init__.py"
+        elif place.with_suffix(".py").is_file():
+            yield module, place.with_suffix(".py")
+
+
+def _imports(module: str, path: Path) -> list[str]:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(_tree(path, path.stat().st_mtime_ns)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names
+
+
+@functools.lru_cache(maxsize=1024)
+def _tree(path: Path, modified: int) -> ast.Module:
+    """Parse a file; ``modified`` makes an edited one another call."""
+    return ast.parse(path.read_bytes(), filename=str(path))
+
+
+@functools.lru_cache(maxsize=1024)
+def _module_digest(path: Path, modified: int) -> str:
+    tree = ast.parse(path.read_bytes(), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    digest = xxhash.xxh3_128(ast.dump(tree).encode())
+    if path.name == "__init__.py":
+        data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
+        for file in sorted(data):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _versions(tops: set[str]) -> dict[str, str]:
+    distributions = packages_distributions()
+    names = {name for top in tops for name in distributions.get(top, [])}
+    python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    return python | {name: version(name) for name in sorted(names)}

@@ -1,62 +1,52 @@
-"""One run from tasks to result: collect, base, route, SFT, RL, evaluation.
+"""One run from tasks to result: collect, base, route, the phases of the strategy, evaluation.
 
-Every stage is a folder of files, made once and found again by the hash of what it was made from (see
-``prism_bench.stage_cache``): a second router reuses the expert episodes and the base model, and an interrupted run
-continues at the last finished stage. What a stage costs is on the ledger whether it was made now or before.
-
-    train tasks  [0, trajectories)   expert episodes that the router divides: SFT imitates, RL plays their tasks
-                 [trajectories, ..)  expert episodes of the base stage (models made from scratch only)
-    eval splits                      played by the base model, after SFT and at the end
+Every stage is a function of declared inputs (:mod:`prism_bench.stages`) that is found again by what it was made from
+(:mod:`prism_bench.stage_cache`): another router reuses the expert's episodes and the base model, and an interrupted run
+resumes at the last finished stage. The cost of a stage is on the ledger whether it was made now or before.
 """
 
+import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from prism_bench.accounting.ledger import QUANTITIES, Ledger, Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
-from prism_bench.algorithms.settings import RLSettings, SFTSettings
-from prism_bench.code_digest import source_digest
+from prism_bench.accounting.ledger import Ledger
 from prism_bench.data.prompts import Prompt
-from prism_bench.data.rendering import Rendered, Renderer
-from prism_bench.data.trajectory import Trajectory, load_trajectories, save_trajectories, tasks_of
+from prism_bench.data.trajectory import Trajectory, load_trajectories, tasks_of
+from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
-from prism_bench.models.policy import (
-    ModelSettings,
-    Policy,
-    PretrainedModel,
-    ScratchModel,
-    checkpoint_identity,
-    create_policy,
-    load_policy,
-    save_policy,
-    weights_digest,
-    with_lora,
-)
-from prism_bench.results.evaluation import EvaluationSettings, evaluate
+from prism_bench.models.policy import ModelSettings, PretrainedModel, checkpoint_folders
+from prism_bench.models.scratch import ScratchModel
+from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
-from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.result import Outcome, build_result, result_metrics, write_result
-from prism_bench.rollouts.backend import Engine, Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers
-from prism_bench.routing.router import Allocation, Router, RoutingContext, load_allocation, save_allocation
-from prism_bench.stage_cache import Stage, StageCache, inputs_digest
+from prism_bench.routing.router import Allocation, Router, load_allocation
+from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
+from prism_bench.stage_cache import Files, Stage, StageCache, content_digest, digest
+from prism_bench.stages.base import pretrain
+from prism_bench.stages.collect import TRAJECTORIES, collect
+from prism_bench.stages.evaluate import EPISODES, evaluate
+from prism_bench.stages.route import ALLOCATION, route
+from prism_bench.stages.tools import Tools, environment_maker
+from prism_bench.stages.train import CHECKPOINT, RECORD, train
+from prism_bench.strategy import Part, Phase, make_algorithm, read_strategy
 
 
 class Experiment:
-    """A configured run; :meth:`run` does it. Stages are attributes, made when they are first asked for."""
+    """A configured run; :meth:`run` does it.
+
+    Raises:
+        InputError: a setting is refused.
+    """
 
     def __init__(self, config: DictConfig, console: Console) -> None:
         self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
@@ -64,70 +54,165 @@ class Experiment:
         self.folder = Path(self.config["folder"]).resolve()
         self.seed = self._whole_number("seed", 0)
         self.trajectories = self._whole_number("trajectories", 2)
-        self.workers = uses_workers(self.config["env"])
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         self.prompt: Prompt = instantiate(config.prompt)
         self.engine: Engine = instantiate(config.generation, _convert_="object")
-        self.router: Router = instantiate(config.router)
-        self.sft: SFTSettings | None = instantiate(config.sft, _convert_="object") if config.sft else None
-        self.rl: RLSettings | None = instantiate(config.rl, _convert_="object") if config.rl else None
         self.eval: EvaluationSettings = instantiate(config.eval)
+        self.phases = read_strategy(self.config["strategy"]["phases"])
+        self.algorithms = [make_algorithm(phase) for phase in self.phases]
+        routed = any(phase.needs_router for phase in self.phases)
+        self.router: Router | None = instantiate(config.router) if routed else None
         self.ledger = Ledger([self.model.device])
         self.cache = StageCache(self.config["cache"], self.ledger)
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
-        self._code = source_digest("prism_bench") + source_digest(self.config["env"]["make"]["id"].partition(":")[0])
 
     def run(self) -> dict[str, Any]:
         """Do every stage and return the content of ``result.json``, which is written into the run folder."""
-        self._announce()
-        for split in self.config["env"]["eval_splits"]:
-            self._eval_tasks(split)  # a misspelt split is better refused now than after hours of training
-        if self.rl is not None:
-            self.engine.grpo_options()  # and so is an engine that cannot take part in it
-        stages = {"base": self.base}
-        if self.sft is not None:
-            stages["sft"] = self.after_sft
-        if self.rl is not None:
-            stages["final"] = self.after_rl
-        elif self.sft is not None:
-            stages["final"] = self.after_sft
+        self._check()
+        checkpoints = {"base": self.base}
+        records: list[dict[str, Any]] = []
+        left: float | None = self.config["budget"]["flops"]
+        if left is not None and self.router is not None:
+            left -= sum(row.flops for row in self.ledger.rows if row.phase == "route") if self.allocation else 0
+        for phase in self.phases:
+            if left is not None and left <= 0:
+                self.console.print(f"budget.flops is spent: phase {phase.name} is left out", style="bold")
+                break
+            stage = self._train(phase, list(checkpoints.values())[-1], left)
+            checkpoints[phase.name] = stage.files(CHECKPOINT)
+            records.append(json.loads((stage.path / RECORD).read_text(encoding="utf-8")))
+            left = None if left is None else left - records[-1]["flops"]
         outcomes = [
             outcome
-            for name, stage in stages.items()
-            for split in self.config["env"]["eval_splits"]
-            for outcome in self._evaluate(name, stage, split)
+            for name, checkpoint in checkpoints.items()
+            for split in self.eval_splits
+            for outcome in self._evaluate(name, checkpoint, split)
         ]
-        left_by_router = sorted(file for file in self.allocation_stage.path.iterdir() if file.is_file())
-        for file in left_by_router:
-            shutil.copyfile(file, self.folder / file.name)
-        result = build_result(
-            router=self.config["router"]["_target_"].rpartition(".")[2],
-            config=self.config,
-            protocol=self.protocol,
-            seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
-            allocation={name: len(self.allocation.indices(name)) for name in ("sft", "rl")},
-            outcomes=outcomes,
-            ledger=self.ledger.rows,
-            files={"metrics": "metrics.jsonl"}
-            | {file.stem: file.name for file in left_by_router}
-            | {f"checkpoint {name}": str(stage.path) for name, stage in stages.items()},
-        )
+        result = self._result(checkpoints, records, outcomes)
         write_result(self.folder / "result.json", result)
         self.logger.summary(result_metrics(result))
         self.logger.finish()
         return result
 
+    def _check(self) -> None:
+        """Refuse now what would be refused after hours of training, and print what the environment leaves out."""
+        for split in self.eval_splits:
+            self._evaluated(split)
+        if any(algorithm.needs_tasks for algorithm in self.algorithms):
+            self.engine.grpo_options()
+        if restricted := self.protocol.get("restricted"):
+            self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
+
+    # Stages, in the order of the procedure
+
+    @cached_property
+    def trajectories_file(self) -> Files:
+        """The demonstrations: the expert's successful episodes that the router divides and the phases train on."""
+        return self._collect(self._demonstration_tasks)
+
+    @cached_property
+    def demonstrations(self) -> list[Trajectory]:
+        return load_trajectories(self.trajectories_file.path)
+
+    @cached_property
+    def base(self) -> Files:
+        """The model before training: what the base stage makes of a model from scratch, else the checkpoint itself."""
+        if isinstance(self.model, PretrainedModel):
+            folders = checkpoint_folders(self.model.path)
+            return Files(folders[0], digest([content_digest(folder) for folder in folders]))
+        assert isinstance(self.model, ScratchModel)
+        environment = self._environment(self.config["env"]["train_split"])
+        tasks = pretraining_tasks(environment, self._demonstration_tasks, self.model.base.episodes)
+        parents = {"trajectories": self._collect(tasks)}
+        return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
+
+    @cached_property
+    def allocation(self) -> Allocation:
+        """The router's decision on :attr:`demonstrations`."""
+        return load_allocation(self.routing.path / ALLOCATION)
+
+    @cached_property
+    def routing(self) -> Stage:
+        """The allocation and whatever else the router leaves, which is copied into the run folder."""
+        parents = {"policy": self.base, "trajectories": self.trajectories_file}
+        stage = self.cache.get(route, self.tools, config=self.config, parents=parents)
+        for name in stage.manifest:
+            shutil.copyfile(stage.path / name, self.folder / name)
+        return stage
+
+    def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:
+        return self.cache.get(
+            train,
+            self.tools,
+            config=self.config,
+            parents={"policy": start, "trajectories": self.trajectories_file},
+            values={
+                "phase": phase.name,
+                "algorithm": dict(phase.algorithm),
+                "demonstrations": self._part(phase.demonstrations),
+                "tasks": tasks_of([self.demonstrations[number] for number in self._part(phase.tasks)]),
+                "curve_tasks": self._curve_tasks,
+                "flops_budget": flops_budget,
+            },
+        )
+
+    def _evaluate(self, name: str, checkpoint: Files, split: str) -> list[Outcome]:
+        values = {"split": split, "tasks": self._evaluated(split)}
+        stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
+        return [
+            Outcome(name, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
+            for e in load_trajectories(stage.path / EPISODES)
+        ]
+
+    def _collect(self, tasks: Sequence[str]) -> Files:
+        """Return the file of the expert's successful episodes of ``tasks``."""
+        values = {"tasks": list(tasks), "keep_admissible": self.prompt.needs_admissible}
+        stage = self.cache.get(collect, self.tools, config=self.config, values=values)
+        if not load_trajectories(stage.path / TRAJECTORIES):
+            expert = self.config["env"]["expert"]
+            raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
+        return stage.files(TRAJECTORIES)
+
+    # Selections
+
+    @property
+    def eval_splits(self) -> list[str]:
+        env = self.config["env"]
+        return list(dict.fromkeys([env["validation_split"], *env["test_splits"]]))
+
+    @cached_property
+    def _demonstration_tasks(self) -> list[str]:
+        return demonstration_tasks(self._environment(self.config["env"]["train_split"]), self.trajectories)
+
+    def _evaluated(self, split: str) -> list[str]:
+        return evaluation_tasks(self._environment(split), self.eval.tasks)
+
+    @cached_property
+    def _curve_tasks(self) -> list[str]:
+        split = self.config["env"]["validation_split"]
+        return curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+
+    def _part(self, part: Part | None) -> list[int]:
+        """Return the numbers of the demonstrations in a part of the data."""
+        if part is None:
+            return []
+        return list(range(len(self.demonstrations))) if part == "all" else self.allocation.indices(part)
+
+    # The result
+
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """What has to be equal before two results may be compared."""
-        env, environment = self.config["env"], self._make(self.config["env"]["train_split"])
-        spec = environment.spec
+        env = self.config["env"]
+        environment = self._make(env["train_split"])
+        base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
         return {
             "environment": env["make"]["id"],
-            **environment.unwrapped.protocol(),  # type: ignore[attr-defined]
-            "eval splits": ", ".join(env["eval_splits"]),
+            **base.protocol(),
+            "settings chosen on": env["validation_split"],
+            "tested on": ", ".join(env["test_splits"]) or "nothing else",
             "eval tasks": self.eval.tasks or "all",
-            "steps": spec.max_episode_steps if spec is not None else None,
+            "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
             "prompt": repr(self.prompt),
             "context": self.model.max_length,
@@ -135,332 +220,66 @@ class Experiment:
             "checkpoint": "last",
         }
 
+    def _result(
+        self, checkpoints: Mapping[str, Files], records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+    ) -> dict[str, Any]:
+        split = self.config["env"]["validation_split"]
+        allocation = None if self.router is None else self.allocation
+        spent = sum(row.flops for row in self.ledger.rows if row.phase == "route")
+        phases: list[dict[str, Any]] = []
+        curves: list[dict[str, Any]] = []
+        for phase, record in zip(self.phases, records, strict=False):
+            algorithm = phase.algorithm["_target_"].rpartition(".")[2]
+            data = {kind: len(self._part(getattr(phase, kind))) for kind in ("demonstrations", "tasks")}
+            how = {key: record[key] for key in ("updates", "flops", "ended")}
+            phases.append({"name": phase.name, "algorithm": algorithm, **data, **how})
+            curves += [
+                {"phase": phase.name, "split": split, **point, "flops": spent + point["flops"]}
+                for point in record["curve"]
+            ]
+            spent += record["flops"]
+        left_by_router = [] if allocation is None else [Path(name) for name in self.routing.manifest]
+        return build_result(
+            strategy=self.config["strategy"]["name"],
+            router=None if self.router is None else type(self.router).__name__,
+            config=self.config,
+            protocol=self.protocol,
+            seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
+            allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
+            phases=phases,
+            curves=curves,
+            outcomes=outcomes,
+            ledger=self.ledger.rows,
+            files={"metrics": "metrics.jsonl"}
+            | {path.stem: path.name for path in left_by_router}
+            | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()},
+        )
+
+    # Shared objects
+
     @cached_property
     def logger(self) -> Logger:
-        """Where numbers go; made with the first of them, so that a refused run leaves nothing on a dashboard."""
+        """Takes numbers; made with the first of them, so that a refused run leaves nothing on a dashboard."""
         return self._make_logger(self.folder, self.config)
 
-    # Stages, in the order of the procedure
-
     @cached_property
-    def routed(self) -> list[Trajectory]:
-        """Expert episodes that the router divides, failures left out."""
-        return self._collect(self._train_tasks()[: self.trajectories])
+    def tools(self) -> Tools:
+        def log(values: Mapping[str, float], update: int | None) -> None:
+            self.logger.log(values, update)
 
-    @cached_property
-    def base(self) -> Stage:
-        """The model before routing: a base stage for a model made from scratch, else the checkpoint itself."""
-        if isinstance(self.model, PretrainedModel):
-            return Stage(Path(self.model.path), cached=False, digest=checkpoint_identity(self.model.path))
-        assert isinstance(self.model, ScratchModel)
-        model, first = self.model, self.trajectories
-        tasks = self._train_tasks()[first : first + model.base.episodes]
-        if not tasks:
-            raise InputError(
-                f"all {first} train tasks are routed, none is left to teach the base model; lower trajectories"
-            )
+        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]))
 
-        def make(folder: Path) -> None:
-            episodes = self._collect(tasks)
-            with self.ledger.phase("base") as meter:
-                policy = create_policy(model, self._texts(episodes), self.seed)
-                cast(torch.nn.Module, policy.model).to(model.device)
-                renderer = self._renderer(policy)
-                rendered = [renderer.render(episode) for episode in episodes]
-                half = len(rendered) // 2
-                language = [_all_tokens(episode) for episode in rendered[:half]]
-                self._imitate("base", policy, language, model.base.language, meter)
-                self._imitate("base", policy, rendered[half:], model.base.sft, meter)
-                save_policy(policy, folder)
+    def _make(self, split: str) -> Environment:
+        return environment_maker(self.config["env"]["make"], split)()
 
-        inputs = {
-            "code": self._code,
-            "tasks": self._tasks_digest(tasks),
-            "model": self.config["model"],
-            **self._shared(),
-        }
-        return self.cache.stage("base", inputs, make)
-
-    @cached_property
-    def allocation(self) -> Allocation:
-        """The router's decision on :attr:`routed`."""
-        return load_allocation(self.allocation_stage.path / "allocation.json")
-
-    @cached_property
-    def allocation_stage(self) -> Stage:
-        """The folder with the allocation and whatever else the router left."""
-        trajectories = self.routed
-
-        def make(folder: Path) -> None:
-            with self.ledger.phase("route") as meter:
-                policy = self._load(self.base.path)
-                with self._progress("route", len(trajectories)) as progress:
-                    context = RoutingContext(
-                        policy=policy,
-                        renderer=self._renderer(policy),
-                        play=self._play_function(policy, meter, progress.update),
-                        meter=meter,
-                        seed=self.seed,
-                        folder=folder,
-                        progress=progress.update,
-                    )
-                    allocation = self.router.route(trajectories, context)
-            cost = {name: getattr(self.ledger.rows[-1], name) for name in QUANTITIES}
-            save_allocation(folder / "allocation.json", replace(allocation, cost=cost), trajectories)
-
-        router = self.config["router"]
-        inputs = {
-            "code": self._code + source_digest(get_class(router["_target_"]).__module__),
-            "base": self.base.digest,
-            "tasks": self._tasks_digest([trajectory.task_id for trajectory in trajectories]),
-            "router": router,
-            "generation": self.config["generation"],
-            **self._shared(),
-        }
-        return self.cache.stage("route", inputs, make, resumable=True)
-
-    @cached_property
-    def after_sft(self) -> Stage:
-        """The base model after imitating its half."""
-        settings = self.sft
-        if settings is None:
-            return self.base
-        chosen = self._half("sft")
-
-        def make(folder: Path) -> None:
-            with self.ledger.phase("sft") as meter:
-                policy = self._trainable(self.base.path)
-                renderer = self._renderer(policy)
-                self._imitate("sft", policy, [renderer.render(episode) for episode in chosen], settings, meter)
-                save_policy(policy, folder)
-
-        inputs = {
-            "code": self._code,
-            "start": self.base.digest,
-            "tasks": self._tasks_digest(tasks_of(chosen)),
-            "sft": self.config["sft"],
-            **self._shared(),
-        }
-        return self.cache.stage("sft", inputs, make)
-
-    @cached_property
-    def after_rl(self) -> Stage:
-        """The model after SFT and exploration of the other half's tasks."""
-        settings, start = self.rl, self.after_sft
-        assert settings is not None
-        tasks = tasks_of(self._half("rl"))
-
-        def make(folder: Path) -> None:
-            from prism_bench.algorithms.grpo import explore
-
-            with (
-                self.ledger.phase("rl") as meter,
-                self._progress("rl", settings.steps) as progress,
-                self._trainer_folder() as trainer_folder,
-            ):
-                policy = self._trainable(start.path)
-                renderer = self._renderer(policy)
-                with self._player(self.config["env"]["train_split"], renderer) as player:
-                    explore(
-                        policy,
-                        tasks,
-                        settings,
-                        player=player,
-                        engine=self.engine,
-                        max_reply_tokens=self.model.max_reply_tokens,
-                        source="policy:rl",
-                        seed=self.seed,
-                        folder=trainer_folder,
-                        meter=meter,
-                        report=ReportingCallback("rl", self.logger.log, progress.update),
-                    )
-                save_policy(policy, folder)
-
-        inputs = {
-            "code": self._code,
-            "start": start.digest,
-            "tasks": self._tasks_digest(tasks),
-            "rl": self.config["rl"],
-            "generation": self.config["generation"],
-            "env": self.config["env"]["make"],
-            **self._shared(),
-        }
-        return self.cache.stage("rl", inputs, make)
-
-    def _evaluate(self, name: str, stage: Stage, split: str) -> list[Outcome]:
-        tasks = self._eval_tasks(split)
-
-        def make(folder: Path) -> None:
-            with self.ledger.phase("eval") as meter, self._progress(f"eval {name}", len(tasks)) as progress:
-                policy = self._load(stage.path)
-                renderer = self._renderer(policy)
-                with (
-                    self._player(split, renderer) as player,
-                    self.engine.start(policy, stage.path, renderer.end_token_id) as backend,
-                ):
-                    episodes = evaluate(
-                        backend,
-                        player,
-                        tasks,
-                        self.eval,
-                        max_reply_tokens=self.model.max_reply_tokens,
-                        seed=self.seed,
-                        source=f"policy:{weights_digest(policy.model)}",
-                        meter=meter,
-                        progress=progress.update,
-                    )
-                save_trajectories(episodes, folder / "episodes.parquet")
-
-        inputs = {
-            "code": self._code,
-            "checkpoint": stage.digest,
-            "tasks": self._tasks_digest(tasks),
-            "eval": self.config["eval"],
-            "generation": self.config["generation"],
-            "env": self.config["env"]["make"] | {"split": split},
-            **self._shared(),
-        }
-        episodes = load_trajectories(self.cache.stage("eval", inputs, make).path / "episodes.parquet")
-        return [
-            Outcome(name, split, task, str(e.task_type), e.success, e.score, len(e.steps))
-            for task, e in zip(tasks, episodes, strict=True)
-        ]
-
-    def _collect(self, tasks: Sequence[str]) -> list[Trajectory]:
-        """Return the expert's successful episodes of ``tasks``."""
-        env = self.config["env"]
-
-        def make(folder: Path) -> None:
-            with self.ledger.phase("collect") as meter, self._progress("collect", len(tasks)) as progress:
-                environment = self._make(env["train_split"])
-                played = play_expert(
-                    environment, env["expert"], tasks, meter, self.prompt.needs_admissible, progress.update
-                )
-                save_trajectories((episode for episode in played if episode.success), folder / "trajectories.parquet")
-
-        inputs = {
-            "code": self._code,
-            "env": env["make"] | {"split": env["train_split"]},
-            "expert": env["expert"],
-            "tasks": self._tasks_digest(tasks),
-            "admissible": self.prompt.needs_admissible,
-        }
-        episodes = load_trajectories(self.cache.stage("collect", inputs, make).path / "trajectories.parquet")
-        if not episodes:
-            raise InputError(f"the expert {env['expert']!r} solved none of {len(tasks)} tasks; choose another one")
-        return episodes
-
-    # What the stages share
+    def _environment(self, split: str) -> TextEnvironment:
+        environment: TextEnvironment = self._make(split).unwrapped  # type: ignore[assignment]
+        if not environment.task_ids:
+            raise InputError(f"the split {split} has no tasks; name other splits in env")
+        return environment
 
     def _whole_number(self, name: str, least: int) -> int:
         value = self.config.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InputError(f"{name}={value} is not possible; give a whole number from {least} on")
         return value
-
-    def _imitate(
-        self, phase: str, policy: Policy, episodes: Sequence[Rendered], settings: SFTSettings, meter: Meter
-    ) -> None:
-        from prism_bench.algorithms.sft import imitate
-
-        with self._progress(phase, 1) as progress, self._trainer_folder() as folder:
-            report = ReportingCallback(phase, self.logger.log, progress.update)
-            imitate(policy, episodes, settings, seed=self.seed, folder=folder, meter=meter, report=report)
-
-    @contextmanager
-    def _trainer_folder(self) -> Iterator[Path]:
-        """Yield a folder for a trainer's own files, which goes afterwards if nothing was written there."""
-        folder = self.folder / "trainer"
-        try:
-            yield folder
-        finally:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-    def _texts(self, episodes: Sequence[Trajectory]) -> Iterator[str]:
-        """Yield what a policy reads and writes, turn by turn."""
-        for episode in episodes:
-            previous = None
-            for step in episode.steps:
-                shown = step.observation, step.admissible_actions
-                yield self.prompt.turn(*shown, previous)
-                yield self.prompt.reply(step.action, *shown)
-                previous = step.observation
-
-    def _half(self, stage: Any) -> list[Trajectory]:
-        return [self.routed[number] for number in self.allocation.indices(stage)]
-
-    def _play_function(
-        self, policy: Policy, meter: Meter, progress: Callable[[int], None]
-    ) -> Callable[[Sequence[str], int], list[list[Trajectory]]]:
-        renderer = self._renderer(policy)
-
-        def play(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
-            temperature = self.rl.temperature if self.rl is not None else 1.0
-            sampling = Sampling(temperature, self.model.max_reply_tokens, self.seed)
-            repeated = [task for task in task_ids for _ in range(k)]
-            with (
-                self._player(self.config["env"]["train_split"], renderer) as player,
-                self.engine.start(policy, self.base.path, renderer.end_token_id) as backend,
-            ):
-                episodes = player.play(
-                    backend, repeated, sampling, "policy:base", meter, lambda done: progress(done // k)
-                )
-            return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
-
-        return play
-
-    def _make(self, split: str) -> Environment:
-        return instantiate(self.config["env"]["make"], split=split)  # type: ignore[no-any-return]
-
-    def _player(self, split: str, renderer: Renderer) -> EpisodePlayer:
-        make = instantiate(self.config["env"]["make"], split=split, _partial_=True)
-        return EpisodePlayer(make, renderer, self.model.batch_size, self.workers)
-
-    def _eval_tasks(self, split: str) -> list[str]:
-        tasks = list(self._make(split).unwrapped.task_ids[: self.eval.tasks])  # type: ignore[attr-defined]
-        if not tasks:
-            raise InputError(f"the split {split} has no task to evaluate on; check env.eval_splits and eval.tasks")
-        return tasks
-
-    def _train_tasks(self) -> Sequence[str]:
-        tasks: Sequence[str] = self._make(self.config["env"]["train_split"]).unwrapped.task_ids  # type: ignore[attr-defined]
-        if not tasks:
-            raise InputError(f"the split {self.config['env']['train_split']} has no tasks")
-        return tasks
-
-    def _load(self, path: Path) -> Policy:
-        return load_policy(path, dtype=self.model.dtype, device=self.model.device, projections=self.model.projections)
-
-    def _trainable(self, path: Path) -> Policy:
-        torch.manual_seed(self.seed)
-        lora = self.model.lora if isinstance(self.model, PretrainedModel) else None
-        return with_lora(self._load(path), lora)
-
-    def _renderer(self, policy: Policy) -> Renderer:
-        return Renderer(policy.tokenizer, self.prompt, self.model.max_length)
-
-    def _shared(self) -> dict[str, Any]:
-        model = self.config["model"]
-        return {
-            "seed": self.seed,
-            "prompt": self.config["prompt"],
-            "runtime": {key: model[key] for key in ("max_length", "max_reply_tokens", "device", "dtype")},
-        }
-
-    def _tasks_digest(self, tasks: Sequence[str | None]) -> str:
-        env = self.config["env"]
-        return inputs_digest({"tasks": list(tasks), "env": env["make"], "split": env["train_split"]})
-
-    def _progress(self, phase: str, total: int) -> PhaseProgress:
-        return PhaseProgress(self.console, phase, total)
-
-    def _announce(self) -> None:
-        """Say up front what an environment leaves out; the whole protocol is printed with the result."""
-        if restricted := self.protocol.get("restricted"):
-            self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
-
-
-def _all_tokens(episode: Rendered) -> Rendered:
-    """Make every token a target, as in pretraining."""
-    return Rendered(episode.input_ids, [*episode.input_ids], episode.steps)

@@ -1,51 +1,132 @@
 """Stages of a run on disk, found again by what they were made from.
 
-A stage (expert episodes, a base model, an allocation) is a folder ``<root>/<name>/<digest of its inputs>`` that holds
+A stage is a function that gets its inputs *through* the cache: the parts of the configuration, the files of parent
+stages and the values that it was declared with. Nothing else is in its reach, and what it got is its key:
 
-    files/         what the stage made
-    inputs.json    what it was made from, for people
-    ledger.json    what making it cost
+* parts of the configuration by value; a text in them that names a file or folder by the content of that file or folder;
+* parents, which are files, by content: two base models with the same weights are the same parent;
+* the code that the function can run, by :mod:`prism_bench.code_digest`, with the classes that its inputs name.
+
+On disk it is a folder ``<root>/<name>/<key>`` that holds
+
+    files/          what the function made
+    manifest.json   checksum of every file
+    inputs.json     what the key was made from, for people
+    ledger.json     what making it cost
 
 A folder of that name is always complete: a stage is made under another name and renamed when it is finished, under a
-lock, so that of two runs that need it one makes it and the other waits. What a killed run leaves behind is removed, or
-continued, by the next run that wants the same stage. Wherever a stage is found, its recorded cost enters the ledger,
-marked cached.
+lock, so that of two runs that need it one makes it and the other waits. A stage whose files are not those of its
+manifest any more is named and made again. Wherever a stage is found, its recorded cost enters the ledger, marked
+cached.
 
-The inputs must name everything that the outcome depends on; for files that is :func:`content_digest`, not a path. A
-stage must draw its random numbers from a seed among its inputs, since finding it does not advance any generator.
+A stage must draw its random numbers from a seed among its inputs, since finding it does not advance any generator.
 """
 
 import errno
-import hashlib
 import json
 import logging
 import math
+import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import xxhash
 from filelock import FileLock, Timeout
 
-from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
+from prism_bench.accounting.ledger import Ledger, LedgerError, load_rows, save_rows
+from prism_bench.code_digest import code_of
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
-FORMAT = 1
-"""Part of every digest; to be raised when stages written before must not be used any more."""
+FORMAT = 2
+"""Part of every key; to be raised when stages written before must not be used any more."""
 
+Tools = TypeVar("Tools")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """A file or folder, and the digest of its content."""
+
+    path: Path
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a stage gets. What it was not declared with is not there."""
+
+    settings: Mapping[str, Any]  # parts of the configuration, by their dotted path
+    parents: Mapping[str, Files]
+    values: Mapping[str, Any]  # plain JSON that the run computed, such as a selection of tasks
+
+
+@dataclass(frozen=True)
+class StageFunction(Generic[Tools]):
+    """A function that makes the files of a stage, and the inputs that it was declared with."""
+
+    name: str
+    function: Callable[[Inputs, Path, Tools], None]
+    settings: tuple[str, ...]
+    parents: tuple[str, ...]
+    values: tuple[str, ...]
+    resumable: bool
+
+
+def stage(
+    name: str,
+    *,
+    settings: Sequence[str] = (),
+    parents: Sequence[str] = (),
+    values: Sequence[str] = (),
+    resumable: bool = False,
+) -> Callable[[Callable[[Inputs, Path, Tools], None]], StageFunction[Tools]]:
+    """Return a decorator that declares the inputs of a stage.
+
+    The function is called with its inputs, an empty folder to fill, and tools, which must not change what it makes. The
+    phases that it opens in the ledger, and must close, are stored with the stage.
+
+    Args:
+        resumable: the folder holds what a killed run left in it, and the function continues from there.
+
+    Raises:
+        TypeError: the function has a closure, through which something undeclared could come in.
+    """
+
+    def declare(function: Callable[[Inputs, Path, Tools], None]) -> StageFunction[Tools]:
+        if function.__closure__:
+            raise TypeError(f"the stage {name!r} must be a function of its arguments only")
+        return StageFunction(name, function, tuple(settings), tuple(parents), tuple(values), resumable)
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """A finished stage: the folder of its files, which nobody may change, and whether an earlier run had made it."""
+    """A finished stage: the folder of its files, which nobody may change."""
 
     path: Path
     cached: bool
-    digest: str
+    key: str
+    manifest: Mapping[str, str] = field(default_factory=dict)
+
+    def files(self, *names: str) -> Files:
+        """Return the whole folder as a parent of another stage, or one of its files or folders."""
+        path = self.path.joinpath(*names)
+        inside = {Path(name): content for name, content in self.manifest.items()}
+        chosen = {
+            name.relative_to(Path(*names)).as_posix(): content
+            for name, content in inside.items()
+            if name.is_relative_to(Path(*names))
+        }
+        if not chosen:
+            raise KeyError(f"the stage {self.path} has no {'/'.join(names)}")
+        return Files(path, digest(chosen))
 
 
 class StageCache:
@@ -54,53 +135,113 @@ class StageCache:
     def __init__(self, root: Path | str, ledger: Ledger) -> None:
         self._root = Path(root).expanduser().resolve()
         self._ledger = ledger
+        self._contents: dict[str, str] = {}  # of files that settings name, read once in a run
 
-    def stage(
-        self, name: str, inputs: Mapping[str, Any], make: Callable[[Path], None], *, resumable: bool = False
+    def get(
+        self,
+        function: StageFunction[Tools],
+        tools: Tools,
+        *,
+        config: Mapping[str, Any],
+        parents: Mapping[str, Files] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> Stage:
-        """Return the stage ``name`` of these ``inputs``; call ``make`` with an empty folder if it is not there.
-
-        The phases that ``make`` opens in the ledger, and must close, are stored with the stage. Where it is
-        ``resumable``, the folder holds what a killed run left in it, and ``make`` goes on from there.
+        """Return the stage that ``function`` makes of its inputs; call it if it is not there.
 
         Raises:
-            InputError: an input is not plain JSON, the folder cannot be written, the disk is full, or the stored
-                stage is damaged. Other exceptions of ``make`` pass through; nothing of its stage is left.
+            InputError: an input is not plain JSON, the folder cannot be written, or the disk is full. Exceptions of the
+                function pass through; nothing of its stage is left.
         """
-        digest = inputs_digest({"format": FORMAT, "stage": name, "inputs": inputs})
-        folder = self._root / name / digest
-        if folder.is_dir():
-            return self._found(folder)
-        making = folder.with_name(f".{digest}.making")
-        with self._lock(name, folder):
-            if folder.is_dir():  # another run made it while this one waited
-                return self._found(folder)
-            try:
-                with _explained(name, self._root):
-                    if not resumable:
-                        shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
-                    (making / "files").mkdir(parents=True, exist_ok=True)
-                    write_atomically(making / "inputs.json", json.dumps(inputs, indent=1, sort_keys=True) + "\n")
-                first_row = len(self._ledger.rows)
-                with _explained(name, self._root, full_only=True):
-                    make(making / "files")
-                with _explained(name, self._root):
-                    save_rows(self._ledger.rows[first_row:], making / "ledger.json")
-                    making.rename(folder)
-            except BaseException as error:
-                if not resumable or isinstance(error, Exception):  # not: interrupted by hand
-                    shutil.rmtree(making, ignore_errors=True)
-                raise
-        return Stage(folder / "files", cached=False, digest=digest)
+        inputs = Inputs(
+            settings={path: part_of(config, path) for path in function.settings},
+            parents={name: (parents or {})[name] for name in function.parents},
+            values={name: (values or {})[name] for name in function.values},
+        )
+        described = self.describe(function, inputs)
+        folder = self._root / function.name / digest(described)
+        with self._lock(function.name, folder):
+            found = self._found(folder)
+            return found or self._make(function, inputs, tools, described, folder)
 
-    def _found(self, folder: Path) -> Stage:
-        if not (folder / "files").is_dir():
-            raise InputError(f"{folder}: this stored stage has lost its files; remove the folder and run again")
+    def describe(self, function: StageFunction[Tools], inputs: Inputs) -> dict[str, Any]:
+        """Return everything that the key of a stage is made from.
+
+        Raises:
+            InputError: an input is not plain JSON, or names a class that does not exist.
+        """
+        plain = {"settings": dict(inputs.settings), "values": dict(inputs.values)}
+        _refuse_foreign(plain, "")
+        code = code_of([function.function.__module__, *modules_named(plain)])
+        return {
+            "format": FORMAT,
+            "stage": function.name,
+            **{kind: self._by_content(value) for kind, value in plain.items()},
+            "parents": {name: files.content for name, files in inputs.parents.items()},
+            "code": asdict(code),
+        }
+
+    def _by_content(self, value: Any) -> Any:
+        """Replace every text that names a file or folder by the digest of its content."""
+        if isinstance(value, dict):
+            return {key: self._by_content(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._by_content(item) for item in value]
+        if isinstance(value, str) and 0 < len(value) < 4096 and "\n" not in value:
+            path = Path(value).expanduser()
+            if path.is_file() or path.is_dir():
+                place = str(path.resolve())
+                if place not in self._contents:
+                    self._contents[place] = content_digest(path)
+                return {"content": self._contents[place]}
+        return value
+
+    def _make(
+        self, function: StageFunction[Tools], inputs: Inputs, tools: Tools, described: Mapping[str, Any], folder: Path
+    ) -> Stage:
+        making = folder.with_name(f".{folder.name}.making")
+        files = making / "files"
+        name = function.name
         try:
-            self._ledger.add_cached(load_rows(folder / "ledger.json"))
-        except ValueError as error:
-            raise InputError(f"{error}; remove the folder {folder} and run again") from None
-        return Stage(folder / "files", cached=True, digest=folder.name)
+            with _explained(name, self._root):
+                if not function.resumable:
+                    shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
+                files.mkdir(parents=True, exist_ok=True)
+                write_atomically(making / "inputs.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
+            first_row = len(self._ledger.rows)
+            with _explained(name, self._root, full_only=True):
+                function.function(inputs, files, tools)
+            with _explained(name, self._root):
+                manifest = _manifest(files)
+                save_rows(self._ledger.rows[first_row:], making / "ledger.json")
+                sealed = {"files": manifest, "ledger": content_digest(making / "ledger.json")}
+                write_atomically(making / "manifest.json", json.dumps(sealed, indent=1, sort_keys=True) + "\n")
+                making.rename(folder)
+        except BaseException as error:
+            if not function.resumable or isinstance(error, Exception):  # not: interrupted by hand
+                shutil.rmtree(making, ignore_errors=True)
+            raise
+        return Stage(folder / "files", cached=False, key=folder.name, manifest=manifest)
+
+    def _found(self, folder: Path) -> Stage | None:
+        """Return the stored stage; None if there is none, or none that is whole."""
+        if not folder.is_dir():
+            return None
+        try:
+            sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            manifest: dict[str, str] = sealed["files"]
+            damage = _difference(manifest, _manifest(folder / "files"))
+            if not damage and content_digest(folder / "ledger.json") != sealed["ledger"]:
+                damage = "ledger.json was changed"
+            rows = [] if damage else load_rows(folder / "ledger.json")
+        except (OSError, ValueError, KeyError, TypeError, LedgerError) as error:
+            damage = str(error)
+        if damage:
+            _log.warning("the stored stage %s is damaged (%s); it is made again", folder, damage)
+            with _explained(folder.parent.name, self._root):
+                shutil.rmtree(folder)
+            return None
+        self._ledger.add_cached(rows)
+        return Stage(folder / "files", cached=True, key=folder.name, manifest=manifest)
 
     @contextmanager
     def _lock(self, name: str, folder: Path) -> Iterator[None]:
@@ -118,29 +259,71 @@ class StageCache:
             lock.release()
 
 
-def inputs_digest(inputs: Mapping[str, Any]) -> str:
-    """Return 20 hexadecimal digits that depend on every value of ``inputs`` and not on the order of its keys.
+def part_of(config: Mapping[str, Any], path: str) -> Any:
+    """Return the part of a configuration at a dotted path.
 
     Raises:
-        InputError: a value is not plain JSON (mappings with string keys, lists, strings, finite numbers, booleans
-            and None); the message names its place.
+        InputError: the configuration has no such part.
     """
-    _refuse_foreign(inputs, "")
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    value: Any = config
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise InputError(f"the configuration has no {path}")
+        value = value[key]
+    return value
+
+
+def modules_named(value: Any) -> Iterator[str]:
+    """Yield the modules of classes (``package.module.Class``) and ids (``package.module:Name``) that settings name."""
+    if isinstance(value, Mapping):
+        target = value.get("_target_")
+        if isinstance(target, str):
+            yield target
+        for item in value.values():
+            yield from modules_named(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from modules_named(item)
+    elif isinstance(value, str) and (named := re.match(r"([A-Za-z_]\w*\.[\w.]+):", value)):
+        yield named[1]
+
+
+def digest(value: Any) -> str:
+    """Return 20 hexadecimal digits that depend on every part of a JSON value and not on the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_128_hexdigest(text.encode())[:20]
 
 
 def content_digest(path: Path) -> str:
-    """Return 20 hexadecimal digits of the content of a file, or of the names and contents of a folder's files.
+    """Return the digest of the content of a file, or of the names and contents of a folder's files.
 
     Raises:
         FileNotFoundError: there is nothing at ``path``.
     """
     if path.is_dir():
-        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-        return inputs_digest({name: content_digest(path / name) for name in names})
+        return digest(_manifest(path))
+    hashed = xxhash.xxh3_128()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:20]
+        while block := file.read(2**22):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return {name: content_digest(folder / name) for name in names}
+
+
+def _difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str:
+    """Return what happened to the first file that is not as recorded; an empty text if all are."""
+    for name in sorted({*recorded, *present}):
+        if name not in present:
+            return f"{name} is missing"
+        if name not in recorded:
+            return f"{name} was added"
+        if recorded[name] != present[name]:
+            return f"{name} was changed"
+    return ""
 
 
 def _refuse_foreign(value: Any, where: str) -> None:

@@ -17,7 +17,8 @@ def choices(group: str) -> str:
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
         comment = re.match(r"(?:#.*\n)*", file.read_text(encoding="utf-8"))
-        text = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
+        said = [line.lstrip("# ") for line in comment[0].splitlines()] if comment else []
+        text = " ".join(line for line in said if not line.startswith("@package"))
         sentence = re.split(r"(?<=[^.][.]) ", text)[0].removesuffix(".")
         lines.append(f"    {file.stem:<22} {sentence}")
     return "\n".join(lines)

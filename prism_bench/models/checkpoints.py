@@ -15,6 +15,7 @@ from prism_bench.errors import InputError
 HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's first answer."""
 
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -46,6 +47,16 @@ def locate_checkpoint(checkpoint: str | Path) -> str:
     if not any((folder / file).is_file() for file in ("config.json", "adapter_config.json")):
         raise CheckpointError(f"{name}: not a checkpoint, it has neither config.json nor adapter_config.json")
     return str(folder.resolve())
+
+
+def local_checkpoint(checkpoint: str | Path) -> Path:
+    """Return the folder of ``checkpoint``; download it where it is on the hub only.
+
+    Raises:
+        CheckpointError: it is neither a folder with the files of a checkpoint nor a model that can be had.
+    """
+    place = Path(locate_checkpoint(checkpoint))
+    return place if place.is_dir() else Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
 
 
 def _cached_snapshot(name: str) -> Path:

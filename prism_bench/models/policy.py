@@ -1,4 +1,4 @@
-"""Policies: a small one made from scratch, or any causal language model that transformers can load.
+"""Policies: any causal language model that transformers can load, with its tokenizer.
 
 A policy is a model with its tokenizer. Between stages it travels as a checkpoint folder in the format of transformers
 (``save_pretrained``) or, for LoRA, of PEFT. PEFT notes the absolute path of the base model; beside it we write the path
@@ -8,7 +8,7 @@ relative to the adapter, so that a tree that holds both may be moved.
 import copy
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +20,13 @@ from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from prism_bench.algorithms.settings import SFTSettings
 from prism_bench.files import write_atomically
-from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, locate_checkpoint
+from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, local_checkpoint, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
-from prism_bench.models.tokenizer import build_tokenizer, entity_parts
 
 _RELATIVE_BASE = "base_model.txt"
 
@@ -42,15 +38,6 @@ class Policy:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     projections: tuple[str, ...] | None = None  # the linear layers that the probe takes; None: the usual seven
-
-
-@dataclass(frozen=True)
-class BaseSettings:
-    """The stage that gives a model made from scratch the part of a pretrained one."""
-
-    episodes: int  # expert episodes, of tasks that no later stage sees
-    language: SFTSettings  # on the first half of the episodes, every token a target: the language of the environment
-    sft: SFTSettings  # on the second half, the agent's tokens only: how to act in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,53 +58,6 @@ class PretrainedModel(ModelSettings):
 
     path: str
     lora: LoraConfig | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScratchModel(ModelSettings):
-    """A small Llama-style model made here, and how it is taught."""
-
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    base: BaseSettings
-
-
-def create_policy(settings: ScratchModel, texts: Iterable[str], seed: int) -> Policy:
-    """Make an untrained policy whose tokenizer is built from ``texts``.
-
-    The embedding of an entity (``drawer 3``) starts as the sum of a vector for its name and one for its number, so that
-    things of one kind start alike; all other weights start as transformers starts them.
-    """
-    tokenizer = build_tokenizer(texts)
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=settings.hidden_size,
-            intermediate_size=settings.intermediate_size,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            num_key_value_heads=settings.key_value_heads,
-            max_position_embeddings=settings.max_length,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    _compose_entities(model, entity_parts(tokenizer))
-    return Policy(model, tokenizer)
-
-
-def _compose_entities(model: PreTrainedModel, parts: dict[int, tuple[str, str]]) -> None:
-    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings()).weight.data
-    words = sorted({word for pair in parts.values() for word in pair})
-    vectors = dict(zip(words, torch.randn(len(words), embeddings.shape[1]) * embeddings.std(), strict=True))
-    for token, (name, number) in parts.items():
-        embeddings[token] = (vectors[name] + vectors[number]) / 2**0.5
 
 
 def load_policy(
@@ -191,6 +131,19 @@ def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
         raise CheckpointError(f"{checkpoint}: no {part} could be loaded from there ({reason})") from None
 
 
+def checkpoint_folders(checkpoint: str | Path) -> list[Path]:
+    """Return the folder that a checkpoint lies in and, of a LoRA adapter, the folder of its base model.
+
+    A checkpoint that is on the hub only is downloaded.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    folder = local_checkpoint(checkpoint)
+    adapter = (folder / "adapter_config.json").is_file()
+    return [folder, *(checkpoint_folders(base_of(folder)) if adapter else [])]
+
+
 def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
     """Return the policy with a fresh LoRA adapter, or as it is: without ``lora``, or where it has one already."""
     if lora is None or isinstance(policy.model, PeftModel):
@@ -219,13 +172,3 @@ def weights_digest(model: PreTrainedModel) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
-
-
-def checkpoint_identity(path: str) -> str:
-    """Return what tells one checkpoint from another without reading its weights: name, or files with size and time."""
-    folder = Path(path)
-    if not folder.is_dir():
-        return path
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    facts = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((str(folder.resolve()), facts)).encode()).hexdigest()[:20]

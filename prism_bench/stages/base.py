@@ -1,0 +1,91 @@
+"""The base stage: pretraining of a model made from scratch.
+
+On the first half of the expert's episodes every token is a target, as in pretraining: the model learns the language of
+the environment. On the second half only the agent's tokens are: it learns to act.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import torch
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.sft import SFT
+from prism_bench.data.prompts import Prompt
+from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.data.trajectory import Trajectory, load_trajectories
+from prism_bench.models.policy import save_policy
+from prism_bench.models.scratch import ScratchModel, create_policy
+from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.transformers_backend import TransformersEngine
+from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stages.tools import Tools
+from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Settings of the base stage.
+
+    Attributes:
+        episodes: how many of the expert's episodes, of tasks that no later stage sees.
+        language: SFT on the first half, every token a target.
+        sft: SFT on the second half, the agent's tokens being the targets.
+    """
+
+    episodes: int
+    language: SFT
+    sft: SFT
+
+
+@stage("base", settings=POLICY_SETTINGS, parents=("trajectories",))
+def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the checkpoint of a new model that was trained on the expert's episodes."""
+    bench = Workbench(inputs, tools)
+    model = cast(ScratchModel, bench.model)
+    episodes = load_trajectories(inputs.parents["trajectories"].path)
+    with tools.ledger.phase("base") as meter:
+        policy = create_policy(model, _texts(episodes, bench.prompt), bench.seed)
+        cast(torch.nn.Module, policy.model).to(model.device)
+        renderer = bench.renderer(policy)
+        rendered = [renderer.render(episode) for episode in episodes]
+        middle = len(rendered) // 2
+        language = [Rendered(episode.input_ids, [*episode.input_ids], episode.steps) for episode in rendered[:middle]]
+        for part, algorithm in ((language, model.base.language), (rendered[middle:], model.base.sft)):
+            with tools.progress("base", 1) as progress, tools.trainer_folder() as trainer_folder:
+                context = _context(bench, renderer, meter, trainer_folder, progress.update)
+                algorithm.fit(policy, part, context)
+        save_policy(policy, folder)
+
+
+def _context(bench: Workbench, renderer: Renderer, meter: Meter, folder: Path, progress: Any) -> TrainingContext:
+    return TrainingContext(
+        phase="base",
+        renderer=renderer,
+        player=EpisodePlayer(_no_environment, renderer, 1),
+        engine=TransformersEngine(),
+        max_completion_tokens=bench.model.max_reply_tokens,
+        meter=meter,
+        seed=bench.seed,
+        folder=folder,
+        log=bench.tools.log,
+        progress=progress,
+    )
+
+
+def _no_environment() -> NoReturn:
+    raise AssertionError("the base stage has no environment to roll out in")
+
+
+def _texts(episodes: Sequence[Trajectory], prompt: Prompt) -> Iterator[str]:
+    """Yield what a policy reads and writes, turn by turn."""
+    for episode in episodes:
+        previous = None
+        for step in episode.steps:
+            shown = step.observation, step.admissible_actions
+            yield prompt.turn(*shown, previous)
+            yield prompt.reply(step.action, *shown)
+            previous = step.observation

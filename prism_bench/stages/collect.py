@@ -1,0 +1,22 @@
+"""The stage of the expert's episodes."""
+
+from pathlib import Path
+
+from prism_bench.data.trajectory import save_trajectories
+from prism_bench.rollouts.expert import play_expert
+from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stages.tools import Tools, environment_maker
+
+TRAJECTORIES = "trajectories.parquet"
+
+
+@stage("collect", settings=("env.make", "env.train_split", "env.expert"), values=("tasks", "keep_admissible"))
+def collect(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the expert's successful episodes of the tasks."""
+    tasks, settings = inputs.values["tasks"], inputs.settings
+    with tools.ledger.phase("collect") as meter, tools.progress("collect", len(tasks)) as progress:
+        environment = environment_maker(settings["env.make"], settings["env.train_split"])()
+        episodes = play_expert(
+            environment, settings["env.expert"], tasks, meter, inputs.values["keep_admissible"], progress.update
+        )
+        save_trajectories((episode for episode in episodes if episode.success), folder / TRAJECTORIES)

@@ -1,0 +1,35 @@
+"""The stage of evaluation: every task of a selection rolled out once by a checkpoint."""
+
+from pathlib import Path
+
+from prism_bench.data.trajectory import save_trajectories
+from prism_bench.models.policy import weights_digest
+from prism_bench.rollouts.backend import Sampling
+from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stages.tools import Tools
+from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
+
+EPISODES = "episodes.parquet"
+
+
+@stage(
+    "eval",
+    settings=(*POLICY_SETTINGS, "generation", "env.make", "eval.temperature"),
+    parents=("policy",),
+    values=("split", "tasks"),
+)
+def evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the episodes, in the order of the tasks."""
+    bench = Workbench(inputs, tools)
+    tasks = inputs.values["tasks"]
+    with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks)) as progress:
+        policy = bench.load()
+        renderer = bench.renderer(policy)
+        sampling = Sampling(inputs.settings["eval.temperature"], bench.model.max_reply_tokens, bench.seed)
+        with (
+            bench.player(inputs.values["split"], renderer) as player,
+            bench.engine().start(policy, inputs.parents["policy"].path, renderer.end_token_id) as backend,
+        ):
+            source = f"policy:{weights_digest(policy.model)}"
+            episodes = player.play(backend, tasks, sampling, source, meter, progress.update)
+        save_trajectories([episode.trajectory for episode in episodes], folder / EPISODES)

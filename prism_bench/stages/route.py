@@ -1,0 +1,74 @@
+"""The stage of routing: which trajectories go to SFT, and the tasks of which go to RL."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hydra.utils import instantiate
+
+from prism_bench.accounting.ledger import QUANTITIES, Meter
+from prism_bench.data.trajectory import Trajectory, load_trajectories
+from prism_bench.models.policy import Policy
+from prism_bench.rollouts.backend import Sampling
+from prism_bench.routing.router import Router, RoutingContext, save_allocation
+from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stages.tools import Tools
+from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
+
+ALLOCATION = "allocation.json"
+
+
+@stage(
+    "route",
+    settings=(*POLICY_SETTINGS, "router", "rollout", "generation", "env.make", "env.train_split"),
+    parents=("policy", "trajectories"),
+    resumable=True,
+)
+def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the router's allocation of the trajectories, and whatever else it leaves."""
+    bench = Workbench(inputs, tools)
+    trajectories = load_trajectories(inputs.parents["trajectories"].path)
+    router: Router = instantiate(inputs.settings["router"])
+    with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories)) as progress:
+        policy = bench.load()
+        context = RoutingContext(
+            policy=policy,
+            renderer=bench.renderer(policy),
+            play=_rollouts(bench, policy, meter, progress.update),
+            meter=meter,
+            seed=bench.seed,
+            folder=folder,
+            progress=progress.update,
+        )
+        allocation = router.route(trajectories, context)
+    cost = {name: getattr(tools.ledger.rows[-1], name) for name in QUANTITIES}
+    save_allocation(folder / ALLOCATION, replace(allocation, cost=cost), trajectories)
+
+
+def _rollouts(
+    bench: Workbench, policy: Policy, meter: Meter, progress: Callable[[int], None]
+) -> Callable[[Sequence[str], int], list[list[Trajectory]]]:
+    """Return a function that rolls out every task k times, under the limits of training."""
+    rollout = bench.inputs.settings["rollout"]
+    renderer = bench.renderer(policy)
+    checkpoint = bench.inputs.parents["policy"].path
+
+    def play(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
+        sampling = Sampling(rollout["temperature"], bench.model.max_reply_tokens, bench.seed)
+        repeated = [task for task in task_ids for _ in range(k)]
+        with (
+            bench.player(bench.inputs.settings["env.train_split"], renderer) as player,
+            bench.engine().start(policy, checkpoint, renderer.end_token_id) as backend,
+        ):
+            episodes = player.play(
+                backend,
+                repeated,
+                sampling,
+                "policy:base",
+                meter,
+                lambda done: progress(done // k),
+                max_turns=rollout["max_turns"],
+            )
+        return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
+
+    return play

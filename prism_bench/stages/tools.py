@@ -1,0 +1,57 @@
+"""Tools of the stages: what they use that does not change what they make."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from rich.console import Console
+
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.results.progress import PhaseProgress
+from prism_bench.rollouts.pool import Environment
+
+
+def _log_nothing(values: Mapping[str, float], update: int | None) -> None:
+    """Drop the values."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What stages use that does not change what they make.
+
+    Attributes:
+        ledger: takes what they spend.
+        console: shows their progress.
+        folder: of the run, for temporary files of trainers.
+        log: takes values of training, by key, and the update that they belong to.
+        workers: give every environment a process of its own.
+    """
+
+    ledger: Ledger
+    console: Console
+    folder: Path
+    log: Callable[[Mapping[str, float], int | None], None] = field(default=_log_nothing)
+    workers: bool = False
+
+    def progress(self, phase: str, total: int) -> PhaseProgress:
+        """Return the progress of a phase, to be used in a ``with`` statement."""
+        return PhaseProgress(self.console, phase, total)
+
+    @contextmanager
+    def trainer_folder(self) -> Iterator[Path]:
+        """Yield a folder for a trainer's own files; it is removed afterwards if nothing was written there."""
+        folder = self.folder / "trainer"
+        try:
+            yield folder
+        finally:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def environment_maker(make: Mapping[str, Any], split: str) -> Callable[[], Environment]:
+    """Return a function that makes an environment of a split as ``env.make`` says; other processes can call it."""
+    maker: Callable[[], Environment] = instantiate(make, split=split, _partial_=True)
+    return maker

@@ -1,0 +1,121 @@
+"""The stage of training: one phase of a strategy, from one checkpoint to the next, with its learning curve."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.contract import Algorithm, TrainingContext
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import load_trajectories
+from prism_bench.files import write_atomically
+from prism_bench.models.policy import Policy, PretrainedModel, save_policy, with_lora
+from prism_bench.rollouts.backend import Sampling
+from prism_bench.rollouts.transformers_backend import TransformersBackend
+from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stages.tools import Tools
+from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
+
+CHECKPOINT = "checkpoint"
+RECORD = "phase.json"
+
+
+@stage(
+    "train",
+    settings=(
+        *POLICY_SETTINGS,
+        "generation",
+        "env.make",
+        "env.train_split",
+        "env.validation_split",
+        "eval.curve_points",
+    ),
+    parents=("policy", "trajectories"),
+    values=("phase", "algorithm", "demonstrations", "tasks", "curve_tasks", "flops_budget"),
+)
+def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the checkpoint that the phase ends with, and its record: updates, FLOPs, how it ended, learning curve."""
+    bench = Workbench(inputs, tools)
+    values = inputs.values
+    name: str = values["phase"]
+    trajectories = load_trajectories(inputs.parents["trajectories"].path)
+    algorithm: Algorithm = instantiate(values["algorithm"], _convert_="object")
+    curve: list[dict[str, Any]] = []
+    updates = [0, 0]  # done and planned
+    with (
+        tools.ledger.phase(name) as meter,
+        tools.progress(name, 1) as progress,
+        tools.trainer_folder() as trainer_folder,
+    ):
+        policy = _trainable(bench)
+        renderer = bench.renderer(policy)
+
+        def show(done: int, planned: int) -> None:
+            updates[:] = done, planned
+            progress.update(done, planned)
+
+        with bench.player(inputs.settings["env.train_split"], renderer) as player:
+            context = TrainingContext(
+                phase=name,
+                renderer=renderer,
+                player=player,
+                engine=bench.engine(),
+                max_completion_tokens=bench.model.max_reply_tokens,
+                meter=meter,
+                seed=bench.seed,
+                folder=trainer_folder,
+                log=tools.log,
+                progress=show,
+                evaluate=_evaluation(bench, renderer, meter, curve),
+                points=inputs.settings["eval.curve_points"],
+                flops_budget=values["flops_budget"],
+            )
+            algorithm.train(policy, [trajectories[i] for i in values["demonstrations"]], values["tasks"], context)
+        save_policy(policy, folder / CHECKPOINT)
+        flops = meter.spent.flops
+    budget = values["flops_budget"]
+    early = "budget" if budget is not None and flops > budget else "plateau"
+    record = {
+        "updates": updates[0],
+        "flops": flops,
+        "ended": "completed" if updates[0] >= updates[1] else early,
+        "curve": curve,
+    }
+    write_atomically(folder / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def _trainable(bench: Workbench) -> Policy:
+    """Return the policy to start from, with a fresh LoRA adapter where one is configured and it has none."""
+    torch.manual_seed(bench.seed)
+    return with_lora(bench.load(), bench.model.lora if isinstance(bench.model, PretrainedModel) else None)
+
+
+def _evaluation(
+    bench: Workbench, renderer: Renderer, meter: Meter, curve: list[dict[str, Any]]
+) -> Callable[[Policy, int], None]:
+    """Return a function that adds a point to ``curve``.
+
+    The policy's own model generates, whatever engine the run has: it is in memory, and the sample is small. What that
+    costs is on the row ``eval`` of the ledger.
+    """
+    tasks = bench.inputs.values["curve_tasks"]
+    split = bench.inputs.settings["env.validation_split"]
+
+    def evaluate(policy: Policy, update: int) -> None:
+        flops = meter.spent.flops
+        sampling = Sampling(0.0, bench.model.max_reply_tokens, bench.seed)
+        backend = TransformersBackend(policy.model, renderer.end_token_id)
+        with bench.tools.ledger.phase("eval") as eval_meter, bench.player(split, renderer) as player:
+            episodes = player.play(backend, tasks, sampling, f"policy:update {update}", eval_meter)
+        success = float(np.mean([episode.trajectory.success for episode in episodes]))
+        score = float(np.mean([episode.trajectory.score for episode in episodes]))
+        curve.append({"update": update, "flops": flops, "success": success, "score": score, "tasks": len(tasks)})
+        name = bench.inputs.values["phase"]
+        bench.tools.log({f"{name}/curve/success": success, f"{name}/curve/score": score}, update)
+
+    return evaluate

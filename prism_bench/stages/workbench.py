@@ -1,0 +1,48 @@
+"""What a stage that loads a policy makes of its inputs: the policy, its renderer, engine and player."""
+
+from hydra.utils import instantiate
+
+from prism_bench.data.prompts import Prompt
+from prism_bench.data.rendering import Renderer
+from prism_bench.models.policy import ModelSettings, Policy, load_policy
+from prism_bench.rollouts.backend import Engine
+from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.stage_cache import Inputs
+from prism_bench.stages.tools import Tools, environment_maker
+
+POLICY_SETTINGS = ("seed", "model", "prompt")
+"""The parts of the configuration that say how a policy is loaded and what it reads and writes."""
+
+
+class Workbench:
+    """What a stage that loads a policy works with, made of :data:`POLICY_SETTINGS` and its other inputs."""
+
+    def __init__(self, inputs: Inputs, tools: Tools) -> None:
+        self.inputs = inputs
+        self.tools = tools
+        self.seed: int = inputs.settings["seed"]
+        self.model: ModelSettings = instantiate(inputs.settings["model"], _convert_="object")
+        self.prompt: Prompt = instantiate(inputs.settings["prompt"])
+
+    def load(self, parent: str = "policy") -> Policy:
+        """Return the policy whose checkpoint is a parent of the stage."""
+        return load_policy(
+            self.inputs.parents[parent].path,
+            dtype=self.model.dtype,
+            device=self.model.device,
+            projections=self.model.projections,
+        )
+
+    def renderer(self, policy: Policy) -> Renderer:
+        """Return the renderer of trajectories for a policy."""
+        return Renderer(policy.tokenizer, self.prompt, self.model.max_length)
+
+    def engine(self) -> Engine:
+        """Return the engine that generates completions."""
+        engine: Engine = instantiate(self.inputs.settings["generation"], _convert_="object")
+        return engine
+
+    def player(self, split: str, renderer: Renderer) -> EpisodePlayer:
+        """Return a player of the tasks of a split."""
+        make = environment_maker(self.inputs.settings["env.make"], split)
+        return EpisodePlayer(make, renderer, self.model.batch_size, self.tools.workers)

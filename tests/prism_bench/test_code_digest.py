@@ -1,0 +1,81 @@
+"""The code that a stage can run: its own imports, in whatever form, and nothing else."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from prism_bench import code_digest
+from prism_bench.code_digest import code_of
+from prism_bench.errors import InputError
+from prism_bench.stages.base import pretrain
+from prism_bench.stages.collect import collect
+from prism_bench.stages.evaluate import evaluate
+
+FILES = {
+    "__init__.py": '"""A package."""\n',
+    "start.py": "import numpy\nfrom . import near\n\ndef later():\n    from shop.deep.far import thing\n    return thing\n",
+    "near.py": '"""Near."""\nVALUE = 1  # one\n',
+    "deep/__init__.py": "",
+    "deep/far.py": "from shop import near\nfrom ..other import x as thing\n",
+    "other.py": "x = 1\n",
+    "unused.py": "import torch\n",
+    "words.json": "[1]",
+}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / "shop" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "shop" / name).write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for cached in (code_digest._spec, code_digest._is_own):
+        cached.cache_clear()
+    importlib.invalidate_caches()
+    yield tmp_path / "shop"
+    for cached in (code_digest._spec, code_digest._is_own):
+        cached.cache_clear()
+
+
+def test_imports_are_followed_wherever_they_stand(package):
+    code = code_of(["shop.start.later"])
+    assert set(code.modules) == {"shop", "shop.start", "shop.near", "shop.deep", "shop.deep.far", "shop.other"}
+    assert set(code.packages) == {"python", "numpy"}
+    assert "shop" not in sys.modules  # parsed, not run
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "counts"),
+    [
+        ("near.py", '"""Near."""\nVALUE = 2  # one\n', True),
+        ("near.py", '"""Quite near."""\n\n\nVALUE = 1  # the first number\n', False),
+        ("other.py", "x = 2\n", True),
+        ("words.json", "[2]", True),
+        ("unused.py", "import torch, numpy\n", False),
+    ],
+)
+def test_an_edit_counts_if_it_can_be_run(package, file, content, counts):
+    before = code_of(["shop.start"])
+    (package / file).write_text(content)
+    assert (code_of(["shop.start"]) != before) == counts
+
+
+def test_a_module_that_does_not_exist_is_named():
+    with pytest.raises(InputError, match="there is no module 'no_such_package', which the configuration names"):
+        code_of(["no_such_package.module.Class"])
+
+
+def test_stages_depend_on_their_own_code_only():
+    modules = {
+        function.name: set(code_of([function.function.__module__]).modules) for function in (collect, pretrain, evaluate)
+    }
+    for found in modules.values():
+        assert "prism_bench.stage_cache" in found and "prism_bench.accounting.ledger" in found
+        assert not found & {"prism_bench.results.tables", "prism_bench.results.result", "prism_bench.experiment"}
+        assert not any(name.startswith(("envs", "baselines", "prism_bench.commands")) for name in found)
+    assert "prism_bench.algorithms.sft" in modules["base"] and "prism_bench.algorithms.grpo" not in modules["base"]
+    assert "prism_bench.algorithms.sft" not in modules["eval"] and "prism_bench.probe.gradients" not in modules["eval"]
+    packages = code_of([pretrain.function.__module__]).packages
+    assert {"torch", "transformers", "trl", "peft", "python"} <= packages.keys()
