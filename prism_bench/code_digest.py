@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions, version
-from importlib.util import find_spec
+from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 
 import xxhash
@@ -42,9 +42,9 @@ def code_of(modules: Iterable[str]) -> Code:
     own: dict[str, Path] = {}
     foreign: set[str] = set()
     waiting = list(modules)
-    for name in waiting:
-        if _spec(name.partition(".")[0]) is None and name.partition(".")[0] not in sys.stdlib_module_names:
-            raise InputError(f"there is no module {name.partition('.')[0]!r}, which the configuration names")
+    for top in {name.partition(".")[0] for name in waiting} - sys.stdlib_module_names - {"__main__"}:
+        if _spec(top) is None:
+            raise InputError(f"there is no module {top!r}, which the configuration names")
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
@@ -61,10 +61,9 @@ def code_of(modules: Iterable[str]) -> Code:
 
 @functools.cache
 def _spec(top: str) -> ModuleSpec | None:
-    try:
-        return find_spec(top)
-    except ValueError:  # __main__ has no spec
-        return None
+    if top == "__main__":  # a script, which has no spec
+        return spec_from_file_location(top, getattr(sys.modules[top], "__file__", None))
+    return find_spec(top)
 
 
 @functools.cache
@@ -76,7 +75,7 @@ def _is_own(top: str) -> bool:
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
     libraries = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")]
     installed = any(Path(place).is_relative_to(library) for place in places for library in libraries)
-    distributions = packages_distributions()
+    distributions = _distributions()
     return bool(places) and (not installed or distributions.get(top) == distributions.get(_OWN))
 
 
@@ -135,8 +134,11 @@ def _module_digest(path: Path, modified: int) -> str:
     return digest.hexdigest()
 
 
+_distributions = functools.cache(packages_distributions)
+
+
 def _versions(tops: set[str]) -> dict[str, str]:
-    distributions = packages_distributions()
+    distributions = _distributions()
     names = {name for top in tops for name in distributions.get(top, [])}
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     return python | {name: version(name) for name in sorted(names)}

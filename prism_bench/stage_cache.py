@@ -211,7 +211,7 @@ class StageCache:
             with _explained(name, self._root, full_only=True):
                 function.function(inputs, files, tools)
             with _explained(name, self._root):
-                manifest = _manifest(files)
+                manifest = folder_manifest(files)
                 save_rows(self._ledger.rows[first_row:], making / "ledger.json")
                 sealed = {"files": manifest, "ledger": content_digest(making / "ledger.json")}
                 write_atomically(making / "manifest.json", json.dumps(sealed, indent=1, sort_keys=True) + "\n")
@@ -229,7 +229,7 @@ class StageCache:
         try:
             sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             manifest: dict[str, str] = sealed["files"]
-            damage = _difference(manifest, _manifest(folder / "files"))
+            damage = _difference(manifest, folder_manifest(folder / "files"))
             if not damage and content_digest(folder / "ledger.json") != sealed["ledger"]:
                 damage = "ledger.json was changed"
             rows = [] if damage else load_rows(folder / "ledger.json")
@@ -301,7 +301,7 @@ def content_digest(path: Path) -> str:
         FileNotFoundError: there is nothing at ``path``.
     """
     if path.is_dir():
-        return digest(_manifest(path))
+        return digest(folder_manifest(path))
     hashed = xxhash.xxh3_128()
     with path.open("rb") as file:
         while block := file.read(2**22):
@@ -309,7 +309,7 @@ def content_digest(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _manifest(folder: Path) -> dict[str, str]:
+def folder_manifest(folder: Path) -> dict[str, str]:
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     return {name: content_digest(folder / name) for name in names}
 

@@ -69,7 +69,8 @@ def test_a_module_that_does_not_exist_is_named():
 
 def test_stages_depend_on_their_own_code_only():
     modules = {
-        function.name: set(code_of([function.function.__module__]).modules) for function in (collect, pretrain, evaluate)
+        function.name: set(code_of([function.function.__module__]).modules)
+        for function in (collect, pretrain, evaluate)
     }
     for found in modules.values():
         assert "prism_bench.stage_cache" in found and "prism_bench.accounting.ledger" in found

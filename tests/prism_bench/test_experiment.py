@@ -1,0 +1,182 @@
+"""Every setting is part of the key of exactly the stages that read it, whatever the environment and the strategy."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+from rich.console import Console
+
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.commands.hydra_command import CONF
+from prism_bench.data.trajectory import save_trajectories
+from prism_bench.experiment import Experiment
+from prism_bench.routing.router import save_allocation, split
+from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, digest, folder_manifest, part_of
+
+OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
+    "env.data": "elsewhere",
+    "env.make.data": "elsewhere",
+    "env.products": 10,
+    "env.make.products": 10,
+    "env.test_splits": [],
+    "eval.tasks": 20,
+    "model.dtype": "bfloat16",
+    "model.projections": ["q_proj"],
+    "budget.flops": 1e12,
+    "router.ties": "paper",
+    "router.concentration": "cv",
+    "router.quantile": 0.25,
+}
+NO_SETTING = ("_target_", "_partial_")
+
+
+@pytest.fixture
+def store(tmp_path: Path, corridor_episodes) -> Path:
+    """Files such as every stage makes, by the name of the stage."""
+    for name in ("collect", "base", "route", "train/checkpoint", "eval"):
+        (tmp_path / name).mkdir(parents=True)
+    save_trajectories(corridor_episodes, tmp_path / "collect" / "trajectories.parquet")
+    save_trajectories(corridor_episodes, tmp_path / "eval" / "episodes.parquet")
+    save_allocation(tmp_path / "route" / "allocation.json", split(range(30)), corridor_episodes)
+    record = {"updates": 1, "flops": 1, "ended": "completed", "curve": []}
+    (tmp_path / "train" / "phase.json").write_text(json.dumps(record))
+    for name in ("base", "train/checkpoint"):
+        (tmp_path / name / "weights").write_text("weights")
+    return tmp_path
+
+
+class Plan(StageCache):
+    """A cache that makes nothing: it notes the key of every stage, and has the same files for all of one name."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(store, Ledger())
+        self.store = store
+        self.keys: dict[str, str] = {}
+        self.functions: dict[str, StageFunction] = {}
+
+    def get(self, function: StageFunction, tools, *, config, parents=None, values=None) -> Stage:
+        settings = {path: part_of(config, path) for path in function.settings}
+        inputs = Inputs(settings, parents or {}, values or {})
+        assert set(inputs.parents) == set(function.parents) and set(inputs.values) == set(function.values)
+        label = function.name
+        if label == "train":
+            label += f" {inputs.values['phase']}"
+        elif label == "eval":
+            label += f" {inputs.parents['policy'].path.name} on {inputs.values['split']}"
+        elif label == "collect":
+            label += " for base" if "collect for base" not in self.keys else " to learn from"
+        self.keys[label] = digest(self.describe(function, inputs))
+        self.functions[label] = function
+        path = self.store / function.name
+        return Stage(path, cached=True, key="", manifest=folder_manifest(path))
+
+
+@pytest.fixture
+def planned(store, corridor, monkeypatch) -> Callable[[Any], Plan]:
+    """Return a function from a configuration to the plan of its run, which rolls out in the corridor."""
+    monkeypatch.setattr("prism_bench.experiment.environment_maker", lambda make, split: corridor)
+
+    def plan(config: Any) -> Plan:
+        experiment = Experiment(config, Console(quiet=True))
+        experiment.cache = made = Plan(store)
+        experiment.run()
+        return made
+
+    return plan
+
+
+def configured(tmp_path: Path, *overrides: str) -> Any:
+    fixed = [f"folder={tmp_path / 'run'}", "strategy.name=tried", "logger=none", "trajectories=20", "eval.tasks=25"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[*fixed, "model.base.episodes=5", "eval.curve_tasks=10", *overrides])
+    return config
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            if key not in NO_SETTING:
+                yield from leaves(item, f"{path}.{key}".lstrip("."))
+    else:
+        yield path, value
+
+
+def other(path: str, value: Any) -> Any:
+    if path in OTHER_VALUES:
+        return OTHER_VALUES[path]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value / 2
+    if value is None:
+        return 1
+    return [*value, "more"] if isinstance(value, list) else f"{value}x"
+
+
+def declared(path: str, functions: dict[str, StageFunction]) -> set[str]:
+    """Return the stages that were declared with a part of the configuration in which a setting lies."""
+    return {
+        label
+        for label, function in functions.items()
+        if any(path == part or path.startswith(f"{part}.") for part in function.settings)
+    }
+
+
+def computed(path: str, labels: set[str]) -> set[str]:
+    """Return the stages that get a setting by way of a value that the run computes: a selection, an algorithm."""
+    trained = {label for label in labels if label.startswith("train ")}
+    evaluated = {label for label in labels if label.startswith("eval ")}
+    collected = {label for label in labels if label.startswith("collect ")}
+    explorers = trained - {"train sft"}
+    return {
+        "trajectories": collected,
+        "model.base.episodes": {"collect for base"},
+        "prompt.list_admissible": collected,
+        "eval.tasks": evaluated | trained,
+        "eval.curve_tasks": trained,
+        "budget.flops": trained,
+        "rollout.temperature": explorers,
+        "rollout.max_turns": explorers,
+        "env.validation_split": {label for label in evaluated if label.endswith(" on valid_seen")},
+        "env.test_splits": {label for label in evaluated if label.endswith((" on valid_unseen", " on test"))},
+    }.get(path, trained & {"train sft", "train rejection"} if path.startswith("sft.") else set()) | (
+        explorers - {"train rejection"} if path.startswith("algorithm.") else set()
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "strategy"), [("alfworld", "split"), ("webshop", "sft_then_rl"), ("alfworld", "rejection")]
+)
+def test_a_setting_changes_the_keys_of_the_stages_that_read_it(planned, tmp_path, environment, strategy):
+    choices = (f"env={environment}", f"strategy={strategy}")
+    base = configured(tmp_path, *choices)
+    plan = planned(base)
+    changes = 0
+    for path, value in leaves(OmegaConf.to_container(base, resolve=False)):
+        if (isinstance(value, str) and "${" in value) or path.startswith(("strategy.", "hydra.")):
+            continue  # follows another setting, or is no setting
+        config = configured(tmp_path, *choices)
+        with open_dict(config):
+            OmegaConf.update(config, path, other(path, value), force_add=True)
+        keys = planned(config).keys
+        changed = {label for label in {*plan.keys, *keys} if plan.keys.get(label) != keys.get(label)}
+        assert changed == declared(path, plan.functions) | computed(path, set(plan.keys)), path
+        changes += bool(changed)
+    assert changes > 30
+
+
+def test_a_strategy_without_a_router_asks_for_none(planned, tmp_path):
+    assert "route" in planned(configured(tmp_path, "strategy=split")).keys
+    for strategy in ("sft", "rl", "none"):
+        assert "route" not in planned(configured(tmp_path, f"strategy={strategy}")).keys
+
+
+def test_phases_of_two_strategies_that_are_the_same_are_shared(planned, tmp_path):
+    alone, first = (planned(configured(tmp_path, f"strategy={name}")).keys for name in ("sft", "sft_then_rl"))
+    assert alone["train sft"] == first["train sft"] and "train rl" not in alone

@@ -1,0 +1,62 @@
+"""Phases are read from configuration, and refused before anything is spent."""
+
+import pytest
+
+from prism_bench.errors import InputError
+from prism_bench.strategy import Phase, make_algorithm, read_strategy
+
+SFT = {"_target_": "prism_bench.algorithms.sft.SFT", "learning_rate": 1e-3}
+GRPO = {"_target_": "prism_bench.algorithms.grpo.GRPO"}
+
+
+def test_settings_of_a_phase_replace_those_of_its_algorithm():
+    phase = {"name": "warm up", "algorithm": SFT, "settings": {"learning_rate": 1e-4}, "demonstrations": "all"}
+    (read,) = read_strategy([phase])
+    assert read == Phase("warm up", SFT | {"learning_rate": 1e-4}, "all", None)
+    assert make_algorithm(read).needs_demonstrations and SFT["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("demonstrations", "tasks", "routed"),
+    [("all", None, False), (None, "all", False), ("sft", None, True), (None, "rl", True), ("all", "rl", True)],
+)
+def test_a_router_is_needed_for_its_parts_only(demonstrations, tasks, routed):
+    assert Phase("phase", SFT, demonstrations, tasks).needs_router == routed
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason"),
+    [
+        (
+            {"name": "sft", "algorithm": SFT, "demonstration": "all"},
+            "phase 1 of the strategy: expected name, algorithm",
+        ),
+        ({"algorithm": SFT}, "phase 1 of the strategy: expected name, algorithm"),
+        ("sft", "phase 1 of the strategy: expected name, algorithm"),
+        ({"name": "sft", "algorithm": "sft"}, "algorithm a configuration, such as"),
+        ({"name": "sft", "algorithm": SFT, "demonstrations": "half"}, "demonstrations=half is no part of the data"),
+        ({"name": "eval", "algorithm": SFT}, "cannot both be called 'eval'"),
+    ],
+)
+def test_what_is_no_phase_is_refused(phase, reason):
+    with pytest.raises(InputError, match=reason):
+        read_strategy([phase])
+
+
+def test_two_phases_of_one_name_are_refused():
+    phase = {"name": "sft", "algorithm": SFT, "demonstrations": "all"}
+    with pytest.raises(InputError, match="cannot both be called 'sft'"):
+        read_strategy([phase, phase])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "demonstrations", "tasks", "reason"),
+    [
+        (SFT, None, "all", "SFT needs demonstrations, which it does not get"),
+        (SFT, "all", "all", "SFT has no use for tasks"),
+        (GRPO, "all", None, "GRPO has no use for demonstrations"),
+    ],
+)
+def test_an_algorithm_gets_what_it_needs_and_no_more(algorithm, demonstrations, tasks, reason):
+    with pytest.raises(InputError, match=f"phase 'one' of the strategy: {reason}"):
+        make_algorithm(Phase("one", algorithm, demonstrations, tasks))
