@@ -69,7 +69,7 @@ def _record(trajectory: Trajectory) -> dict[str, Any]:
     messages = []
     for step in trajectory.steps:
         messages.append({"from": "human", "value": step.observation})
-        messages.append({"from": "gpt", "value": step.action if step.reply is None else step.reply})
+        messages.append({"from": "gpt", "value": step.action if step.completion is None else step.completion})
     facts = {name: getattr(trajectory, name) for name in ("task_id", "task_type", "source", "score", "success")}
     return {"conversations": messages} | {name: value for name, value in facts.items() if value is not None}
 
@@ -115,7 +115,7 @@ def _trajectory(record: Any, where: str, source: str) -> Trajectory:
         for observation, reply in turns
     ]
     last = steps.pop()
-    steps.append(Step(last.observation, last.action, float(score), last.reply))
+    steps.append(Step(last.observation, last.action, float(score), last.completion))
     return Trajectory(
         task_id=_fact(facts, "task_id", (str,), None, where),
         task_type=_fact(facts, "task_type", (str,), None, where),

@@ -23,17 +23,17 @@ from prism_bench.files import atomic_path
 class Step:
     """One turn: the observation the agent answered, its action, the reward of that action.
 
-    ``reply`` is all the agent wrote where that is more than the action (a thought, say); ``admissible_actions`` are
-    kept only where a prompt lists them. ``cut`` says that a policy's reply reached its longest length before its end:
+    ``completion`` is all the agent wrote where that is more than the action (a thought, say); ``admissible_actions`` are
+    kept only where a prompt lists them. ``truncated`` says that a policy's reply reached its longest length before its end:
     the end-of-turn token behind it is not the policy's.
     """
 
     observation: str
     action: str
     reward: float
-    reply: str | None = None
+    completion: str | None = None
     admissible_actions: tuple[str, ...] = ()
-    cut: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ _FEATURES = Features(
                 "observation": Value("string"),
                 "action": Value("string"),
                 "reward": Value("float64"),
-                "reply": Value("string"),
+                "completion": Value("string"),
                 "admissible_actions": List(Value("string")),
-                "cut": Value("bool"),
+                "truncated": Value("bool"),
             }
         ),
         "score": Value("float64"),
@@ -110,7 +110,7 @@ def load_trajectories(path: Path) -> list[Trajectory]:
     if missing:
         raise InputError(
             f"{path}: not a file of trajectories, it lacks the column(s) {', '.join(missing)}; "
-            "write one with python -m prism_bench.collect or import one with python -m prism_bench.data.sharegpt"
+            "write one with prism-bench collect or import one with prism-bench import"
         )
     return [_from_row(row, f"{path}: row {number}") for number, row in enumerate(table.to_pylist())]
 
@@ -129,8 +129,9 @@ _STEP_TYPES: dict[str, tuple[type, ...]] = {
     "observation": (str,),
     "action": (str,),
     "reward": (int, float),
-    "reply": (str, type(None)),
+    "completion": (str, type(None)),
     "admissible_actions": (list, type(None)),
+    "truncated": (bool,),
 }
 
 
@@ -140,15 +141,14 @@ def _from_row(row: dict[str, Any], where: str) -> Trajectory:
         raise InputError(f"{where}: the episode has no steps")
     for number, step in enumerate(row["steps"]):
         _check(step, _STEP_TYPES, f"{where}, step {number}")
-        _check({"cut": False} | step, {"cut": (bool,)}, f"{where}, step {number}")  # files had no such value once
     steps = tuple(
         Step(
             observation=step["observation"],
             action=step["action"],
             reward=float(step["reward"]),
-            reply=step["reply"],
+            completion=step["completion"],
             admissible_actions=tuple(step["admissible_actions"] or ()),
-            cut=step.get("cut", False),
+            truncated=step["truncated"],
         )
         for step in row["steps"]
     )

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prism_bench.data.sharegpt import export_conversations, import_conversations, main
+from prism_bench.commands.sharegpt import export_main, import_main
+from prism_bench.data.sharegpt import export_conversations, import_conversations
 from prism_bench.data.trajectory import Step, Trajectory, load_trajectories, tasks_of
 from prism_bench.errors import InputError
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "expert_text_v2.1.1.tar.xz"
+ARCHIVE = Path(__file__).resolve().parents[4] / "shared" / "data" / "alfworld" / "expert_text_v2.1.1.tar.xz"
 
 
 def conversation(*values: str) -> list[dict[str, str]]:
@@ -144,7 +145,7 @@ def test_files_that_are_no_text_or_not_there_are_named(tmp_path):
 LINES = st.text(min_size=1).filter(lambda text: "Action:" not in text and not text.startswith("Observation:"))
 STEPS = st.builds(Step, LINES, LINES.map(str.strip), st.just(0.0))
 THOUGHTS = st.builds(
-    lambda step, thought: replace(step, action="go to shelf 1", reply=f"{thought}\nAction: go to shelf 1"), STEPS, LINES
+    lambda step, thought: replace(step, action="go to shelf 1", completion=f"{thought}\nAction: go to shelf 1"), STEPS, LINES
 )
 
 
@@ -190,8 +191,8 @@ def test_imports_serve_sft_but_not_rl(tmp_path):
 def test_the_command_converts_there_and_back(tmp_path, capsys):
     source, table, target = tmp_path / "in.json", tmp_path / "out.parquet", tmp_path / "again.json"
     source.write_text(json.dumps([PLAIN] * 3))
-    main(["import", str(source), str(table)])
-    main(["export", str(table), str(target)])
+    import_main([str(source), str(table)])
+    export_main([str(table), str(target)])
     assert capsys.readouterr().out.count("3 episodes, 6 steps") == 2
     assert import_conversations(target) == load_trajectories(table)
 
@@ -199,7 +200,7 @@ def test_the_command_converts_there_and_back(tmp_path, capsys):
 def test_the_command_ends_with_one_sentence_and_a_status(tmp_path):
     source = tmp_path / "in.json"
     source.write_text("[1, 2]")
-    command = [sys.executable, "-m", "prism_bench.data.sharegpt", "import", str(source), str(tmp_path / "out.parquet")]
+    command = [sys.executable, "-m", "prism_bench", "import", str(source), str(tmp_path / "out.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip().count("\n") == 0

@@ -110,7 +110,7 @@ def test_a_damaged_page_is_noticed(tmp_path):
         load_trajectories(path)
 
 
-STEP = {"observation": "o", "action": "a", "reward": 1.0, "reply": None, "admissible_actions": []}
+STEP = {"observation": "o", "action": "a", "reward": 1.0, "completion": None, "admissible_actions": [], "truncated": False}
 ROW = {
     "task_id": None,
     "task_type": None,
@@ -132,8 +132,8 @@ ROW = {
         ({"steps": [STEP, STEP | {"action": None}]}, r"row 0, step 1: action is None, expected str"),
         ({"steps": [STEP | {"observation": 3}]}, r"row 0, step 0: observation is 3, expected str"),
         ({"steps": [STEP | {"reward": float("nan")}]}, r"row 0, step 0: reward is nan, .*finite"),
-        ({"steps": [{"action": "a"}]}, r"row 0, step 0: observation, reward, reply, admissible_actions missing"),
-        ({"steps": [STEP | {"cut": None}]}, r"row 0, step 0: cut is None, expected bool"),
+        ({"steps": [{"action": "a"}]}, r"row 0, step 0: observation, reward, completion, admissible_actions, truncated missing"),
+        ({"steps": [STEP | {"truncated": None}]}, r"row 0, step 0: truncated is None, expected bool"),
         ({"score": None}, r"row 0: score is None, expected int or float, and finite"),
         ({"score": float("inf")}, r"row 0: score is inf"),
         ({"success": None}, r"row 0: success is None, expected bool"),
@@ -160,18 +160,11 @@ def test_the_row_is_counted_from_the_start_of_the_file(tmp_path):
 def test_files_of_another_kind_are_refused_with_advice(tmp_path):
     path = tmp_path / "table.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"task_id": ["1"], "text": ["hello"]}), path)
-    with pytest.raises(InputError, match=r"lacks the column\(s\) task_type, source, .*prism_bench\.sharegpt"):
+    with pytest.raises(InputError, match=r"lacks the column\(s\) task_type, source, .*prism-bench import"):
         load_trajectories(path)
     path.write_text(json.dumps([ROW]))
     with pytest.raises(InputError, match="not a readable Parquet file"):
         load_trajectories(path)
-
-
-def test_files_from_before_replies_could_be_marked_as_cut_are_read(tmp_path):
-    path = tmp_path / "episodes.parquet"
-    assert "cut" not in STEP
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROW]), path)
-    assert [step.cut for step in load_trajectories(path)[0].steps] == [False]
 
 
 def test_columns_that_we_do_not_know_are_no_harm(tmp_path):
