@@ -28,4 +28,4 @@ def first_mistake(error: "ValidationError", item: str = "item") -> str:
             place.append(part)
     reason = mistake["msg"].removeprefix("Value error, ")
     found = "" if mistake["type"] in ("missing", "value_error") else f", found {mistake['input']!r:.60}"
-    return f"{', '.join(place)}: {reason[:1].lower()}{reason[1:]}{found}" if place else f"{reason}{found}"
+    return ": ".join(filter(None, (", ".join(place), f"{reason[:1].lower()}{reason[1:]}{found}")))

@@ -119,7 +119,14 @@ def test_text_that_is_not_utf8_is_noticed(tmp_path):
         load_trajectories(path)
 
 
-STEP = {"observation": "o", "action": "a", "reward": 1.0, "completion": None, "admissible_actions": [], "truncated": False}
+STEP = {
+    "observation": "o",
+    "action": "a",
+    "reward": 1.0,
+    "completion": None,
+    "admissible_actions": [],
+    "truncated": False,
+}
 ROW = {
     "task_id": None,
     "task_type": None,
