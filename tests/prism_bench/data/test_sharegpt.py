@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -213,17 +211,19 @@ def test_the_command_converts_there_and_back(tmp_path, capsys):
     assert import_conversations(target) == load_trajectories(table)
 
 
-def test_the_command_ends_with_one_sentence_and_a_status(tmp_path):
+def test_the_command_ends_with_one_sentence_and_a_status(tmp_path, capsys):
     source = tmp_path / "in.json"
     source.write_text("[1, 2]")
-    command = [sys.executable, "-m", "prism_bench", "import", str(source), str(tmp_path / "out.parquet")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.strip().count("\n") == 0
-    assert f"{source}: conversation 0: found 1, expected a conversation" in done.stderr
+    with pytest.raises(SystemExit) as refusal:
+        import_main([str(source), str(tmp_path / "out.parquet")])
+    assert refusal.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.strip().count("\n") == 0
+    assert f"{source}: conversation 0: found 1, expected a conversation" in printed.err
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.slow
 def test_all_published_expert_episodes_are_read(tmp_path):
     if not ARCHIVE.exists():
         pytest.skip(f"needs the published expert episodes; there is no {ARCHIVE}")
