@@ -4,6 +4,28 @@ Only these end a command with one sentence (:mod:`prism_bench.commands.hydra_com
 keeps its traceback.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class InputError(ValueError):
     """Bad input: a setting, a file, a model, an environment. The message says what is wrong, where, and what to do."""
+
+
+def first_mistake(error: "ValidationError", item: str = "item") -> str:
+    """Return the first mistake that pydantic found as one line: its place, pydantic's reason, the value.
+
+    ``item`` is the word for an entry of the outermost list (``row 3, steps 1, action: ...``).
+    """
+    mistake = error.errors(include_url=False)[0]
+    place: list[str] = []
+    for part in mistake["loc"]:
+        if isinstance(part, int):
+            place = [*place[:-1], f"{place[-1] if place else item} {part}"]
+        else:
+            place.append(part)
+    reason = mistake["msg"].removeprefix("Value error, ")
+    found = "" if mistake["type"] in ("missing", "value_error") else f", found {mistake['input']!r:.60}"
+    return ": ".join(filter(None, (", ".join(place), f"{reason[:1].lower()}{reason[1:]}{found}")))

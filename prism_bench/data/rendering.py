@@ -80,10 +80,10 @@ class Renderer:
 
     def reply(self, step: Step) -> list[int]:
         """Return the tokens of a reply, its end-of-turn token included unless it was cut."""
-        text = step.reply
+        text = step.completion
         if text is None:
             text = self.prompt.reply(step.action, step.observation, step.admissible_actions)
-        return [*self._encode(text), *([] if step.cut else [self.end_token_id])]
+        return [*self._encode(text), *([] if step.truncated else [self.end_token_id])]
 
     def observation(
         self, observation: str, admissible_actions: tuple[str, ...] = (), previous: str | None = None
@@ -109,7 +109,7 @@ class Renderer:
         for step in trajectory.steps:
             shown = step.observation, step.admissible_actions
             context = self.opening(*shown) if before is None else self.observation(*shown, before.observation)
-            if before is not None and before.cut:
+            if before is not None and before.truncated:
                 context = [self.end_token_id, *context]  # as the policy read it
             reply = self.reply(step)
             if len(input_ids) + len(context) + len(reply) > self.max_length:

@@ -1,34 +1,57 @@
 """Trajectories as ShareGPT conversations, the layout in which AgentGym and ETO publish expert episodes.
 
-A conversation is ``[{"from": "human", "value": observation}, {"from": "gpt", "value": reply}, ...]``, bare or under the
-key ``conversations`` of a record. A source is a JSON file (a list of conversations, or one), a JSONL file (one a line),
-or a folder of such files, which are read in the order of their paths.
+A conversation is ``[{"from": "human", "value": observation}, {"from": "gpt", "value": completion}, ...]``, bare or
+under the key ``conversations`` of a record. A source is a JSON file (a list of conversations, or one), a JSONL file
+(one conversation a line), or a folder of such files, which are read in the order of their paths.
 
-What such text does not say, and what is made of it:
+Such text leaves four things open. An import decides:
 
-* Which task was played: ``task_id`` is None unless the record has one under that very name, as our exports do.
-  AgentGym's ``item_id`` counts the tasks of its own servers. Without tasks, episodes can be imitated and probed but not
-  explored.
-* How it ended: published conversations are meant to be imitated, so an import counts as a success with score 1 unless
-  the record has ``score`` and ``success``. The rewards of single steps are unknown; the last step gets the score.
-* What is instruction: a conversation that opens with an instruction and its acknowledgement ("OK. I'll follow ...")
-  starts after the two, since a prompt brings its own instruction (``conf/prompt``). System messages go as well.
-* What is action: of a reply that says ``Action:``, the first line after the last one; any other reply is an action. The
-  reply is kept whole beside its action. The word ``Observation:`` before an observation belongs to the prompt too.
+* The task: ``task_id`` is None unless the record has one under that very name, as our exports do. AgentGym's
+  ``item_id`` counts the tasks of its own servers. Episodes without a task serve SFT and the probe, not RL.
+* The end: published conversations are demonstrations, so an import counts as a success with score 1 unless the record
+  has ``score`` and ``success``. Rewards of single steps are unknown; the last step gets the score.
+* Instructions: a conversation that opens with an instruction and its acknowledgement ("OK. I'll follow ...") starts
+  after the two, since a prompt brings its own instruction (``conf/prompt``). System messages are left out as well.
+* The action: in a completion that says ``Action:``, the first line after the last one; any other completion is an
+  action. The completion is kept whole beside its action. The word ``Observation:`` before an observation belongs to the
+  prompt too.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prism_bench.data.trajectory import Step, Trajectory
-from prism_bench.errors import InputError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prism_bench.data.trajectory import Flag, Number, Step, Text, Trajectory
+from prism_bench.errors import InputError, first_mistake
 from prism_bench.files import write_atomically
 
 _ACKNOWLEDGEMENT = re.compile(r"\s*ok(ay)?\b", re.IGNORECASE)
+
+
+class Message(BaseModel):
+    """One turn of a conversation: its speaker (``human``, ``gpt`` or ``system``) and its text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    speaker: Text = Field(alias="from")
+    value: Text
+
+
+class Record(BaseModel):
+    """A conversation with what its file says about it; keys that are not listed here are left aside."""
+
+    model_config = ConfigDict(frozen=True)
+
+    conversations: tuple[Message, ...]
+    task_id: Text | None = None
+    task_type: Text | None = None
+    source: Text | None = None
+    score: Number | None = None
+    success: Flag | None = None
 
 
 def import_conversations(path: Path) -> list[Trajectory]:
@@ -42,9 +65,9 @@ def import_conversations(path: Path) -> list[Trajectory]:
     else:
         files = [path]
     trajectories = [
-        _trajectory(record, where, f"import:{file.relative_to(path) if path.is_dir() else file.name}")
+        _trajectory(content, where, f"import:{file.relative_to(path) if path.is_dir() else file.name}")
         for file in files
-        for where, record in _records(file)
+        for where, content in _contents(file)
     ]
     if not trajectories:
         raise InputError(f"{path}: there are no conversations in it (.json or .jsonl)")
@@ -54,10 +77,10 @@ def import_conversations(path: Path) -> list[Trajectory]:
 def export_conversations(trajectories: Sequence[Trajectory], path: Path) -> None:
     """Write ``trajectories`` to ``path`` as a JSON list of records, or one record a line if it ends in ``.jsonl``.
 
-    Rewards of single steps, admissible actions, token counts and whether a reply was cut have no place in the layout
-    and are left out.
+    The layout has no place for rewards of single steps, admissible actions, token counts and truncated completions;
+    they are left out.
     """
-    records = [_record(trajectory) for trajectory in trajectories]
+    records = [_exported(trajectory) for trajectory in trajectories]
     if path.suffix == ".jsonl":
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     else:
@@ -65,17 +88,17 @@ def export_conversations(trajectories: Sequence[Trajectory], path: Path) -> None
     write_atomically(path, text)
 
 
-def _record(trajectory: Trajectory) -> dict[str, Any]:
+def _exported(trajectory: Trajectory) -> dict[str, Any]:
     messages = []
     for step in trajectory.steps:
         messages.append({"from": "human", "value": step.observation})
-        messages.append({"from": "gpt", "value": step.action if step.reply is None else step.reply})
+        messages.append({"from": "gpt", "value": step.action if step.completion is None else step.completion})
     facts = {name: getattr(trajectory, name) for name in ("task_id", "task_type", "source", "score", "success")}
     return {"conversations": messages} | {name: value for name, value in facts.items() if value is not None}
 
 
-def _records(file: Path) -> Iterator[tuple[str, Any]]:
-    """Yield every record of ``file`` with its place in words."""
+def _contents(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the JSON of every conversation in ``file``, with its place in words."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -87,10 +110,11 @@ def _records(file: Path) -> Iterator[tuple[str, Any]]:
         yield from ((f"{file}: line {number}", _parse(line, file, number)) for number, line in lines if line.strip())
         return
     content = _parse(text, file)
-    if not isinstance(content, list) or _is_message(content[0] if content else None):
+    first = content[0] if isinstance(content, list) and content else None
+    if not isinstance(content, list) or (isinstance(first, dict) and "from" in first):
         yield f"{file}", content
     else:
-        yield from ((f"{file}: conversation {number}", record) for number, record in enumerate(content))
+        yield from ((f"{file}: conversation {number}", each) for number, each in enumerate(content))
 
 
 def _parse(text: str, file: Path, line: int = 1) -> Any:
@@ -101,63 +125,56 @@ def _parse(text: str, file: Path, line: int = 1) -> Any:
         raise InputError(f"{file}: {place}: not JSON ({error.msg})") from None
 
 
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and "from" in value
-
-
-def _trajectory(record: Any, where: str, source: str) -> Trajectory:
-    facts = record if isinstance(record, dict) else {}
-    messages = facts.get("conversations") if isinstance(record, dict) else record
-    turns = _turns(messages, where)
-    score = _fact(facts, "score", (int, float), 1.0, where)
+def _trajectory(content: Any, where: str, source: str) -> Trajectory:
+    record = _record({"conversations": content} if isinstance(content, list) else content, where)
+    turns = _turns(record.conversations, where)
+    score = 1.0 if record.score is None else record.score
     steps = [
-        Step(observation, _action(reply), 0.0, None if _action(reply) == reply else reply)
-        for observation, reply in turns
+        Step(
+            observation,
+            _action(completion),
+            score if number == len(turns) else 0.0,
+            None if _action(completion) == completion else completion,
+        )
+        for number, (observation, completion) in enumerate(turns, start=1)
     ]
-    last = steps.pop()
-    steps.append(Step(last.observation, last.action, float(score), last.reply))
     return Trajectory(
-        task_id=_fact(facts, "task_id", (str,), None, where),
-        task_type=_fact(facts, "task_type", (str,), None, where),
-        source=_fact(facts, "source", (str,), source, where),
+        task_id=record.task_id,
+        task_type=record.task_type,
+        source=source if record.source is None else record.source,
         steps=tuple(steps),
-        score=float(score),
-        success=_fact(facts, "success", (bool,), True, where),
+        score=score,
+        success=True if record.success is None else record.success,
     )
 
 
-def _fact(facts: dict[str, Any], name: str, types: tuple[type, ...], default: Any, where: str) -> Any:
-    value = facts.get(name)
-    if value is None:
-        return default
-    wrong = not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
-    if wrong or (isinstance(value, float) and not math.isfinite(value)):
-        raise InputError(f"{where}: {name} is {value!r}, expected {types[-1].__name__}")
-    return value
+def _record(content: Any, where: str) -> Record:
+    expected = "expected a conversation, a list of {from, value}, bare or under the key 'conversations'"
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: found {content!r:.60}, {expected}")
+    try:
+        return Record.model_validate(content)
+    except ValidationError as error:
+        advice = f"; {expected}" if error.errors()[0]["loc"][0] == "conversations" else ""
+        raise InputError(f"{where}: {first_mistake(error)}{advice}") from None
 
 
-def _turns(messages: Any, where: str) -> list[tuple[str, str]]:
-    """Return (observation, reply) of every turn, instructions left out."""
-    if not isinstance(messages, list) or not all(_is_message(message) for message in messages):
-        raise InputError(
-            f"{where}: not a conversation, which is a list of {{from, value}}, bare or under the key 'conversations'"
-        )
-    first = next((number for number, message in enumerate(messages) if message["from"] != "system"), 0)
+def _turns(messages: Sequence[Message], where: str) -> list[tuple[str, str]]:
+    """Return (observation, completion) of every turn, instructions left out."""
+    first = next((number for number, message in enumerate(messages) if message.speaker != "system"), 0)
     for number, message in enumerate(messages[first:], start=first):
         speaker = "gpt" if (number - first) % 2 else "human"
-        if message["from"] != speaker:
+        if message.speaker != speaker:
             raise InputError(
-                f"{where}, message {number}: from is {message['from']!r}, expected {speaker!r}, since human and gpt "
+                f"{where}, message {number}: from is {message.speaker!r}, expected {speaker!r}, since human and gpt "
                 "take turns"
             )
-        if not isinstance(message.get("value"), str):
-            raise InputError(f"{where}, message {number}: value is {message.get('value')!r}, expected text")
-    values = [message["value"] for message in messages[first:]]
+    values = [message.value for message in messages[first:]]
     if len(values) > 3 and _ACKNOWLEDGEMENT.match(values[1]):
         values = values[2:]
-    turns = [(_observation(said), reply) for said, reply in zip(values[::2], values[1::2], strict=False)]
+    turns = [(_observation(said), answer) for said, answer in zip(values[::2], values[1::2], strict=False)]
     if not turns:
-        raise InputError(f"{where}: the conversation has no reply (a message from gpt)")
+        raise InputError(f"{where}: the conversation has no completion (a message from gpt)")
     return turns
 
 
@@ -165,9 +182,9 @@ def _observation(text: str) -> str:
     return text.removeprefix("Observation:").lstrip() if text.startswith("Observation:") else text
 
 
-def _action(reply: str) -> str:
-    _, marker, after = reply.rpartition("Action:")
+def _action(completion: str) -> str:
+    _, marker, after = completion.rpartition("Action:")
     if not marker:
-        return reply.strip()
+        return completion.strip()
     lines = after.strip().splitlines()
     return lines[0].strip() if lines else ""

@@ -1,58 +1,75 @@
 """One episode as data: what was seen, what was done, what it earned.
 
-A :class:`Trajectory` is the only form in which episodes travel: experts and policies write them, routers score them,
-SFT imitates them, RL plays their tasks, evaluation counts them. On disk they are a Parquet file, one row per episode,
-that ``datasets`` writes and can load; here it is read by pyarrow directly, without the copy that ``datasets`` caches.
+Every part of the program exchanges episodes as :class:`Trajectory`: experts and policies write them, routers score
+them, SFT trains on them, RL takes their tasks, evaluation counts them. On disk they are a Parquet file with one row per
+episode. ``datasets`` writes it and can load it; here pyarrow reads it, without the copy that ``datasets`` caches, and
+pydantic checks every value.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, Features, List, Value
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
-from prism_bench.errors import InputError
+from prism_bench.errors import InputError, first_mistake
 from prism_bench.files import atomic_path
+
+# Nothing is converted: pydantic would read "1" as a number and 1 as true. Dicts and lists stand for objects and tuples.
+Text = Annotated[str, Strict()]
+Flag = Annotated[bool, Strict()]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One turn: the observation the agent answered, its action, the reward of that action.
+    """One turn: an observation, the agent's action, the reward of that action.
 
-    ``reply`` is all the agent wrote where that is more than the action (a thought, say); ``admissible_actions`` are
-    kept only where a prompt lists them. ``cut`` says that a policy's reply reached its longest length before its end:
-    the end-of-turn token behind it is not the policy's.
+    Attributes:
+        observation: the text that the agent answered.
+        action: the text that the environment got.
+        reward: of this action.
+        completion: everything the agent wrote, where that is more than the action (a thought, say).
+        admissible_actions: kept only where a prompt lists them.
+        truncated: the completion reached its longest length before its end; the end-of-turn token behind it is not the
+            policy's.
     """
 
-    observation: str
-    action: str
-    reward: float
-    reply: str | None = None
-    admissible_actions: tuple[str, ...] = ()
-    cut: bool = False
+    observation: Text
+    action: Text
+    reward: Number
+    completion: Text | None = None
+    admissible_actions: tuple[Text, ...] = ()
+    truncated: Flag = False
 
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
     """One finished episode.
 
-    ``task_id`` is None for imported text that does not say which task was played: it can be imitated and probed but
-    not explored. ``source`` says who played: ``expert:<name>``, ``policy:<checkpoint digest>``, ``import:<file>``.
-    ``context_tokens`` and ``agent_tokens`` count what a policy read and wrote; None where no model took part.
+    Attributes:
+        task_id: the task; None for imported text that does not say it. Such text serves SFT and the probe, not RL.
+        task_type: the environment's name for this kind of task, where it is known.
+        source: who acted: ``expert:<name>``, ``policy:<checkpoint digest>``, ``import:<file>``.
+        steps: one or more.
+        score: the environment's, 0 to 1.
+        success: whether the task was solved.
+        context_tokens, agent_tokens: how much a policy read and wrote; None where no model took part.
     """
 
-    task_id: str | None
-    task_type: str | None
-    source: str
-    steps: tuple[Step, ...]
-    score: float
-    success: bool
-    context_tokens: int | None = None
-    agent_tokens: int | None = None
+    task_id: Text | None
+    task_type: Text | None
+    source: Text
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    score: Number
+    success: Flag
+    context_tokens: Count | None = None
+    agent_tokens: Count | None = None
 
 
 _FEATURES = Features(
@@ -65,9 +82,9 @@ _FEATURES = Features(
                 "observation": Value("string"),
                 "action": Value("string"),
                 "reward": Value("float64"),
-                "reply": Value("string"),
+                "completion": Value("string"),
                 "admissible_actions": List(Value("string")),
-                "cut": Value("bool"),
+                "truncated": Value("bool"),
             }
         ),
         "score": Value("float64"),
@@ -76,13 +93,14 @@ _FEATURES = Features(
         "agent_tokens": Value("int64"),
     }
 )
+_ROWS = TypeAdapter(list[Trajectory])
 
 
 def save_trajectories(trajectories: Iterable[Trajectory], path: Path) -> None:
     """Write ``trajectories`` to the Parquet file ``path``, whole or not at all.
 
     Raises:
-        InputError: a text cannot be stored, because it holds half a surrogate pair.
+        InputError: a text cannot be stored, because it holds one code point of a surrogate pair without the other.
     """
     rows = [asdict(trajectory) for trajectory in trajectories]
     columns = {field.name: [row[field.name] for row in rows] for field in fields(Trajectory)}
@@ -95,84 +113,35 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: Path) -> None:
 
 
 def load_trajectories(path: Path) -> list[Trajectory]:
-    """Read the Parquet file ``path``.
+    """Read the Parquet file ``path``; columns that are not ours are left aside.
 
     Raises:
-        InputError: the file is missing, damaged, of another kind, or a row contradicts itself.
+        InputError: the file is missing, damaged or of another kind, or a value is missing or of another type.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file of trajectories")
     try:
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        missing = [name for name in _FEATURES if name not in table.column_names]
+        rows = [] if missing else table.select(list(_FEATURES)).to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
-    missing = [name for name in _FEATURES if name not in table.column_names]
     if missing:
         raise InputError(
             f"{path}: not a file of trajectories, it lacks the column(s) {', '.join(missing)}; "
-            "write one with python -m prism_bench.collect or import one with python -m prism_bench.data.sharegpt"
+            "write one with prism-bench collect or import one with prism-bench import"
         )
-    return [_from_row(row, f"{path}: row {number}") for number, row in enumerate(table.to_pylist())]
-
-
-_EPISODE_TYPES: dict[str, tuple[type, ...]] = {
-    "task_id": (str, type(None)),
-    "task_type": (str, type(None)),
-    "source": (str,),
-    "steps": (list,),
-    "score": (int, float),
-    "success": (bool,),
-    "context_tokens": (int, type(None)),
-    "agent_tokens": (int, type(None)),
-}
-_STEP_TYPES: dict[str, tuple[type, ...]] = {
-    "observation": (str,),
-    "action": (str,),
-    "reward": (int, float),
-    "reply": (str, type(None)),
-    "admissible_actions": (list, type(None)),
-}
-
-
-def _from_row(row: dict[str, Any], where: str) -> Trajectory:
-    _check(row, _EPISODE_TYPES, where)
-    if not row["steps"]:
-        raise InputError(f"{where}: the episode has no steps")
-    for number, step in enumerate(row["steps"]):
-        _check(step, _STEP_TYPES, f"{where}, step {number}")
-        _check({"cut": False} | step, {"cut": (bool,)}, f"{where}, step {number}")  # files had no such value once
-    steps = tuple(
-        Step(
-            observation=step["observation"],
-            action=step["action"],
-            reward=float(step["reward"]),
-            reply=step["reply"],
-            admissible_actions=tuple(step["admissible_actions"] or ()),
-            cut=step.get("cut", False),
-        )
-        for step in row["steps"]
-    )
-    return Trajectory(**{field.name: row[field.name] for field in fields(Trajectory)} | {"steps": steps})
-
-
-def _check(values: Any, types: dict[str, tuple[type, ...]], where: str) -> None:
-    """Raise a InputError unless every value is there, of its type and, being a number, finite."""
-    missing = [name for name in types if not isinstance(values, dict) or name not in values]
-    if missing:
-        raise InputError(f"{where}: {', '.join(missing)} missing")
-    for name, expected in types.items():
-        value = values[name]
-        if not isinstance(value, expected) or (isinstance(value, float) and not math.isfinite(value)):
-            kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in expected)
-            finite = ", and finite" if float in expected else ""
-            raise InputError(f"{where}: {name} is {value!r}, expected {kinds}{finite}")
+    try:
+        return _ROWS.validate_python(rows)
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_mistake(error, 'row')}") from None
 
 
 def tasks_of(trajectories: Sequence[Trajectory]) -> list[str]:
     """Return the task of every trajectory.
 
     Raises:
-        InputError: one of them does not say which task it played, so that nobody can play it again.
+        InputError: one of them does not say its task, so nobody can play that again.
     """
     for number, trajectory in enumerate(trajectories):
         if trajectory.task_id is None:

@@ -155,7 +155,7 @@ class EpisodePlayer:
         play.steps[-1] = replace(play.steps[-1], reward=answer.reward)
         if answer.over or len(play.steps) == max_turns:
             return None
-        end = [self.renderer.end_token_id] if play.steps[-1].cut else []
+        end = [self.renderer.end_token_id] if play.steps[-1].truncated else []
         new = end + self.renderer.observation(play.observation, self._listed(play.info), before)
         used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
         if used + sampling.max_reply_tokens > self.renderer.max_length:
@@ -181,8 +181,8 @@ class EpisodePlayer:
         shown = play.observation, self._listed(play.info)
         action = self.renderer.prompt.action(text, *shown)
         said = None if text == self.renderer.prompt.reply(action, *shown) else text
-        cut = reply.ids[-1] != self.renderer.end_token_id
-        play.steps.append(Step(shown[0], action, 0.0, said, shown[1], cut))
+        truncated = reply.ids[-1] != self.renderer.end_token_id
+        play.steps.append(Step(shown[0], action, 0.0, said, shown[1], truncated))
         play.completion_ids += reply.ids
         play.agent_mask += [1] * len(reply.ids)
         play.logprobs += reply.logprobs

@@ -71,7 +71,7 @@ def test_an_episode_rendered_again_is_the_episode_played(
     episodes = EpisodePlayer(corridor, renderer, batch_size=2).play(
         backend, TASKS, Sampling(max_reply_tokens=longest), "policy:scripted", Meter("eval")
     )
-    assert any(step.cut for episode in episodes for step in episode.trajectory.steps) == (longest == 5)
+    assert any(step.truncated for episode in episodes for step in episode.trajectory.steps) == (longest == 5)
     for session, episode in zip(session_numbers(TASKS), episodes, strict=True):
         rendered = renderer.render(episode.trajectory)
         played = episode.prompt_ids + episode.completion_ids

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from prism_bench.data.sharegpt import export_conversations, import_conversations, main
+from prism_bench.commands.sharegpt import export_main, import_main
+from prism_bench.data.sharegpt import export_conversations, import_conversations
 from prism_bench.data.trajectory import Step, Trajectory, load_trajectories, tasks_of
 from prism_bench.errors import InputError
 
-ARCHIVE = Path(__file__).resolve().parents[3] / "shared" / "data" / "alfworld" / "expert_text_v2.1.1.tar.xz"
+ARCHIVE = Path(__file__).resolve().parents[4] / "shared" / "data" / "alfworld" / "expert_text_v2.1.1.tar.xz"
 
 
 def conversation(*values: str) -> list[dict[str, str]]:
@@ -79,16 +78,18 @@ def test_a_system_message_is_left_out(tmp_path):
     assert trajectory.steps == read(tmp_path, PLAIN)[0].steps
 
 
-def test_of_a_thoughtful_reply_the_action_is_found_and_the_reply_kept(tmp_path):
-    reply = "Thought: it may be on Action: look shelf.\nAction: go to shelf 1\n"
-    (trajectory,) = read(tmp_path, conversation("Observation: You see a mug.", reply, "Observation: Done.", "look"))
+def test_a_completion_with_a_thought_is_kept_beside_its_action(tmp_path):
+    completion = "Thought: it may be on Action: look shelf.\nAction: go to shelf 1\n"
+    (trajectory,) = read(
+        tmp_path, conversation("Observation: You see a mug.", completion, "Observation: Done.", "look")
+    )
     assert trajectory.steps == (
-        Step("You see a mug.", "go to shelf 1", 0.0, reply),
+        Step("You see a mug.", "go to shelf 1", 0.0, completion),
         Step("Done.", "look", 1.0),
     )
 
 
-def test_a_last_observation_without_a_reply_is_no_step(tmp_path):
+def test_a_last_observation_without_a_completion_is_no_step(tmp_path):
     assert read(tmp_path, [*PLAIN, {"from": "human", "value": "You won."}]) == read(tmp_path, PLAIN)
 
 
@@ -105,23 +106,35 @@ def test_facts_of_a_record_are_kept(tmp_path):
         ('[\n{"from": "human",\n "value" 3}]', "d.json", r"d\.json: line 3, column 10: not JSON \(Expecting ':'"),
         ("", "d.json", r"d\.json: line 1, column 1: not JSON"),
         (json.dumps(PLAIN) + "\n{", "d.jsonl", r"d\.jsonl: line 2, column 2: not JSON"),
-        (json.dumps(PLAIN) + '\n{"a": 1}', "d.jsonl", r"d\.jsonl: line 2: not a conversation, which is a list of"),
+        (
+            json.dumps(PLAIN) + '\n{"a": 1}',
+            "d.jsonl",
+            r"d\.jsonl: line 2: conversations: field required; expected a conv.* list",
+        ),
         ([], "d.json", r"d\.json: there are no conversations in it"),
-        ([PLAIN, []], "d.json", r"d\.json: conversation 1: the conversation has no reply"),
-        ([PLAIN, PLAIN[:1]], "d.json", r"d\.json: conversation 1: the conversation has no reply"),
-        ([PLAIN, {"text": "hello"}], "d.json", r"d\.json: conversation 1: not a conversation"),
-        ([PLAIN, 3], "d.json", r"d\.json: conversation 1: not a conversation"),
-        ({"conversations": "hello"}, "d.json", r"d\.json: not a conversation"),
+        ([PLAIN, []], "d.json", r"d\.json: conversation 1: the conversation has no completion"),
+        ([PLAIN, PLAIN[:1]], "d.json", r"d\.json: conversation 1: the conversation has no completion"),
+        ([PLAIN, {"text": "hello"}], "d.json", r"d\.json: conversation 1: conversations: field required; "),
+        ([PLAIN, 3], "d.json", r"d\.json: conversation 1: found 3, expected a conversation, a list of"),
+        (
+            {"conversations": "hello"},
+            "d.json",
+            r"d\.json: conversations: .*valid tuple, found 'hello'; expected a conversation",
+        ),
+        (
+            [[*PLAIN, 3]],
+            "d.json",
+            r"conversation 0: conversations 4: input should be .*, found 3; expected a conversation",
+        ),
         (PLAIN[1:], "d.json", r"d\.json, message 0: from is 'gpt', expected 'human'"),
         ([PLAIN + PLAIN[1:]], "d.json", r"conversation 0, message 4: from is 'gpt', expected 'human', since .*turns"),
-        ([[*PLAIN, {"from": "human"}]], "d.json", r"conversation 0, message 4: value is None, expected text"),
-        ([[*PLAIN, {"from": "human", "value": 3}]], "d.json", r"message 4: value is 3, expected text"),
-        ([{"conversations": PLAIN, "score": "high"}], "d.json", r"conversation 0: score is 'high', expected float"),
-        ([{"conversations": PLAIN, "score": True}], "d.json", r"conversation 0: score is True, expected float"),
-        ('[{"conversations": [], "score": NaN}]', "d.json", r"conversation 0: the conversation has no reply"),
-        ([{"conversations": PLAIN, "score": float("nan")}], "d.json", r"conversation 0: score is nan, expected float"),
-        ([{"conversations": PLAIN, "success": 1}], "d.json", r"conversation 0: success is 1, expected bool"),
-        ([{"conversations": PLAIN, "task_id": 7}], "d.json", r"conversation 0: task_id is 7, expected str"),
+        ([[*PLAIN, {"from": "human"}]], "d.json", r"conversation 0: conversations 4, value: field required"),
+        ([[*PLAIN, {"from": "human", "value": 3}]], "d.json", r"conversations 4, value: .*valid string, found 3"),
+        ([{"conversations": PLAIN, "score": "high"}], "d.json", r"conversation 0: score: .*number, found 'high'"),
+        ([{"conversations": PLAIN, "score": True}], "d.json", r"conversation 0: score: .*number, found True"),
+        ([{"conversations": PLAIN, "score": float("nan")}], "d.json", r"conversation 0: score: .*finite.*, found nan"),
+        ([{"conversations": PLAIN, "success": 1}], "d.json", r"conversation 0: success: .*boolean, found 1"),
+        ([{"conversations": PLAIN, "task_id": 7}], "d.json", r"conversation 0: task_id: .*string, found 7"),
     ],
 )
 def test_what_is_no_conversation_is_named_by_file_place_and_reason(tmp_path, content, name, reason):
@@ -144,7 +157,9 @@ def test_files_that_are_no_text_or_not_there_are_named(tmp_path):
 LINES = st.text(min_size=1).filter(lambda text: "Action:" not in text and not text.startswith("Observation:"))
 STEPS = st.builds(Step, LINES, LINES.map(str.strip), st.just(0.0))
 THOUGHTS = st.builds(
-    lambda step, thought: replace(step, action="go to shelf 1", reply=f"{thought}\nAction: go to shelf 1"), STEPS, LINES
+    lambda step, thought: replace(step, action="go to shelf 1", completion=f"{thought}\nAction: go to shelf 1"),
+    STEPS,
+    LINES,
 )
 
 
@@ -190,23 +205,25 @@ def test_imports_serve_sft_but_not_rl(tmp_path):
 def test_the_command_converts_there_and_back(tmp_path, capsys):
     source, table, target = tmp_path / "in.json", tmp_path / "out.parquet", tmp_path / "again.json"
     source.write_text(json.dumps([PLAIN] * 3))
-    main(["import", str(source), str(table)])
-    main(["export", str(table), str(target)])
+    import_main([str(source), str(table)])
+    export_main([str(table), str(target)])
     assert capsys.readouterr().out.count("3 episodes, 6 steps") == 2
     assert import_conversations(target) == load_trajectories(table)
 
 
-def test_the_command_ends_with_one_sentence_and_a_status(tmp_path):
+def test_the_command_ends_with_one_sentence_and_a_status(tmp_path, capsys):
     source = tmp_path / "in.json"
     source.write_text("[1, 2]")
-    command = [sys.executable, "-m", "prism_bench.data.sharegpt", "import", str(source), str(tmp_path / "out.parquet")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.strip().count("\n") == 0
-    assert f"{source}: conversation 0: not a conversation" in done.stderr
+    with pytest.raises(SystemExit) as refusal:
+        import_main([str(source), str(tmp_path / "out.parquet")])
+    assert refusal.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.strip().count("\n") == 0
+    assert f"{source}: conversation 0: found 1, expected a conversation" in printed.err
     assert list(tmp_path.iterdir()) == [source]
 
 
+@pytest.mark.slow
 def test_all_published_expert_episodes_are_read(tmp_path):
     if not ARCHIVE.exists():
         pytest.skip(f"needs the published expert episodes; there is no {ARCHIVE}")

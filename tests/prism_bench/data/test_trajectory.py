@@ -110,7 +110,23 @@ def test_a_damaged_page_is_noticed(tmp_path):
         load_trajectories(path)
 
 
-STEP = {"observation": "o", "action": "a", "reward": 1.0, "reply": None, "admissible_actions": []}
+def test_text_that_is_not_utf8_is_noticed(tmp_path):
+    path = tmp_path / "episodes.parquet"
+    rows = pyarrow.Table.from_pylist([ROW])
+    broken = pyarrow.array([b"\xff"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(rows.set_column(rows.column_names.index("source"), "source", broken), path)
+    with pytest.raises(InputError, match=r"episodes\.parquet: not a readable Parquet file \('utf-8'.*\)$"):
+        load_trajectories(path)
+
+
+STEP = {
+    "observation": "o",
+    "action": "a",
+    "reward": 1.0,
+    "completion": None,
+    "admissible_actions": [],
+    "truncated": False,
+}
 ROW = {
     "task_id": None,
     "task_type": None,
@@ -126,21 +142,26 @@ ROW = {
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"steps": []}, r"row 0: the episode has no steps"),
-        ({"steps": None}, r"row 0: steps is None, expected list"),
-        ({"steps": "go"}, r"row 0: steps is 'go', expected list"),
-        ({"steps": [STEP, STEP | {"action": None}]}, r"row 0, step 1: action is None, expected str"),
-        ({"steps": [STEP | {"observation": 3}]}, r"row 0, step 0: observation is 3, expected str"),
-        ({"steps": [STEP | {"reward": float("nan")}]}, r"row 0, step 0: reward is nan, .*finite"),
-        ({"steps": [{"action": "a"}]}, r"row 0, step 0: observation, reward, reply, admissible_actions missing"),
-        ({"steps": [STEP | {"cut": None}]}, r"row 0, step 0: cut is None, expected bool"),
-        ({"score": None}, r"row 0: score is None, expected int or float, and finite"),
-        ({"score": float("inf")}, r"row 0: score is inf"),
-        ({"success": None}, r"row 0: success is None, expected bool"),
-        ({"success": 1}, r"row 0: success is 1, expected bool"),
-        ({"source": None}, r"row 0: source is None, expected str"),
-        ({"task_id": 7}, r"row 0: task_id is 7, expected str or None"),
-        ({"agent_tokens": "many"}, r"row 0: agent_tokens is 'many', expected int or None"),
+        ({"steps": []}, r"row 0, steps: tuple should have at least 1 item"),
+        ({"steps": None}, r"row 0, steps: input should be a valid tuple, found None"),
+        ({"steps": "go"}, r"row 0, steps: input should be a valid tuple, found 'go'"),
+        ({"steps": [STEP, STEP | {"action": None}]}, r"row 0, steps 1, action: input should be a valid string, .*None"),
+        ({"steps": [STEP | {"observation": 3}]}, r"row 0, steps 0, observation: .*string, found 3$"),
+        ({"steps": [STEP | {"reward": float("nan")}]}, r"row 0, steps 0, reward: .*finite number, found nan"),
+        ({"steps": [{"action": "a"}]}, r"row 0, steps 0, observation: field required$"),
+        ({"steps": [STEP | {"admissible_actions": [None]}]}, r"row 0, steps 0, admissible_actions 0: .*string"),
+        ({"steps": [STEP | {"truncated": None}]}, r"row 0, steps 0, truncated: input should be a valid boolean"),
+        ({"score": None}, r"row 0, score: input should be a valid number, found None"),
+        ({"score": float("inf")}, r"row 0, score: .*finite number, found inf"),
+        ({"score": "1.0"}, r"row 0, score: input should be a valid number, found '1.0'"),
+        ({"success": None}, r"row 0, success: input should be a valid boolean, found None"),
+        ({"success": 1}, r"row 0, success: input should be a valid boolean, found 1"),
+        ({"source": None}, r"row 0, source: input should be a valid string"),
+        ({"source": b"bytes"}, r"row 0, source: input should be a valid string"),
+        ({"task_id": 7}, r"row 0, task_id: input should be a valid string, found 7"),
+        ({"agent_tokens": "many"}, r"row 0, agent_tokens: input should be a valid integer, found 'many'"),
+        ({"agent_tokens": 2.0}, r"row 0, agent_tokens: input should be a valid integer, found 2.0"),
+        ({"context_tokens": -1}, r"row 0, context_tokens: input should be greater than or equal to 0, found -1"),
     ],
 )
 def test_rows_that_contradict_themselves_are_named(tmp_path, change, reason):
@@ -153,25 +174,18 @@ def test_rows_that_contradict_themselves_are_named(tmp_path, change, reason):
 def test_the_row_is_counted_from_the_start_of_the_file(tmp_path):
     path = tmp_path / "episodes.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROW, ROW, ROW | {"success": None}]), path)
-    with pytest.raises(InputError, match=r"episodes\.parquet: row 2: success is None"):
+    with pytest.raises(InputError, match=r"episodes\.parquet: row 2, success: .*, found None"):
         load_trajectories(path)
 
 
 def test_files_of_another_kind_are_refused_with_advice(tmp_path):
     path = tmp_path / "table.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"task_id": ["1"], "text": ["hello"]}), path)
-    with pytest.raises(InputError, match=r"lacks the column\(s\) task_type, source, .*prism_bench\.sharegpt"):
+    with pytest.raises(InputError, match=r"lacks the column\(s\) task_type, source, .*prism-bench import"):
         load_trajectories(path)
     path.write_text(json.dumps([ROW]))
     with pytest.raises(InputError, match="not a readable Parquet file"):
         load_trajectories(path)
-
-
-def test_files_from_before_replies_could_be_marked_as_cut_are_read(tmp_path):
-    path = tmp_path / "episodes.parquet"
-    assert "cut" not in STEP
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROW]), path)
-    assert [step.cut for step in load_trajectories(path)[0].steps] == [False]
 
 
 def test_columns_that_we_do_not_know_are_no_harm(tmp_path):
