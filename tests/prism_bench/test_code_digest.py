@@ -15,7 +15,7 @@ from prism_bench.stages.evaluate import evaluate
 
 FILES = {
     "__init__.py": '"""A package."""\n',
-    "start.py": "import numpy\nfrom . import near\n\ndef later():\n    from shop.deep.far import thing\n    return thing\n",
+    "start.py": "import numpy\nfrom . import near\ndef later():\n    from shop.deep.far import thing\n    return thing",
     "near.py": '"""Near."""\nVALUE = 1  # one\n',
     "deep/__init__.py": "",
     "deep/far.py": "from shop import near\nfrom ..other import x as thing\n",
