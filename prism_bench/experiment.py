@@ -71,9 +71,7 @@ class Experiment:
         self._check()
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
-        left: float | None = self.config["budget"]["flops"]
-        if left is not None and self.router is not None:
-            left -= sum(row.flops for row in self.ledger.rows if row.phase == "route") if self.allocation else 0
+        left = self._flops_to_spend()
         for phase in self.phases:
             if left is not None and left <= 0:
                 self.console.print(f"budget.flops is spent: phase {phase.name} is left out", style="bold")
@@ -173,6 +171,16 @@ class Experiment:
             raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
         return stage.files(TRAJECTORIES)
 
+    def _flops_to_spend(self) -> float | None:
+        """Return what routing leaves of ``budget.flops``; None without a budget."""
+        budget: float | None = self.config["budget"]["flops"]
+        return None if budget is None else budget - self._routing_flops()
+
+    def _routing_flops(self) -> int:
+        if self.router is not None:
+            assert self.routing
+        return sum(row.flops for row in self.ledger.rows if row.phase == "route")
+
     # Selections
 
     @property
@@ -225,7 +233,7 @@ class Experiment:
     ) -> dict[str, Any]:
         split = self.config["env"]["validation_split"]
         allocation = None if self.router is None else self.allocation
-        spent = sum(row.flops for row in self.ledger.rows if row.phase == "route")
+        spent = self._routing_flops()
         phases: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
         for phase, record in zip(self.phases, records, strict=False):
@@ -249,7 +257,7 @@ class Experiment:
             phases=phases,
             curves=curves,
             outcomes=outcomes,
-            ledger=self.ledger.rows,
+            ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
             files={"metrics": "metrics.jsonl"}
             | {path.stem: path.name for path in left_by_router}
             | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()},

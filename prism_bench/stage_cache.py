@@ -310,6 +310,7 @@ def content_digest(path: Path) -> str:
 
 
 def folder_manifest(folder: Path) -> dict[str, str]:
+    """Return the digest of every file in a folder, by its path from there."""
     names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     return {name: content_digest(folder / name) for name in names}
 

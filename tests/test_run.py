@@ -18,14 +18,16 @@ import trl
 from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
 from transformers import PreTrainedModel
 
-from prism_bench.accounting.ledger import PHASES, QUANTITIES
+from prism_bench.accounting.ledger import QUANTITIES
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.results.result import phase_costs, read_result
-from prism_bench.results.tables import main as report
+from prism_bench.commands.report import main as report
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")
 
+PHASES = ["collect", "base", "route", "sft", "rl", "eval"]
+ONLY_SFT = "strategy.phases=[{name:sft,algorithm:${sft},demonstrations:sft}]"
 TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -83,6 +85,10 @@ def phases(result: dict[str, Any]) -> set[str]:
     return {row["phase"] for row in result["ledger"]}
 
 
+def spent_on(result: dict[str, Any], phase: str) -> int:
+    return sum(row["flops"] for row in result["ledger"] if row["phase"] == phase)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shared by all runs that do not ask for another one."""
@@ -105,22 +111,32 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert result["config"]["router"]["_target_"] == "prism_bench.routing.prism.PrismRouter"
     assert {"source", "steps", "decoding", "checkpoint", "eval tasks", "prompt"} <= result["protocol"].keys()
     assert {"python", "torch", "transformers", "trl"} <= result["versions"].keys()
+    assert (result["strategy"], result["router"]) == ("split", "PrismRouter")
     assert result["allocation"] == {"sft": 4, "rl": 4}
     for table in ("success", "score"):
-        assert list(result[table]) == ["base", "sft", "final"]
+        assert list(result[table]) == ["base", "sft", "rl"]
         for stage in result[table].values():
-            groups = stage["valid_seen"]
-            assert groups["all"].keys() == {"mean", "low", "high", "n"} and groups["all"]["n"] == 8
-            assert sum(estimate["n"] for name, estimate in groups.items() if name != "all") == 8
-    assert [row["phase"] for row in result["ledger"]] == list(PHASES)
+            assert list(stage) == ["valid_seen", "valid_unseen"]
+            for groups in stage.values():
+                assert groups["all"].keys() == {"mean", "low", "high", "n"} and groups["all"]["n"] == 8
+                assert sum(estimate["n"] for name, estimate in groups.items() if name != "all") == 8
+    sft, rl = result["phases"]
+    assert (sft["name"], sft["algorithm"], sft["demonstrations"], sft["tasks"]) == ("sft", "SFT", 4, 0)
+    assert (rl["name"], rl["algorithm"], rl["demonstrations"], rl["tasks"]) == ("rl", "GRPO", 0, 4)
+    assert [phase["ended"] for phase in result["phases"]] == ["completed", "completed"]
+    curve = [(point["phase"], point["update"]) for point in result["curves"]]
+    assert curve == [("sft", sft["updates"] // 2), ("sft", sft["updates"]), ("rl", 1)]
+    flops = [point["flops"] for point in result["curves"]]
+    assert flops == sorted(flops) and flops[-1] == sum(spent_on(result, phase) for phase in ("route", "sft", "rl"))
+    assert [row["phase"] for row in result["ledger"]] == PHASES
     for row in result["ledger"]:
         assert row.keys() == {"phase", "cached", *QUANTITIES} and not row["cached"]
     spent = {row["phase"]: {name for name in QUANTITIES if row[name]} for row in result["ledger"]}
     assert spent["collect"] == TIMES | {"env_steps"}
-    assert spent["base"] == spent["sft"] == TIMES | {"trained_tokens", "flops"}
-    assert spent["route"] == TIMES | {"prefill_tokens", "flops"}
-    assert spent["rl"] == set(QUANTITIES) - {"worker_deaths"}
-    assert spent["eval"] == set(QUANTITIES) - {"worker_deaths", "trained_tokens"}
+    assert TIMES | {"trained_tokens", "flops"} <= spent["base"] and "generated_tokens" not in spent["sft"]
+    assert TIMES | {"prefill_tokens", "flops"} <= spent["route"]
+    assert {"prefill_tokens", "generated_tokens", "flops", "env_steps"} <= spent["rl"] & spent["eval"]
+    assert "trained_tokens" not in spent["eval"] and "worker_deaths" not in spent["rl"]
     assert all((folder / path).exists() for path in result["files"].values())
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
@@ -143,7 +159,7 @@ def test_the_protocol_is_printed_once_with_the_result_and_restrictions_at_the_st
 def test_the_default_logger_gets_the_same_numbers(first):
     folder, result = first
     summary = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][-1]["summary"]
-    assert summary["success/final/valid_seen"] == result["success"]["final"]["valid_seen"]["all"]["mean"]
+    assert summary["success/rl/valid_seen"] == result["success"]["rl"]["valid_seen"]["all"]["mean"]
     assert summary["ledger/route/flops"] == next(row["flops"] for row in result["ledger"] if row["phase"] == "route")
     assert list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
 
@@ -192,37 +208,48 @@ def decisions(folder: Path) -> dict[str, Any]:
 
 
 def weights(result: dict[str, Any]) -> dict[str, bytes]:
-    stages = ("base", "sft", "final")
+    stages = ("base", "sft", "rl")
     return {stage: Path(result["files"][f"checkpoint {stage}"], "model.safetensors").read_bytes() for stage in stages}
 
 
-def test_a_run_without_sft(first, cache, tmp_path):
-    result = run(tmp_path / "run", cache, *MODEL, *RL, "sft=none")
-    assert list(result["success"]) == ["base", "final"]
-    assert phases(result) == set(PHASES) - {"sft"} and cached(result, "rl") == {False}
+def test_a_strategy_without_a_router_bills_none(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *SMALL, "strategy=sft_then_rl")
+    assert list(result["success"]) == ["base", "sft", "rl"]
+    assert result["router"] is None and result["allocation"] is None
+    assert phases(result) == set(PHASES) - {"route"}
+    assert [(phase["demonstrations"], phase["tasks"]) for phase in result["phases"]] == [(8, 0), (0, 8)]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {".hydra", "metrics.jsonl", "result.json", "run.log"}
+    alone = run(tmp_path / "sft", cache, *SMALL, "strategy=sft")
+    assert {row["cached"] for row in alone["ledger"]} == {True}  # it is the first phase of the other
+    assert alone["success"]["sft"] == result["success"]["sft"] and list(alone["success"]) == ["base", "sft"]
 
 
-def test_a_run_without_rl(first, cache, tmp_path):
-    result = run(tmp_path / "run", cache, *MODEL, *SFT, "rl=none")
-    assert list(result["success"]) == ["base", "sft", "final"]
-    assert result["success"]["final"] == result["success"]["sft"] == first[1]["success"]["sft"]
-    assert phases(result) == set(PHASES) - {"rl"}
-    assert {row["cached"] for row in result["ledger"]} == {True}  # all of it was done in the run with RL
+def test_without_training_the_model_is_evaluated(first, cache, tmp_path):
+    result = run(tmp_path / "run", cache, *MODEL, "strategy=none")
+    assert list(result["success"]) == ["base"] and result["success"]["base"] == first[1]["success"]["base"]
+    assert result["phases"] == result["curves"] == [] and phases(result) == {"collect", "base", "eval"}
+
+
+def test_a_phase_ends_at_the_first_update_past_the_budget(first, cache, tmp_path):
+    budget = spent_on(first[1], "route") + 1
+    result = run(tmp_path / "run", cache, *SMALL, f"budget.flops={budget}")
+    assert [(phase["name"], phase["updates"], phase["ended"]) for phase in result["phases"]] == [("sft", 1, "budget")]
+    assert list(result["success"]) == ["base", "sft"] and "rl is left out" in (tmp_path / "run.out").read_text()
 
 
 def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
     assert attempt(tmp_path / "sweep", cache, *SMALL, "router=random,loss", "--multirun") == (0, "")
     results = {path.parent.name: read_result(path) for path in (tmp_path / "sweep").glob("*/result.json")}
     routers = {name: result["router"] for name, result in results.items()}
-    assert routers == {"0-alfworld-random": "RandomRouter", "1-alfworld-loss": "LossRouter"}
+    assert routers == {"0-alfworld-split-random": "RandomRouter", "1-alfworld-split-loss": "LossRouter"}
     assert all(cached(result, "base") == {True} for result in results.values())
 
 
 def test_official_games_do_the_same_job(cache, tmp_path, official_data):
     data = ["env.source=official", f"env.data={official_data('v2.1.2')}", "env.train_split=valid_seen"]
-    result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", *data)
+    result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env.test_splits=[]", *data)
     assert result["protocol"]["source"] == "official" and phases(result) == set(PHASES)
-    assert result["success"]["final"]["valid_seen"]["all"]["n"] == 8
+    assert result["success"]["rl"]["valid_seen"]["all"]["n"] == 8
 
 
 PRETRAINED = (
@@ -267,10 +294,10 @@ def checkpoint(tmp_path: Path, tiny_model: Callable[..., PreTrainedModel]) -> Ca
 def test_a_pretrained_checkpoint_is_adapted_with_lora(cache, tmp_path, checkpoint, model):
     folder = checkpoint(model)
     result = run(tmp_path / "run", cache, f"model={model}", *PRETRAINED, *SFT, *RL, f"model.path={folder}")
-    assert list(result["success"]) == ["base", "sft", "final"]
+    assert list(result["success"]) == ["base", "sft", "rl"]
     assert phases(result) == set(PHASES) - {"base"}
     assert result["files"]["checkpoint base"] == str(folder)
-    for stage in ("sft", "final"):
+    for stage in ("sft", "rl"):
         files = {path.name for path in Path(result["files"][f"checkpoint {stage}"]).iterdir()}
         assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= files
         assert "model.safetensors" not in files
@@ -290,13 +317,16 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
     [
         (["env.source=official"], "source=official needs data=DIR"),
         (["env.source=official", "env.data=/no/such/folder"], "/no/such/folder holds no folder json_2.1.1"),
-        (["env.eval_splits=[nope]"], "there is no split 'nope'; choose from train, valid_seen, valid_unseen"),
+        (["env.test_splits=[nope]"], "there is no split 'nope'; choose from train, valid_seen, valid_unseen"),
         (["env.expert=foo"], "no expert 'foo'; choose search or oracle"),
-        (["eval.tasks=0"], "the split valid_seen has no task to evaluate on"),
-        (["trajectories=20000"], "all 20000 train tasks are routed"),
+        (["eval.tasks=0"], "eval.tasks=0 is not possible"),
+        (["trajectories=20000"], "trajectories=20000 takes all train tasks"),
         (["trajectories=few"], "trajectories=few is not possible; give a whole number from 2 on"),
         (["~seed"], "seed=None is not possible; give a whole number from 0 on"),
         (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
+        (["strategy=sft_then_rl", "sft.learning_rat=1"], "sft has no setting 'learning_rat'"),
+        (["strategy=one_loop"], "phase 'one_loop' of the strategy: GRPO has no use for demonstrations"),
+        (["+algorithm.no_such_field=1"], "no_such_field"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -325,7 +355,7 @@ def test_a_misspelt_choice_lists_the_choices(cache, tmp_path):
 @pytest.mark.vllm
 def test_vllm_measures_what_transformers_measures(cache, tmp_path):
     """Evaluation after every stage, and the pass rates of the router."""
-    settings = ("model.hidden_size=64", *MODEL[1:], *SFT, "rl=none", "router=difficulty", "router.episodes=2")
+    settings = ("model.hidden_size=64", *MODEL[1:], *SFT, ONLY_SFT, "router=difficulty", "router.episodes=2")
     expected = run(tmp_path / "transformers", cache, *settings)
     engine = ("generation=vllm", "generation.gpu_memory_utilization=0.2", "+generation.options.enforce_eager=true")
     finished = subprocess.run(
@@ -352,12 +382,12 @@ def test_webshop_does_the_same_job(cache, tmp_path):
     result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env=webshop", "router=loss")
     assert phases(result) == set(PHASES) and result["allocation"] == {"sft": 4, "rl": 4}
     assert result["protocol"]["prompt"].startswith("IndexedPrompt(") and "tagger" in result["protocol"]
-    assert set(result["score"]["final"]["valid"]) > {"all"}
+    assert set(result["score"]["rl"]["valid"]) > {"all"}
 
 
 def test_a_prompt_chosen_by_hand_comes_before_that_of_the_environment(cache, tmp_path):
     result = run(
-        tmp_path / "run", cache, *MODEL, "model.max_length=2048", "env=webshop", "prompt=action", "sft=none", "rl=none"
+        tmp_path / "run", cache, *MODEL, "model.max_length=2048", "env=webshop", "prompt=action", "strategy=none"
     )
     assert result["protocol"]["prompt"].startswith("ActionPrompt(")
 
@@ -368,8 +398,8 @@ def test_environments_in_processes_of_their_own_play_the_same(first, cache, tmp_
     remote = run(tmp_path / "remote", tmp_path / "cache", *SMALL, *settings)
     assert cached(remote, "route") == cached(remote, "eval") == {False}
     assert decisions(tmp_path / "remote") == decisions(tmp_path / "local")
-    assert remote["outcomes"][:16] == local["outcomes"][:16]  # before RL, which learns from numbers that are rounded
-    assert {row["stage"] for row in remote["outcomes"][:16]} == {"base", "sft"}
-    assert len(remote["outcomes"]) == 24 and {row["worker_deaths"] for row in remote["ledger"]} == {0}
+    before = [[row for row in result["outcomes"] if row["stage"] != "rl"] for result in (local, remote)]
+    assert before[0] == before[1]  # RL learns from numbers that are rounded
+    assert len(remote["outcomes"]) == 48 and {row["worker_deaths"] for row in remote["ledger"]} == {0}
     again = run(tmp_path / "again", cache, *SMALL, *settings)
     assert {row["cached"] for row in again["ledger"]} == {True}  # how it is played is no part of what is played
