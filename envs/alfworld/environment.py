@@ -103,10 +103,14 @@ class ALFWorldEnvironment(TextEnvironment):
         info = self._info(self._play)
         return observation, info["score"], info["success"], False, info
 
+    def task_types(self) -> list[str]:
+        """Return the type of every task: the first part of its id, in official and in generated games."""
+        return [task_id.partition("-")[0] for task_id in self.task_ids]
+
     def protocol(self) -> dict[str, Any]:
         """Return what results depend on: the source, version and split of the games, and what is left out of them."""
         names = [task_id.partition("/")[0] for task_id in self.task_ids]  # <task type>-..-<number of the floor plan>
-        plans, types = {name.rpartition("-")[2] for name in names}, {name.partition("-")[0] for name in names}
+        plans, types = {name.rpartition("-")[2] for name in names}, set(self.task_types())
         found: dict[str, Any] = {
             "source": self._source,
             "split": self._split,

@@ -34,6 +34,7 @@ from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTa
 from prism_bench.errors import InputError
 
 STOREFRONTS_KEPT = 4  # in a process
+MOST_TYPED = 50_000  # goals of a split whose categories are read to draw a sample
 
 _opening = threading.Lock()
 
@@ -132,6 +133,12 @@ class WebShopEnvironment(TextEnvironment):
         earned = 0.0 if over else session.reward
         return observation, earned, session.done, False, self._info(session)
 
+    def task_types(self) -> list[str] | None:
+        """Return the category of every goal; None for a split of so many goals that reading them takes a minute."""
+        if len(self.task_ids) > MOST_TYPED:
+            return None
+        return [_task_type(self.goal(task_id)) for task_id in self.task_ids]
+
     def protocol(self) -> dict[str, Any]:
         """Return what results depend on: the catalogue, the goals and their limits, the split, and the tagger."""
         indices, count = self.task_ids.indices, len(self._goals)
@@ -156,11 +163,15 @@ class WebShopEnvironment(TextEnvironment):
     def _info(self, session: Session) -> dict[str, Any]:
         return {
             "task_id": self._task_id,
-            "task_type": session.goal.category or "other",
+            "task_type": _task_type(session.goal),
             "admissible_actions": session.admissible_actions,
             "score": session.reward,
             "success": session.reward == 1.0,
         }
+
+
+def _task_type(goal: Goal) -> str:
+    return goal.category or "other"
 
 
 @functools.lru_cache(maxsize=STOREFRONTS_KEPT)

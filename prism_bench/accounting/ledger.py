@@ -1,102 +1,114 @@
-"""What every phase of a run costs: tokens, floating-point operations, environment steps, time, memory.
+"""The cost of every phase of a run: tokens, floating-point operations, environment steps, time, memory.
 
-And how many processes of environments died in it, each of which may have cost an episode
+Beside costs, a row counts what makes results incomparable when it happens often: rollouts that ended because the
+context was full or ``max_turns`` was reached, demonstrations truncated at the context, environment processes that died
 (:mod:`prism_bench.rollouts.workers`).
 
 Code that spends something takes a :class:`Meter` and adds to it; only the code that decides *what the cost is for*
-opens a phase. A router that plays episodes is handed the meter of ``route``, so its episodes are billed to routing
-although evaluation plays with the same function.
+opens a phase. A router that rolls out episodes gets the meter of ``route``, so routing pays for them, although
+evaluation uses the same function.
 
 Rules:
 
-* A phase opened inside another one has its own bill: its time and memory are not charged to the outer one as well.
+* A phase opened inside another one has its own row: its time and memory are not charged to the outer one as well.
 * A phase that ends in an exception is recorded like any other, since its cost was spent.
 * ``seconds`` is wall time with the devices synchronised at both ends; ``device_seconds`` multiplies it by the number
-  of devices, idle or not, because that is what a cluster bills.
+  of devices in use, idle or not, because that is what a cluster bills.
 * ``peak_memory_bytes`` is the CUDA allocator's peak during the phase (of the fullest device), or on a CPU the highest
   resident set size of the process, sampled 20 times a second and at both ends of the phase.
 """
 
-import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
 
 from prism_bench.accounting.memory import CudaPeak, MemoryPeak, ResidentPeak
-from prism_bench.errors import InputError
+from prism_bench.errors import InputError, first_mistake
 from prism_bench.files import write_atomically
 
-PHASES = ("collect", "base", "route", "sft", "rl", "eval")
-"""The phases of a run in the order of the procedure; other names are allowed and come after them."""
+Count = Annotated[int, Strict()]
+Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
-class LedgerError(InputError):
-    """Costs that contradict themselves or cannot be read; the message says where and why."""
-
-
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """The cost of one phase. ``cached`` marks a cost recorded by an earlier run whose product was used again."""
+    """The cost of one phase.
 
-    phase: str
-    prefill_tokens: int = 0
-    generated_tokens: int = 0
-    trained_tokens: int = 0
-    flops: int = 0
-    env_steps: int = 0
-    worker_deaths: int = 0
-    seconds: float = 0.0
-    device_seconds: float = 0.0
-    peak_memory_bytes: int = 0
-    cached: bool = False
+    Attributes:
+        phase: the phase's name.
+        prefill_tokens, generated_tokens: tokens read and written by policies in rollouts and the probe.
+        trained_tokens: tokens of forward passes with a backward pass.
+        flops: floating-point operations of all of it.
+        env_steps: steps of environments.
+        episodes: finished rollouts, of policies and of experts.
+        context_full: rollouts that ended because the next turn did not fit the context.
+        out_of_turns: rollouts that ended at ``max_turns``, before the environment's own limit.
+        demonstrations: trajectories rendered for training.
+        demonstrations_truncated: how many of them lost steps at the end, because the context was full.
+        worker_deaths: processes of environments that died; each may have cost an episode.
+        seconds, device_seconds, peak_memory_bytes: see the rules of this module.
+        cached: an earlier run spent this, and its product was used again.
+    """
+
+    phase: Annotated[str, Strict()]
+    prefill_tokens: Count = 0
+    generated_tokens: Count = 0
+    trained_tokens: Count = 0
+    flops: Count = 0
+    env_steps: Count = 0
+    episodes: Count = 0
+    context_full: Count = 0
+    out_of_turns: Count = 0
+    demonstrations: Count = 0
+    demonstrations_truncated: Count = 0
+    worker_deaths: Count = 0
+    seconds: Seconds = 0.0
+    device_seconds: Seconds = 0.0
+    peak_memory_bytes: Count = 0
+    cached: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
         for name in QUANTITIES:
             if not getattr(self, name) >= 0:
-                raise LedgerError(f"phase {self.phase!r}: {name} cannot be {getattr(self, name)}")
+                raise ValueError(f"phase {self.phase!r}: {name} cannot be {getattr(self, name)}")
 
     def __add__(self, other: "LedgerRow") -> "LedgerRow":
         """Add every quantity of two rows of the same phase; of the memory peaks the higher one counts."""
         if (self.phase, self.cached) != (other.phase, other.cached):
-            raise LedgerError(f"cannot add the cost of phase {other.phase!r} to that of {self.phase!r}")
+            raise ValueError(f"cannot add the cost of phase {other.phase!r} to that of {self.phase!r}")
         summed = {name: getattr(self, name) + getattr(other, name) for name in QUANTITIES}
         summed["peak_memory_bytes"] = max(self.peak_memory_bytes, other.peak_memory_bytes)
         return replace(self, **summed)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "ledger row") -> "LedgerRow":
-        """Read what ``dataclasses.asdict`` made.
-
-        Raises:
-            LedgerError: a field is missing, unknown, negative or of another type; ``where`` opens the message.
-        """
-        defaults = asdict(cls(phase=""))
-        if isinstance(values, Mapping):
-            values = {"worker_deaths": 0, **values}  # files had no such value once
-        if not isinstance(values, Mapping) or set(values) != set(defaults):
-            raise LedgerError(f"{where}: expected exactly the fields {', '.join(defaults)}")
-        for name, default in defaults.items():
-            value, kind = values[name], type(default)
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise LedgerError(f"{where}: {name} is {value!r}, expected a value of type {kind.__name__}")
-        try:
-            return cls(**values)
-        except LedgerError as error:
-            raise LedgerError(f"{where}: {error}") from None
 
 
 QUANTITIES = tuple(field.name for field in fields(LedgerRow) if field.name not in ("phase", "cached"))
 """The numbers of a row, in the order of its fields."""
 
 
+def _complete(values: Any) -> Any:
+    """Refuse a stored row that lacks a quantity: the default of 0 would make its phase cheaper than it was."""
+    missing = [name for name in ("phase", *QUANTITIES, "cached") if isinstance(values, dict) and name not in values]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    return values
+
+
+StoredRow = Annotated[LedgerRow, BeforeValidator(_complete)]
+"""A row as files hold it, for pydantic: every field is there, and nothing else."""
+
+_ROWS = TypeAdapter(list[StoredRow])
+
+
 class Meter:
-    """What a running phase has spent so far; may be shared between threads."""
+    """The cost of a running phase so far; may be shared between threads."""
 
     def __init__(self, phase: str) -> None:
         self._lock = threading.Lock()
@@ -104,7 +116,7 @@ class Meter:
 
     @property
     def spent(self) -> LedgerRow:
-        """What was added so far; the phase's own time and memory are known only when it ends."""
+        """Everything added so far; the phase's own time and memory are known only when it ends."""
         return self._spent
 
     def add(
@@ -115,10 +127,15 @@ class Meter:
         trained_tokens: int = 0,
         flops: float = 0,
         env_steps: int = 0,
+        episodes: int = 0,
+        context_full: int = 0,
+        out_of_turns: int = 0,
+        demonstrations: int = 0,
+        demonstrations_truncated: int = 0,
         worker_deaths: int = 0,
         seconds: float = 0.0,
     ) -> None:
-        """Charge the phase with more of each quantity; fractions of an operation are cut off.
+        """Charge the phase with more of each quantity; FLOPs are rounded down to whole ones.
 
         ``seconds`` are those of an earlier process whose work the phase continues; its own are measured.
         """
@@ -129,6 +146,11 @@ class Meter:
             trained_tokens=int(trained_tokens),
             flops=int(flops),
             env_steps=int(env_steps),
+            episodes=int(episodes),
+            context_full=int(context_full),
+            out_of_turns=int(out_of_turns),
+            demonstrations=int(demonstrations),
+            demonstrations_truncated=int(demonstrations_truncated),
             worker_deaths=int(worker_deaths),
             seconds=seconds,
         )
@@ -149,12 +171,14 @@ class Ledger:
     """The costs of a run: one row per phase that has ended, in that order. Phases are opened by one thread.
 
     Args:
-        devices: where the models run, ``["cpu"]`` or every CUDA device in use.
+        devices: the devices of this process, ``["cpu"]`` or CUDA devices; they are synchronised and their memory is
+            watched.
+        device_count: all devices in use, where other processes use more (a tensor-parallel engine, several trainers).
     """
 
-    def __init__(self, devices: Sequence[torch.device | str] = ("cpu",)) -> None:
+    def __init__(self, devices: Sequence[torch.device | str] = ("cpu",), device_count: int | None = None) -> None:
         self.rows: list[LedgerRow] = []
-        self._device_count = len(devices)
+        self._device_count = len(devices) if device_count is None else device_count
         self._cuda = [torch.device(device) for device in devices if torch.device(device).type == "cuda"]
         self._memory: MemoryPeak = CudaPeak(self._cuda) if self._cuda else ResidentPeak()
         self._open: list[_OpenPhase] = []
@@ -197,7 +221,7 @@ class Ledger:
             phase.peak = max(phase.peak, self._memory.take())
 
     def add_cached(self, rows: Iterable[LedgerRow]) -> None:
-        """Enter the cost of something that an earlier run made, as recorded then."""
+        """Add the rows of an earlier run whose product is used again."""
         self.rows.extend(replace(row, cached=True) for row in rows)
 
     def totals(self) -> list[LedgerRow]:
@@ -206,30 +230,33 @@ class Ledger:
 
 
 def total_rows(rows: Iterable[LedgerRow]) -> list[LedgerRow]:
-    """Return one row per phase and ``cached`` (fresh and cached costs stay apart), in the order of :data:`PHASES`."""
+    """Return one row per phase and ``cached`` (fresh and cached costs stay apart).
+
+    Phases keep the order in which they first appear; of one phase the cached row comes first.
+    """
     totals: dict[tuple[str, bool], LedgerRow] = {}
+    order: dict[str, int] = {}
     for row in rows:
         key = (row.phase, row.cached)
         totals[key] = totals[key] + row if key in totals else row
-    order = {phase: position for position, phase in enumerate(PHASES)}
-    return sorted(totals.values(), key=lambda row: (order.get(row.phase, len(order)), not row.cached))
+        order.setdefault(row.phase, len(order))
+    return sorted(totals.values(), key=lambda row: (order[row.phase], not row.cached))
 
 
 def save_rows(rows: Iterable[LedgerRow], path: Path) -> None:
     """Write ``rows`` to the JSON file ``path``, whole or not at all."""
-    write_atomically(path, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    write_atomically(path, _ROWS.dump_json(list(rows), indent=1).decode() + "\n")
 
 
 def load_rows(path: Path) -> list[LedgerRow]:
     """Read the JSON file ``path``.
 
     Raises:
-        LedgerError: the file is missing, damaged or of another kind.
+        InputError: the file is missing, damaged or of another kind; the message names the row and the value.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LedgerError(f"{path}: not readable as a ledger ({error})") from None
-    if not isinstance(values, list):
-        raise LedgerError(f"{path}: not a ledger, expected a list of rows")
-    return [LedgerRow.from_dict(row, f"{path}: row {number}") for number, row in enumerate(values)]
+        return _ROWS.validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: not readable as a ledger ({error})") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: not a ledger: {first_mistake(error, 'row')}") from None

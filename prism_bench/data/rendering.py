@@ -12,6 +12,7 @@ thinking, in which a template puts an empty thought before every reply: a though
 to the policy, and expert episodes have none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -163,6 +164,12 @@ class Renderer:
         end = max(specials, key=len)
         before, after = after_reply[len(end) :].split(_SECOND)
         return end, before, after
+
+
+def count_truncated(rendered: Sequence[Rendered], trajectories: Sequence[Trajectory]) -> int:
+    """Return how many ``trajectories`` lost steps when they were rendered, for the ledger."""
+    pairs = zip(rendered, trajectories, strict=True)
+    return sum(one.steps < len(trajectory.steps) for one, trajectory in pairs)
 
 
 def _prefix_preserving_template(tokenizer: PreTrainedTokenizerBase) -> str:

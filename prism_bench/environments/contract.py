@@ -115,6 +115,13 @@ class TextEnvironment(gymnasium.Env[str, str]):
         ids = self.task_ids
         return isinstance(task_id, str) and task_id in (_members(_Same(ids)) if isinstance(ids, tuple) else ids)
 
+    def task_types(self) -> Sequence[str] | None:
+        """Return the type of every task in the order of ``task_ids``, each as ``info["task_type"]`` would give it.
+
+        Samples of tasks are drawn in proportion to it. None, the default, where types are known only after a reset.
+        """
+        return None
+
     def protocol(self) -> dict[str, Any]:
         """Return what has to be known of this environment before results on it may be compared, by name.
 

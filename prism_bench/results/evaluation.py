@@ -1,23 +1,95 @@
-"""The fixed protocol by which every stage is measured."""
+"""The protocol by which every stage of a run is measured: which tasks, and how completions are decoded.
 
+Part of a split is never its first tasks, since lists have an order (by task type, by product): :func:`sample_tasks`
+draws it, in proportion to the task types.
+"""
+
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Backend, Sampling
 from prism_bench.rollouts.episodes import EpisodePlayer
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is played, and how replies are decoded.
+    """Tasks and decoding of the evaluation.
 
-    ``tasks`` is the number of tasks of a split, the first ones in its order; None plays them all.
+    Attributes:
+        tasks: how many tasks of a split, a sample (:func:`sample_tasks`); None for all of them.
+        temperature: of sampling; 0 is greedy decoding.
+        curve_points: points of the learning curve in each phase; 0 for none.
+        curve_tasks: how many tasks of the split on which settings are chosen are played at each point, the same ones at
+            all points.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     tasks: int | None = None
     temperature: float = 0.0
+    curve_points: int = 10
+    curve_tasks: int = 64
+
+    def __post_init__(self) -> None:
+        least = {"tasks": 1, "temperature": 0, "curve_points": 0, "curve_tasks": 1}
+        for name, minimum in least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= minimum:
+                raise InputError(f"eval.{name}={value} is not possible; give a number from {minimum} on")
+
+
+def sample_tasks(task_ids: Sequence[str], task_types: Sequence[str] | None, n: int | None, seed: int) -> list[str]:
+    """Draw ``n`` tasks without replacement, in proportion to their types.
+
+    Each type gets its share of ``n``, rounded down or up (the largest remainders are rounded up). A hash of seed and
+    task draws, so the sample does not depend on the order of the list.
+
+    Args:
+        task_ids: the tasks of a split, each once.
+        task_types: their types in the same order; None where they are not known, which makes it a simple sample.
+        n: how many; None for all.
+        seed: other seeds draw other tasks.
+
+    Returns:
+        The sample in random order.
+
+    Raises:
+        InputError: ``n`` is less than 1 or more than there are.
+    """
+    if n is not None and not 1 <= n <= len(task_ids):
+        raise InputError(
+            f"{n} tasks were asked for and there are {len(task_ids)}; ask for 1 to {len(task_ids)}, or all"
+        )
+    shuffled = sorted(task_ids, key=lambda task_id: _draw(seed, "task", task_id))
+    if n is None or task_types is None:
+        return shuffled[:n]
+    type_of = dict(zip(task_ids, task_types, strict=True))
+    left = _quotas(Counter(task_types), n, seed)
+    sample = []
+    for task_id in shuffled:
+        if left[type_of[task_id]] > 0:
+            left[type_of[task_id]] -= 1
+            sample.append(task_id)
+    return sample
+
+
+def _quotas(counts: Counter[str], n: int, seed: int) -> Counter[str]:
+    """Divide ``n`` in proportion to ``counts`` by the method of largest remainders; a hash decides between equals."""
+    total = counts.total()
+    quotas = Counter({kind: n * count // total for kind, count in counts.items()})
+    by_remainder = sorted(counts, key=lambda kind: (-(n * counts[kind] % total), _draw(seed, "type", kind)))
+    quotas.update(by_remainder[: n - quotas.total()])
+    return quotas
+
+
+def _draw(seed: int, *key: str) -> bytes:
+    return hashlib.blake2b("\0".join((str(seed), *key)).encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def evaluate(
@@ -32,7 +104,7 @@ def evaluate(
     meter: Meter,
     progress: Callable[[int], None] = lambda finished: None,
 ) -> list[Trajectory]:
-    """Play every task once and return the episodes in the order of ``task_ids``."""
+    """Roll out every task once and return the episodes in the order of ``task_ids``."""
     sampling = Sampling(settings.temperature, max_reply_tokens, seed)
     episodes = player.play(backend, task_ids, sampling, source, meter, progress)
     return [episode.trajectory for episode in episodes]

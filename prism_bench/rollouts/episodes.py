@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Renderer
@@ -29,6 +29,9 @@ class Episode:
     completion_ids: list[int]
     agent_mask: list[int]
     logprobs: list[float]
+
+
+_Ending = Literal["environment", "out_of_turns", "context_full"]
 
 
 @dataclass(slots=True)
@@ -104,6 +107,7 @@ class EpisodePlayer:
         finished: dict[int, Episode] = {}
         unread: dict[int, list[int]] = {}  # new tokens of the plays in which it is the policy's turn
         env_steps = 0
+        endings: Counter[_Ending] = Counter()
         self.environments.clear()  # of what an exception left there
         while True:
             self._fill(plays, waiting)
@@ -111,7 +115,8 @@ class EpisodePlayer:
             ended = []
             for session, answer in answers.items():
                 tokens = self._take(plays[session], answer, sampling, max_turns)
-                if tokens is None:
+                if isinstance(tokens, str):
+                    endings[tokens] += 1
                     ended.append(session)
                 else:
                     unread[session] = tokens
@@ -136,6 +141,9 @@ class EpisodePlayer:
             generated_tokens=work.generated_tokens,
             flops=work.flops,
             env_steps=env_steps,
+            episodes=endings.total(),
+            context_full=endings["context_full"],
+            out_of_turns=endings["out_of_turns"],
             worker_deaths=self.environments.take_deaths(),
         )
         return [finished[session] for session in sessions]
@@ -146,20 +154,22 @@ class EpisodePlayer:
             plays[session] = _Play(task_id)
             self.environments.reset(session, task_id)
 
-    def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | None:
-        """Return what the policy reads of ``answer``; None if the episode is over."""
+    def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | _Ending:
+        """Return what the policy reads of ``answer``, or what ended the episode."""
         before = play.observation
         play.observation, play.info = answer.observation, answer.info
         if not play.steps:
             return self._open(play, sampling)
         play.steps[-1] = replace(play.steps[-1], reward=answer.reward)
-        if answer.over or len(play.steps) == max_turns:
-            return None
+        if answer.over:
+            return "environment"
+        if len(play.steps) == max_turns:
+            return "out_of_turns"
         end = [self.renderer.end_token_id] if play.steps[-1].truncated else []
         new = end + self.renderer.observation(play.observation, self._listed(play.info), before)
         used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
         if used + sampling.max_reply_tokens > self.renderer.max_length:
-            return None
+            return "context_full"
         play.completion_ids += new
         play.agent_mask += [0] * len(new)
         play.logprobs += [0.0] * len(new)

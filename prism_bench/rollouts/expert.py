@@ -35,6 +35,6 @@ def play_expert(
         trajectories.append(
             Trajectory(task_id, info["task_type"], f"expert:{name}", tuple(steps), info["score"], info["success"])
         )
-        meter.add(env_steps=len(steps))
+        meter.add(env_steps=len(steps), episodes=1)
         on_episode(number)
     return trajectories

@@ -83,6 +83,20 @@ def test_the_task_type_is_the_games() -> None:
     assert types == set(TASK_TYPES)
 
 
+def types_after_reset(env: gymnasium.Env[str, str]) -> list[str]:
+    return [env.reset(options={"task_id": task_id})[1]["task_type"] for task_id in env.unwrapped.task_ids]
+
+
+def test_task_types_are_known_before_a_reset() -> None:
+    env = gymnasium.make(ID, split="train", preset="full", games=24)
+    assert list(env.unwrapped.task_types()) == types_after_reset(env)
+
+
+def test_official_task_types_are_known_before_a_reset(official_data: OfficialData) -> None:
+    env = gymnasium.make(ID, source="official", data=official_data("v2.1.2"), split="valid_seen")
+    assert list(env.unwrapped.task_types()) == types_after_reset(env)
+
+
 def test_an_unknown_task_is_refused_with_the_nearest() -> None:
     env = gymnasium.make(ID, **FEW)
     known = env.unwrapped.task_ids[3]

@@ -105,6 +105,19 @@ def test_no_goal_of_one_split_is_in_another(generated: dict[str, Any]) -> None:
         assert not goals[one] & goals[other]
 
 
+@pytest.mark.parametrize("goals", ["synthetic", "human"])
+def test_task_types_are_known_before_a_reset(generated: dict[str, Any], goals: str) -> None:
+    env = gymnasium.make(ID, **generated, split="test", goals=goals)
+    resets = [env.reset(options={"task_id": task_id})[1] for task_id in env.unwrapped.task_ids]
+    assert env.unwrapped.task_types() == [info["task_type"] for info in resets]
+    assert len(set(env.unwrapped.task_types())) > 2
+
+
+def test_task_types_of_very_many_goals_are_not_read(generated: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.webshop.environment.MOST_TYPED", 5)
+    assert gymnasium.make(ID, **generated, split="test").unwrapped.task_types() is None
+
+
 def first_pages(tasks: list[str], options: dict[str, Any]) -> list[tuple[str, Any]]:
     env = gymnasium.make(ID, **options)
     return [(env.reset(seed=None, options={"task_id": task})[0], env.unwrapped.goal(task)) for task in tasks]

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_bench.accounting.ledger import QUANTITIES, Ledger, LedgerError, LedgerRow, load_rows, save_rows, total_rows
+from prism_bench.accounting.ledger import QUANTITIES, Ledger, LedgerRow, load_rows, save_rows, total_rows
+from prism_bench.errors import InputError
 
 MEBIBYTE = 2**20
 rows = st.builds(
@@ -17,6 +18,8 @@ rows = st.builds(
     phase=st.sampled_from(["eval", "route", "sft", "distill"]),
     prefill_tokens=st.integers(0, 10**9),
     generated_tokens=st.integers(0, 10**9),
+    episodes=st.integers(0, 10**6),
+    demonstrations_truncated=st.integers(0, 10**6),
     flops=st.integers(0, 10**22),
     seconds=st.floats(0, 1e6),
     peak_memory_bytes=st.integers(0, 2**50),
@@ -52,10 +55,12 @@ def test_a_phase_records_what_it_was_charged_with():
 
 
 def test_device_seconds_count_every_device():
-    ledger = Ledger(devices=["cpu"] * 4)
-    with ledger.phase("rl"):
-        time.sleep(0.01)
-    assert ledger.rows[0].device_seconds == pytest.approx(4 * ledger.rows[0].seconds)
+    for ledger in (Ledger(devices=["cpu"] * 4), Ledger(devices=["cpu"], device_count=4)):
+        with ledger.phase("rl") as meter:
+            time.sleep(0.01)
+            meter.add(seconds=2.0)  # of an earlier process
+        assert ledger.rows[0].device_seconds == pytest.approx(4 * ledger.rows[0].seconds)
+        assert ledger.rows[0].seconds > 2
 
 
 def test_an_inner_phase_has_its_own_bill():
@@ -120,7 +125,7 @@ def test_threads_may_share_a_meter():
 
 
 def test_negative_costs_are_refused():
-    with pytest.raises(LedgerError, match="phase 'rl': flops cannot be -1"), Ledger().phase("rl") as meter:
+    with pytest.raises(ValueError, match="phase 'rl': flops cannot be -1"), Ledger().phase("rl") as meter:
         meter.add(flops=-1)
 
 
@@ -130,14 +135,19 @@ def test_cached_rows_stay_apart_from_fresh_ones():
         meter.add(env_steps=1)
     ledger.add_cached([LedgerRow("eval", env_steps=10, seconds=3.0), LedgerRow("base", flops=5)])
     assert [(row.phase, row.cached, row.env_steps) for row in ledger.totals()] == [
-        ("base", True, 0),
         ("eval", True, 10),
         ("eval", False, 1),
+        ("base", True, 0),
     ]
 
 
+def test_phases_of_any_name_keep_the_order_in_which_they_appear():
+    rows = [LedgerRow(phase) for phase in ("warm-up", "eval", "rejection 2", "warm-up", "a", "eval")]
+    assert [row.phase for row in total_rows(rows)] == ["warm-up", "eval", "rejection 2", "a"]
+
+
 def test_rows_of_different_phases_do_not_add():
-    with pytest.raises(LedgerError, match="'sft' to that of 'rl'"):
+    with pytest.raises(ValueError, match="'sft' to that of 'rl'"):
         LedgerRow("rl") + LedgerRow("sft")
 
 
@@ -160,46 +170,58 @@ def test_rows_survive_a_file(tmp_path_factory, entries):
     assert [file.name for file in path.parent.iterdir()] == ["ledger.json"]
 
 
-def test_rows_written_before_worker_deaths_were_counted_are_read(tmp_path):
+def test_a_row_that_lacks_a_quantity_is_refused(tmp_path):
     path = tmp_path / "ledger.json"
-    row = LedgerRow("eval", env_steps=3)
-    values = asdict(row)
-    del values["worker_deaths"]
+    values = asdict(LedgerRow("eval", env_steps=3))
+    del values["flops"], values["cached"]
     path.write_text(json.dumps([values]))
-    assert load_rows(path) == [row]
+    with pytest.raises(InputError, match="row 0: flops, cached missing"):
+        load_rows(path)
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "not readable as a ledger"),
-        ("{}", "expected a list of rows"),
-        ("[3]", "row 0: expected exactly the fields phase"),
-        ('[{"phase": "sft"}]', "row 0: expected exactly the fields phase"),
+        ("", "not a ledger: invalid JSON"),
+        ("[", "not a ledger: invalid JSON"),
+        ("{}", "not a ledger: input should be a valid array"),
+        ("[3]", "row 0: .*, found 3"),
+        ('[{"phase": "sft"}]', "row 0: prefill_tokens, generated_tokens, .* missing"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, content, reason):
     path = tmp_path / "ledger.json"
     path.write_text(content)
-    with pytest.raises(LedgerError, match=reason):
+    with pytest.raises(InputError, match=rf"ledger\.json: .*{reason}") as refusal:
         load_rows(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"ledger\.json: not readable as a ledger"):
+        load_rows(tmp_path / "ledger.json")
 
 
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("flops", "many", "flops is 'many', expected a value of type int"),
-        ("cached", 1, "cached is 1, expected a value of type bool"),
-        ("seconds", float("nan"), "seconds cannot be nan"),
+        ("flops", "many", "row 1, flops: .*integer, found 'many'"),
+        ("flops", 1.5, "row 1, flops: .*integer, found 1.5"),
+        ("flops", -1, "row 1: phase 'sft': flops cannot be -1"),
+        ("cached", 1, "row 1, cached: .*boolean, found 1"),
+        ("phase", None, "row 1, phase: .*string, found None"),
+        ("seconds", float("nan"), "row 1, seconds: .*finite number, found nan"),
+        ("seconds", float("inf"), "row 1, seconds: .*finite number, found inf"),
+        ("joules", 3, "row 1, joules: unexpected .*, found 3"),
     ],
 )
 def test_damaged_rows_are_refused(tmp_path, field, value, reason):
     path = tmp_path / "ledger.json"
-    save_rows([LedgerRow("sft")], path)
+    save_rows([LedgerRow("base"), LedgerRow("sft")], path)
     values = json.loads(path.read_text())
-    values[0][field] = value
+    values[1][field] = value
     path.write_text(json.dumps(values))
-    with pytest.raises(LedgerError, match=reason):
+    with pytest.raises(InputError, match=rf"ledger\.json: not a ledger: {reason}"):
         load_rows(path)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt
-from prism_bench.data.rendering import IGNORED, Renderer
+from prism_bench.data.rendering import IGNORED, Renderer, count_truncated
 from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Reply, Sampling, Work
@@ -153,17 +153,19 @@ def test_an_opening_without_room_for_a_reply_is_refused(corridor_policy, corrido
         narrow.render(corridor_episodes[0])
 
 
-def test_long_trajectories_are_cut_after_a_whole_step(corridor_policy, corridor_episodes):
+def test_long_trajectories_are_truncated_after_a_whole_step(corridor_policy, corridor_episodes):
     tokenizer = corridor_policy().tokenizer
     episode = corridor_episodes[4]
     whole = Renderer(tokenizer, ActionPrompt(), max_length=1000).render(episode)
     assert whole.steps == len(episode.steps) == 5
     ends = [number + 1 for number, token in enumerate(whole.input_ids) if token == tokenizer.eos_token_id]
     for max_length in range(ends[0], len(whole.input_ids) + 1):
-        cut = Renderer(tokenizer, ActionPrompt(), max_length).render(episode)
+        short = Renderer(tokenizer, ActionPrompt(), max_length).render(episode)
         fitting = [end for end in ends if end <= max_length]
-        assert cut.steps == len(fitting)
-        assert cut.input_ids == whole.input_ids[: fitting[-1]] and cut.labels == whole.labels[: fitting[-1]]
+        assert short.steps == len(fitting)
+        assert short.input_ids == whole.input_ids[: fitting[-1]] and short.labels == whole.labels[: fitting[-1]]
+        truncated = max_length < len(whole.input_ids)
+        assert count_truncated([whole, short, short], [episode] * 3) == 2 * truncated
 
 
 def test_returned_lists_belong_to_the_caller(corridor_policy):

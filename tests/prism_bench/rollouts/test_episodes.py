@@ -1,4 +1,4 @@
-"""Which episodes are played depends on the seed and the tasks, not on their order or on how many are in play."""
+"""Episodes depend on the seed and the tasks, not on their order or the batch size; the meter counts how they ended."""
 
 import random
 
@@ -12,7 +12,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.policy import ScratchModel, create_policy
-from prism_bench.rollouts.backend import Sampling
+from prism_bench.rollouts.backend import Reply, Sampling, Work
 from prism_bench.rollouts.episodes import EpisodePlayer, session_numbers
 from prism_bench.rollouts.expert import play_expert
 from prism_bench.rollouts.transformers_backend import TransformersBackend
@@ -79,3 +79,52 @@ def test_an_episode_does_not_change_with_the_tasks_beside_it(policy):
     last_only = player.play(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), max_turns=3)
     assert last_only[0].completion_ids == all_of_them[5].completion_ids
     assert {tuple(episode.logprobs) for episode in all_of_them} != {tuple(last_only[0].logprobs)}
+
+
+class Saying:
+    """A backend that writes the same text in every turn."""
+
+    def __init__(self, renderer: Renderer, text: str) -> None:
+        self.ids = [*renderer.tokenizer.encode(text, add_special_tokens=False), renderer.end_token_id]
+
+    def reply(self, new_tokens, sampling):
+        return {session: Reply(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
+
+    def close(self, sessions):
+        pass
+
+    def take_work(self):
+        return Work()
+
+
+@pytest.mark.parametrize(
+    ("text", "max_length", "max_turns", "context_full", "out_of_turns"),
+    [
+        ("go east", 1000, None, 0, 0),
+        ("go east", 1000, 1, 0, 2),  # room 2 is reached with the last turn that is allowed
+        ("go west", 1000, 7, 0, 3),
+        ("go west", 1000, 8, 0, 0),  # the environment's own limit
+        ("go west", 50, 8, 3, 0),
+        ("go west", 50, 1, 0, 3),
+    ],
+)
+def test_the_meter_counts_why_episodes_ended(
+    corridor, corridor_policy, text, max_length, max_turns, context_full, out_of_turns
+):
+    renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length)
+    meter = Meter("rl")
+    with EpisodePlayer(corridor, renderer, batch_size=2) as player:
+        sampling = Sampling(max_reply_tokens=3)
+        episodes = player.play(Saying(renderer, text), ["1-2", "1-6", "2-6"], sampling, "x", meter, max_turns=max_turns)
+    spent = meter.spent
+    assert (spent.episodes, spent.context_full, spent.out_of_turns) == (3, context_full, out_of_turns)
+    steps = [len(episode.trajectory.steps) for episode in episodes]
+    assert spent.env_steps == sum(steps)
+    unfinished = [n for n, episode in zip(steps, episodes, strict=True) if not episode.trajectory.success and n < 8]
+    assert len(unfinished) == context_full + out_of_turns
+
+
+def test_episodes_of_an_expert_are_counted(corridor):
+    meter = Meter("collect")
+    play_expert(corridor(), "straight", ["1-2", "1-6", "6-1"], meter)
+    assert (meter.spent.episodes, meter.spent.env_steps) == (3, 11)
