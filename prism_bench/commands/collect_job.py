@@ -19,6 +19,7 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, save_trajectories
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
+from prism_bench.files import writing
 from prism_bench.models.checkpoints import CheckpointError
 from prism_bench.models.policy import load_policy, weights_digest
 from prism_bench.results.progress import PhaseProgress
@@ -81,7 +82,8 @@ def _destination(out: Any) -> Path:
     path = Path(str(out)).expanduser().absolute()
     if path.is_dir():
         raise InputError(f"out={out} is a folder; name a file in it, such as out={out}/episodes.parquet")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 

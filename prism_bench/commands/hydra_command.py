@@ -1,37 +1,45 @@
-"""What the commands share: a console, quiet libraries, and one sentence where something is wrong."""
+"""Code shared by all commands: the console, quiet libraries, and how a command ends that fails.
+
+Bad input ends a command with one sentence on standard error and exit status 1 (:mod:`prism_bench.commands.refusals`).
+A bug ends it with its traceback and a line on what was running, and exit status 1. A run that has a log file finds the
+same there. With ``HYDRA_FULL_ERROR=1`` bad input gets a traceback too. Ctrl-C ends a command with one line and exit
+status 130.
+"""
 
 import functools
 import logging
 import os
-import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import SequenceMatcher
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
-from prism_bench.errors import InputError
+from prism_bench.commands.refusals import composition_refusal, refusal, refuse_empty
+from prism_bench.errors import RUNNING, note_running, running_note
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+"""Configuration: inside the installed package, or beside it in a checkout of the repository."""
+
 Job = Callable[[DictConfig, Console], object]
 
+_log = logging.getLogger("prism_bench")
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None) -> Callable[[Job], Callable[[], None]]:
-    """Return a decorator like ``hydra.main``: it makes a job of configuration and console a program.
+    """Return a decorator like ``hydra.main``: it makes a program of a job, which takes a configuration and a console.
 
-    What Hydra refuses (a choice, a key, something that is no setting) is one sentence as well. A program starts fast,
-    and has its ``--help`` fast, if its job imports within itself what takes long.
+    A program starts fast, and has its ``--help`` fast, if its job imports within itself what takes long.
 
     Args:
         config_name: the file in ``conf/`` that configures the program.
@@ -39,19 +47,33 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
     """
 
     def decorate(job: Job) -> Callable[[], None]:
+        failed = False  # a job that fails does not raise, since Hydra shall go on with the other jobs of a sweep
+
         @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
         @functools.wraps(job)
         def configured(config: DictConfig) -> None:
-            with reporting_mistakes() as console:
-                _refuse_empty(HydraConfig.get().overrides.task)
-                job(config, console)
+            nonlocal failed
+            # unresolved, since ${KEY} refers to the job's configuration and not to Hydra's
+            overrides = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
+            try:
+                refuse_empty(overrides)
+                quieten()
+                job(config, new_console())
+            except Exception as error:
+                failed = True
+                sentence = refusal(error, removed=any(override.startswith("~") for override in overrides))
+                _report_failure(error, sentence, f"prism-bench {HydraConfig.get().job.name}")
 
         @functools.wraps(job)
         def program() -> None:
+            nonlocal failed
+            failed = False
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would otherwise print, on several lines
             sys.argv[1:] = [_written_out(argument, shorthands or {}) for argument in sys.argv[1:]]
-            with _one_sentence():
+            with _clean_exit(composition_refusal):
                 configured()
+            if failed:
+                raise SystemExit(1)
 
         return program
 
@@ -60,14 +82,15 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
 
 @contextmanager
 def reporting_mistakes() -> Iterator[Console]:
-    """Yield a console; turn bad input into one sentence on standard error and exit status 1.
-
-    Bad input is what this project reports as ``ValueError`` (all its own exceptions are), what the operating system
-    reports, and what Hydra cannot compose or instantiate. With ``HYDRA_FULL_ERROR=1`` the traceback is shown instead.
-    """
+    """Yield a console; turn bad input into one sentence on standard error and exit status 1."""
     quieten()
-    with _one_sentence():
-        yield Console(width=None if sys.stdout.isatty() else 160)  # in a file there is room for the tables
+    with _clean_exit(refusal):
+        yield new_console()
+
+
+def new_console() -> Console:
+    """Return a console for standard output."""
+    return Console(width=None if sys.stdout.isatty() else 160)  # in a file there is room for the tables
 
 
 def quieten() -> None:
@@ -85,14 +108,46 @@ def quieten() -> None:
 
 
 @contextmanager
-def _one_sentence() -> Iterator[None]:
+def _clean_exit(sentence_of: Callable[[Exception], str | None]) -> Iterator[None]:
+    """Turn errors for which there is a sentence, and Ctrl-C, into that sentence and an exit status."""
     try:
         yield
-    except (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException) as error:
-        if _TRACEBACKS:
+    except KeyboardInterrupt as interrupt:
+        place = (running_note(interrupt) or "").removeprefix(RUNNING)
+        _print_error("interrupted" + (f" in {place}" if place else ""))
+        raise SystemExit(130) from None  # what a shell reports for a program that Ctrl-C ended
+    except Exception as error:
+        sentence = sentence_of(error)
+        if sentence is None or _TRACEBACKS:
             raise
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(_sentence(error))}", highlight=False)
+        _print_error(sentence)
         raise SystemExit(1) from None
+
+
+def _report_failure(error: Exception, sentence: str | None, command: str) -> None:
+    """Show a failed job on standard error and in its log file: as ``sentence``, or with traceback and place."""
+    if sentence is not None and not _TRACEBACKS:
+        _print_error(sentence)
+        _log_to_file(sentence)
+        return
+    note_running(error, f"{command}, outside of its phases")
+    place = running_note(error) or ""
+    if place not in getattr(error, "__notes__", ()):
+        error.add_note(place)  # the note is on an exception that led to this one, and printed far above
+    traceback.print_exception(error)
+    _log_to_file("the run failed", error)
+
+
+def _print_error(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(sentence)}", highlight=False)
+
+
+def _log_to_file(message: str, error: Exception | None = None) -> None:
+    """Write to the log file that Hydra opened for a job, if it did, and not to the terminal."""
+    details = None if error is None else (type(error), error, error.__traceback__)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(_log.makeRecord(_log.name, logging.ERROR, __file__, 0, message, (), details))
 
 
 def _written_out(argument: str, shorthands: Mapping[str, str]) -> str:
@@ -101,48 +156,3 @@ def _written_out(argument: str, shorthands: Mapping[str, str]) -> str:
         return argument
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"{shorthands[group]}='{quoted}'"
-
-
-def _refuse_empty(overrides: Iterable[str]) -> None:
-    for override in overrides:
-        if override.endswith("="):
-            raise InputError(f"{override} has no value; write {override}VALUE, or \"{override}''\" for an empty text")
-
-
-def _sentence(error: BaseException) -> str:
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    cause = error.__cause__
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return f"there is no {group} {name!r}; choose from {_nearest_first(name, error.options)}"
-    if isinstance(error, OverrideParseException):
-        reason = "cannot be read" if "=" in error.override else "has no '='"
-        return f"{error.override!r} is no setting, it {reason}; write KEY=VALUE, and a VALUE with brackets in quotes"
-    if isinstance(error, HydraException) and isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        return _unknown_key(cause)
-    if isinstance(error, ConfigKeyError | ConfigAttributeError):
-        return f"the configuration has no {error.full_key}"
-    if isinstance(error, OmegaConfBaseException):
-        return f"{error.full_key}: {str(error).splitlines()[0]}"
-    if several := re.match(r"Ambiguous value for argument '(.+)'", str(error)):
-        key, _, values = several[1].partition("=")
-        return f"{several[1]} are several values; add -m for a run of each, or write {key}=[{values}] for one list"
-    lines = [
-        *str(error).splitlines(),
-        *(str(cause).splitlines() if isinstance(error, HydraException) and cause else []),
-    ]
-    return " ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
-
-
-def _unknown_key(error: OmegaConfBaseException) -> str:
-    path, name = str(error.full_key), str(error.key)
-    owner = path.removesuffix(name).rstrip(".")
-    keys = [str(key) for key in error.parent_node or () if key != "_target_" and (owner or key != "hydra")]
-    choices = [f"choose from {_nearest_first(name, keys)}"] if keys else []
-    addition = [f"add it with +{path}=VALUE"] if owner else []
-    return f"{owner or 'the configuration'} has no setting {name!r}; {', or '.join([*choices, *addition])}"
-
-
-def _nearest_first(name: str, choices: Iterable[str]) -> str:
-    return ", ".join(sorted(choices, key=lambda choice: -SequenceMatcher(None, name, choice).ratio()))

@@ -24,7 +24,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Rendered, Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
-from prism_bench.files import atomic_path
+from prism_bench.files import atomic_path, writing
 from prism_bench.models.policy import Policy, weights_digest
 from prism_bench.probe.concentration import KINDS, concentration
 from prism_bench.probe.gradients import charge, gradient_norms
@@ -106,8 +106,9 @@ def probe_trajectories(
                 "norms": norms.tolist(),
             }
             since = now
-            file.write(json.dumps(batch) + "\n")
-            file.flush()
+            with writing(partial):
+                file.write(json.dumps(batch) + "\n")
+                file.flush()
             done.append(batch)
             progress(sum(len(batch["trajectories"]) for batch in done))
 
@@ -161,8 +162,9 @@ def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
             "another file to write"
         )
     if not whole:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(header + "\n", encoding="utf-8")
+        with writing(partial):
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(header + "\n", encoding="utf-8")
         return []
     os.truncate(partial, len("".join(whole).encode()))
     try:

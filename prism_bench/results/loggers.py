@@ -1,4 +1,4 @@
-"""Numbers of a run while it runs: always to a file in the run folder, and to Weights & Biases where that is wanted.
+"""Loggers: the numbers of a run go to a file in its folder while it runs and, where wanted, to Weights & Biases.
 
 ``metrics.jsonl`` has one JSON object per line: ``time`` (Unix seconds), ``step`` (or null) and the values of one
 :meth:`Logger.log`, or ``time`` and ``summary``. Keys are paths: ``sft/loss``, ``success/final/valid_seen``,
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, SupportsFloat
 from urllib.parse import urlsplit
 
+from prism_bench.files import writing
+
 METRICS_FILE = "metrics.jsonl"
 ONLINE_TIMEOUT_SECONDS = 30.0
 
@@ -27,11 +29,11 @@ _log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
-    """Takes the numbers of one run."""
+    """Records the numbers of one run."""
 
     @property
     def location(self) -> str:
-        """Where the numbers can be looked at: a path or an address."""
+        """Path or address at which the numbers can be looked at."""
 
     def log(self, values: Mapping[str, SupportsFloat], step: int | None = None) -> None:
         """Record ``values`` at ``step``, a count that starts anew with every first part of the keys."""
@@ -40,16 +42,24 @@ class Logger(Protocol):
         """Record ``values`` that hold for the whole run."""
 
     def finish(self) -> None:
-        """Write what is left; nothing may be recorded afterwards."""
+        """Write what is not written yet; nothing may be recorded afterwards."""
 
 
 class FileLogger:
-    """Appends to ``metrics.jsonl`` in the folder of the run, which is made if it is missing."""
+    """Appends to ``metrics.jsonl`` in the folder of the run, which is made if it is missing.
+
+    Args:
+        folder: the folder of the run.
+        config: not used, since the folder holds it already; accepted because every logger is made alike.
+
+    Raises:
+        InputError: now or later, the folder cannot be written.
+    """
 
     def __init__(self, folder: Path | str, config: Mapping[str, Any] | None = None) -> None:
-        """``config`` is accepted so that every logger is made alike; the run folder holds it already."""
         self._path = Path(folder) / METRICS_FILE
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
 
     @property
     def location(self) -> str:
@@ -66,7 +76,7 @@ class FileLogger:
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps({"time": round(time.time(), 3)} | entry, allow_nan=False)
-        with self._path.open("a", encoding="utf-8") as file:
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

@@ -1,21 +1,30 @@
-"""The command line of both programs: what Hydra refuses is one sentence, and help comes without the large libraries."""
+"""The command line: bad input is one sentence, a bug keeps its traceback, help needs no large library."""
 
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import failing_job
 import pytest
+from omegaconf import DictConfig
+from rich.console import Console
 
-from prism_bench.commands.hydra_command import CONF
+from prism_bench.commands.hydra_command import CONF, hydra_command
 
 ROOT = CONF.parent
-PROGRAMS = {"run": ["run.py"], "collect": ["-m", "prism_bench.collect"]}
+PROGRAMS = {"run": [str(ROOT / "run.py")], "collect": ["-m", "prism_bench", "collect"]}
+FAILING_JOB = [str(Path(failing_job.__file__))]
+
+Ended = tuple[int | str | None, str, str]
+"""Exit status, standard output and standard error."""
 
 
-def start(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(program: list[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *PROGRAMS[program], *arguments],
+        [sys.executable, *program, *arguments],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
@@ -23,67 +32,151 @@ def start(program: str, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
+@pytest.fixture
+def end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Ended]]:
+    """Return a function that runs a program in this process and an empty folder, and returns how it ended."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # programs set it, and no later test should inherit that
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(program: Callable[[], None], *arguments: str, **environment: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["prism-bench", *arguments])
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        status: int | str | None = 0
+        try:
+            program()
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    yield run
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+
+
 def files(group: str) -> set[str]:
     return {path.stem for path in (CONF / group).glob("*.yaml")}
 
 
+def never(config: DictConfig, console: Console) -> None:
+    """Be a job that is not reached."""
+    raise AssertionError
+
+
+REFUSALS = [
+    (["prompt=recat"], "there is no prompt 'recat'; choose from react, action"),
+    (["sead=1"], "the configuration has no setting 'sead'; choose from seed, "),
+    (["foo.bar=1"], "the configuration has no setting 'foo'; choose from "),
+    (["model.bas.episodes=1"], "model has no setting 'bas'; choose from base, "),
+    (["env.make.engine=x"], ", or add it with +env.make.engine=VALUE"),
+    (["env"], "'env' is no setting, it has no '='; write KEY=VALUE, "),
+    (["seed=[1"], "'seed=[1' is no setting, it cannot be read; "),
+    (["seed=1,2"], "seed=1,2 are several values; add -m for a run of each, or write seed=[1,2] for one list"),
+    (["+seed=1"], "An item is already at 'seed'."),
+    (["=1"], "must be a string"),
+    (["seed="], "seed= has no value; write seed=VALUE, or \"seed=''\" for an empty text"),
+    (["--multirun", "prompt=action,recat"], "there is no prompt 'recat'; choose from react, action"),
+    (["hydra.run.dir=/dev/null/run"], "Not a directory: '/dev/null/run'"),
+    (["--config-dir=broken", "+broken=broken"], '/broken/broken.yaml", line 1, column 5'),
+]
+
+
+@pytest.mark.parametrize("config_name", ["config", "collect"])
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSALS, ids=[" ".join(words) for words, _ in REFUSALS])
+def test_what_hydra_refuses_is_one_sentence(end, tmp_path, config_name, arguments, sentence):
+    (tmp_path / "broken" / "broken").mkdir(parents=True)
+    (tmp_path / "broken" / "broken" / "broken.yaml").write_text("a: b: c")
+    status, out, error = end(hydra_command(config_name)(never), *arguments)
+    assert (status, out) == (1, "")
+    assert error.startswith("error: ") and error.count("\n") == 1 and sentence in error
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["prompt=recat"], "there is no prompt 'recat'; choose from react, action"),
-        (["sead=1"], "the configuration has no setting 'sead'; choose from seed, "),
-        (["foo.bar=1"], "the configuration has no setting 'foo'; choose from "),
-        (
-            ["model.bas.episodes=1"],
-            "model has no setting 'bas'; choose from base, ",
-        ),
-        (["env.make.engine=x"], ", or add it with +env.make.engine=VALUE"),
-        (["env"], "'env' is no setting, it has no '='; write KEY=VALUE, "),
-        (["seed=[1"], "'seed=[1' is no setting, it cannot be read; "),
-        (["seed=1,2"], "seed=1,2 are several values; add -m for a run of each, or write seed=[1,2] for one list"),
-        (["+seed=1"], "An item is already at 'seed'."),
-        (["=1"], "must be a string"),
-        (["--multirun", "prompt=action,recat"], "there is no prompt 'recat'; choose from react, action"),
-        (["--help", "prompt=recat"], "there is no prompt 'recat'; choose from react, action"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_what_hydra_refuses_is_one_sentence(program: str, arguments: list[str], sentence: str) -> None:
-    finished = start(program, *arguments)
-    assert finished.returncode == 1
-    assert finished.stdout == ""
-    assert finished.stderr.startswith("error: ") and finished.stderr.count("\n") == 1
-    assert sentence in finished.stderr
+def test_the_programs_refuse_in_one_sentence_even_with_help(program):
+    finished = start(PROGRAMS[program], "--help", "prompt=recat")
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr == "error: there is no prompt 'recat'; choose from react, action, indexed\n"
 
 
 @pytest.mark.parametrize(("group", "misspelt", "meant"), [("router", "prsm", "prism"), ("model", "tniy", "tiny")])
-def test_all_choices_are_named_the_nearest_first(group: str, misspelt: str, meant: str) -> None:
-    _, _, listed = start("run", f"{group}={misspelt}").stderr.strip().partition("choose from ")
-    assert listed.split(", ")[0] == meant
-    assert set(listed.split(", ")) == files(group)
+def test_all_choices_are_named_the_nearest_first(end, group, misspelt, meant):
+    _, _, error = end(hydra_command("config")(never), f"{group}={misspelt}")
+    listed = error.strip().partition("choose from ")[2].split(", ")
+    assert listed[0] == meant
+    assert set(listed) == files(group)
 
 
-def test_a_setting_without_a_value_is_refused(tmp_path: Path) -> None:
-    finished = start("collect", "seed=", f"out={tmp_path / 'episodes.parquet'}")
-    assert finished.returncode == 1 and not list(tmp_path.iterdir())
-    assert finished.stderr == "error: seed= has no value; write seed=VALUE, or \"seed=''\" for an empty text\n"
+@pytest.mark.parametrize(
+    ("failure", "error", "place"),
+    [
+        ("bug", "ValueError: matrices do not fit", "phase sft, 120/160 updates"),
+        ("system", "OSError: [Errno 5] Input/output error", "phase sft, 120/160 updates"),
+        ("wrapped", "RuntimeError: the stage was not made", "phase sft, 120/160 updates"),
+        ("outside", "ValueError: matrices do not fit", "prism-bench failing_job, outside of its phases"),
+    ],
+)
+def test_a_bug_keeps_its_traceback_and_says_what_was_running(end, tmp_path, failure, error, place):
+    status, out, shown = end(failing_job.main, "hydra.run.dir=run", FAILURE=failure)
+    assert (status, out) == (1, "")
+    for text in (shown, (tmp_path / "run" / "failing_job.log").read_text()):
+        lines = text.splitlines()
+        assert "Traceback (most recent call last):" in lines
+        assert any(", in deep_inside" in line for line in lines)
+        assert lines[-2:] == [error, f"while running: {place}"]
+    assert "site-packages/hydra" not in shown
 
 
-def test_a_traceback_is_shown_to_those_who_ask_for_it() -> None:
-    finished = start("run", "router=prsm", HYDRA_FULL_ERROR="1")
-    assert finished.returncode == 1
-    assert "Traceback (most recent call last)" in finished.stderr and "MissingConfigException" in finished.stderr
+def test_a_bug_ends_the_program_itself_alike(tmp_path):
+    finished = start(FAILING_JOB, f"hydra.run.dir={tmp_path}", FAILURE="bug", PYTHONPATH=str(ROOT))
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.startswith("Traceback (most recent call last):\n")
+    assert finished.stderr.endswith("ValueError: matrices do not fit\nwhile running: phase sft, 120/160 updates\n")
+
+
+def test_bad_input_is_one_sentence_in_the_terminal_and_in_the_log(end, tmp_path):
+    sentence = "data=shop is no folder; name one that is"
+    assert end(failing_job.main, "hydra.run.dir=run", FAILURE="input") == (1, "", f"error: {sentence}\n")
+    (line,) = (tmp_path / "run" / "failing_job.log").read_text().splitlines()
+    assert line.endswith(f"[ERROR] - {sentence}")
+
+
+def test_a_traceback_is_shown_to_those_who_ask_for_it(tmp_path):
+    folder = f"hydra.run.dir={tmp_path}"
+    for arguments, error in (([folder], "InputError: data=shop is no folder"), (["prompt=recat"], "MissingConfig")):
+        finished = start(FAILING_JOB, *arguments, FAILURE="input", HYDRA_FULL_ERROR="1", PYTHONPATH=str(ROOT))
+        assert finished.returncode == 1
+        assert "Traceback (most recent call last)" in finished.stderr and error in finished.stderr
+
+
+def test_ctrl_c_ends_a_command_with_one_line(end):
+    expected = 130, "", "error: interrupted in phase sft, 120/160 updates\n"
+    assert end(failing_job.main, FAILURE="interrupt") == expected
+
+
+def test_a_job_that_fails_does_not_stop_a_sweep(end, tmp_path):
+    sweep = ("-m", "seed=0,1", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${seed}")
+    status, out, error = end(failing_job.main, *sweep, FAILURE="first job")
+    assert status == 1
+    assert "seed 1 is done" in out and "seed 0 is done" not in out
+    assert "RuntimeError: seed 0 fails" in error
+    assert "seed 0 fails" in (tmp_path / "runs" / "0" / "failing_job.log").read_text()
+    assert (tmp_path / "runs" / "1" / "failing_job.log").read_text() == ""
+
+
+def test_a_value_may_refer_to_another_setting(end):
+    status, out, error = end(failing_job.main, "seed=${trajectories}", "trajectories=7", FAILURE="none")
+    assert (status, error) == (0, "") and "seed 7 is done" in out
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_help_does_not_wait_for_the_large_libraries(program: str) -> None:
-    how = "run_path" if program == "run" else "run_module"
-    code = (
-        f"import atexit, runpy, sys; sys.argv = [{program!r}, '--help']\n"
-        "atexit.register(lambda: print({'torch', 'transformers', 'datasets'} & set(sys.modules), file=sys.stderr))\n"
-        f"runpy.{how}({PROGRAMS[program][-1]!r}, run_name='__main__')"
-    )
-    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def test_help_does_not_wait_for_the_large_libraries(program):
+    finished = start(["-X", "importtime", *PROGRAMS[program]], "--help")
     assert finished.returncode == 0 and "key=value" in finished.stdout
-    assert finished.stderr == "set()\n"
+    modules = {line.rpartition("|")[2].strip() for line in finished.stderr.splitlines()}
+    assert "hydra" in modules
+    assert not modules & {"torch", "transformers", "datasets"}

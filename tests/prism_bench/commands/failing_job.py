@@ -1,0 +1,43 @@
+"""A program whose job fails in the way that ``FAILURE`` names, with the configuration of the main job."""
+
+import os
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from prism_bench.commands.hydra_command import hydra_command
+from prism_bench.errors import InputError
+from prism_bench.results.progress import PhaseProgress
+
+
+def deep_inside(failure: str) -> None:
+    if failure == "bug":
+        raise ValueError("matrices do not fit")
+    if failure == "system":
+        raise OSError(5, "Input/output error")
+    if failure == "input":
+        raise InputError("data=shop is no folder; name one that is")
+    if failure == "interrupt":
+        raise KeyboardInterrupt
+
+
+@hydra_command("config")
+def main(config: DictConfig, console: Console) -> None:
+    failure = os.environ["FAILURE"]
+    if failure == "outside":
+        deep_inside("bug")
+    try:
+        with PhaseProgress(console, "sft", 160, "updates") as progress:
+            progress.update(120)
+            deep_inside("bug" if failure == "wrapped" else failure)
+    except ValueError as error:
+        if failure == "wrapped":
+            raise RuntimeError("the stage was not made") from error
+        raise
+    if failure == "first job" and config.seed == 0:
+        raise RuntimeError("seed 0 fails")
+    console.print(f"seed {config.seed} is done")
+
+
+if __name__ == "__main__":
+    main()
