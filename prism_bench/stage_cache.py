@@ -37,7 +37,7 @@ from typing import Any, Generic, TypeVar
 import xxhash
 from filelock import FileLock, Timeout
 
-from prism_bench.accounting.ledger import Ledger, LedgerError, load_rows, save_rows
+from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
 from prism_bench.code_digest import code_of
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
@@ -233,7 +233,7 @@ class StageCache:
             if not damage and content_digest(folder / "ledger.json") != sealed["ledger"]:
                 damage = "ledger.json was changed"
             rows = [] if damage else load_rows(folder / "ledger.json")
-        except (OSError, ValueError, KeyError, TypeError, LedgerError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             damage = str(error)
         if damage:
             _log.warning("the stored stage %s is damaged (%s); it is made again", folder, damage)

@@ -148,7 +148,8 @@ def _check_weights_can_follow() -> None:
 
     if current_platform.is_cpu():  # its matrix kernels pack the weights of linear layers and forget the originals
         raise InputError(
-            "vLLM takes no new weights on a CPU, so it cannot play for GRPO; take generation=transformers, or a strategy without RL"
+            "vLLM takes no new weights on a CPU, so it cannot generate for GRPO; take generation=transformers, or a "
+            "strategy without RL"
         )
 
 
