@@ -39,7 +39,7 @@ def code_of(modules: Iterable[str]) -> Code:
     Raises:
         InputError: there is no such module.
     """
-    own: dict[str, Path] = {}
+    own: dict[str, str] = {}
     foreign: set[str] = set()
     waiting = list(modules)
     for top in {name.partition(".")[0] for name in waiting} - sys.stdlib_module_names - {"__main__"}:
@@ -53,10 +53,9 @@ def code_of(modules: Iterable[str]) -> Code:
             continue
         for module, path in _files(name):
             if module not in own:
-                own[module] = path
-                waiting += _imports(module, path)
-    digests = {module: _module_digest(path, path.stat().st_mtime_ns) for module, path in sorted(own.items())}
-    return Code(digests, _versions(foreign))
+                own[module], imports = _read(module, path, path.stat().st_mtime_ns)
+                waiting += imports
+    return Code(dict(sorted(own.items())), _versions(foreign))
 
 
 @functools.cache
@@ -99,28 +98,11 @@ def _files(name: str) -> Iterator[tuple[str, Path]]:
             yield module, place.with_suffix(".py")
 
 
-def _imports(module: str, path: Path) -> list[str]:
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    names: list[str] = []
-    for node in ast.walk(_tree(path, path.stat().st_mtime_ns)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            names += [f"{base}.{alias.name}" for alias in node.names]
-    return names
-
-
 @functools.lru_cache(maxsize=1024)
-def _tree(path: Path, modified: int) -> ast.Module:
-    """Parse a file; ``modified`` makes an edited one another call."""
-    return ast.parse(path.read_bytes(), filename=str(path))
-
-
-@functools.lru_cache(maxsize=1024)
-def _module_digest(path: Path, modified: int) -> str:
+def _read(module: str, path: Path, modified: int) -> tuple[str, list[str]]:
+    """Return the digest of a module and the names that it imports; ``modified`` makes an edited file another call."""
     tree = ast.parse(path.read_bytes(), filename=str(path))
+    imports = _imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False
@@ -131,7 +113,19 @@ def _module_digest(path: Path, modified: int) -> str:
         data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
         for file in sorted(data):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+    return digest.hexdigest(), imports
+
+
+def _imports(tree: ast.Module, package: str) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names
 
 
 _distributions = functools.cache(packages_distributions)

@@ -136,6 +136,7 @@ class StageCache:
         self._root = Path(root).expanduser().resolve()
         self._ledger = ledger
         self._contents: dict[str, str] = {}  # of files that settings name, read once in a run
+        self._billed: set[Path] = set()  # a stage that a run needs twice it pays for once
 
     def get(
         self,
@@ -220,6 +221,7 @@ class StageCache:
             if not function.resumable or isinstance(error, Exception):  # not: interrupted by hand
                 shutil.rmtree(making, ignore_errors=True)
             raise
+        self._billed.add(folder)
         return Stage(folder / "files", cached=False, key=folder.name, manifest=manifest)
 
     def _found(self, folder: Path) -> Stage | None:
@@ -240,7 +242,9 @@ class StageCache:
             with _explained(folder.parent.name, self._root):
                 shutil.rmtree(folder)
             return None
-        self._ledger.add_cached(rows)
+        if folder not in self._billed:
+            self._ledger.add_cached(rows)
+        self._billed.add(folder)
         return Stage(folder / "files", cached=True, key=folder.name, manifest=manifest)
 
     @contextmanager
