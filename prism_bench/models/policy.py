@@ -26,7 +26,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from prism_bench.algorithms.settings import SFTSettings
 from prism_bench.files import write_atomically
 from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
@@ -49,8 +48,8 @@ class BaseSettings:
     """The stage that gives a model made from scratch the part of a pretrained one."""
 
     episodes: int  # expert episodes, of tasks that no later stage sees
-    language: SFTSettings  # on the first half of the episodes, every token a target: the language of the environment
-    sft: SFTSettings  # on the second half, the agent's tokens only: how to act in it
+    language: Any  # on the first half of the episodes, every token a target: the language of the environment
+    sft: Any  # on the second half, the agent's tokens only: how to act in it
 
 
 @dataclass(frozen=True, kw_only=True)
