@@ -13,10 +13,12 @@ import pytest
 import torch
 from corridor import Corridor
 from peft import LoraConfig, get_peft_model
+from phase import Phase
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.data.trajectory import Trajectory
+from prism_bench.algorithms.sft import SFT
+from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.rollouts.expert import play_expert
@@ -106,5 +108,32 @@ def corridor_policy(
     def make(*args: Any, **changes: Any) -> Policy:
         ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
         return Policy(tiny_model(*args, **{"vocab_size": len(tokenizer)} | ids | changes), tokenizer)
+
+    return make
+
+
+@pytest.fixture
+def undecided(
+    corridor_policy: Callable[..., Policy], corridor: Callable[..., gymnasium.Env[str, str]], tmp_path: Path
+) -> Callable[..., Policy]:
+    """Return a maker of policies that go east or west in the corridor, but seldom do anything else."""
+
+    def make(**changes: Any) -> Policy:
+        policy = corridor_policy(initializer_range=0.05, **changes)
+        demonstrations = [
+            Trajectory(None, None, "import:x", (Step(f"You are in room {room}.{goal}", action, 0.0),), 1.0, True)
+            for room in range(1, 7)
+            for goal in (f" Your task is to: go to room {7 - room}.", "")
+            for action in ("go east", "go west")
+        ]
+        algorithm = SFT(
+            learning_rate=1e-2,
+            per_device_train_batch_size=24,
+            num_train_epochs=25,
+            lr_scheduler_type="constant",
+            gradient_checkpointing=False,
+        )
+        Phase(policy, tmp_path, corridor, seed=0).train(algorithm, demonstrations)
+        return policy
 
     return make

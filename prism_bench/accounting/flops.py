@@ -165,6 +165,7 @@ def training_flops(
     logits: Lengths | None = None,
     weights: Literal["all", "norms", "adapters"] = "all",
     checkpointing: bool = False,
+    head_again: bool = False,
 ) -> int:
     """Return the operations of one forward and one backward pass per sequence, summed over the sequences.
 
@@ -175,6 +176,7 @@ def training_flops(
         weights: whose gradients are computed: ``all``; of the seven projections of every layer the ``norms`` only (the
             probe); or LoRA's ``adapters`` only. Gradients of activations are always computed.
         checkpointing: gradient checkpointing, which computes the layers' forward a second time.
+        head_again: the backward pass computes the logits a second time instead of keeping them.
     """
     parts = _forward(shape, tokens, 0, logits)
     layers = parts.projections + parts.adapters + parts.attention
@@ -186,7 +188,8 @@ def training_flops(
         "norms": _norm_flops(shape, tokens),
         "adapters": parts.adapters,
     }[weights]
-    return forward + activation_gradients + weight_gradients + (layers if checkpointing else 0)
+    again = (layers if checkpointing else 0) + (parts.head if head_again else 0)
+    return forward + activation_gradients + weight_gradients + again
 
 
 def _forward(shape: ModelShape, new: Lengths, context: Lengths, logits: Lengths | None) -> _Forward:

@@ -1,37 +1,51 @@
-"""Carries what a TRL trainer logs to this project's logger, and its progress to the screen."""
+"""Callback of every TRL trainer: logs, progress, learning curve, budget, and the end of a training that diverged."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.errors import InputError
+from prism_bench.models.policy import Policy
 
-class ReportingCallback(TrainerCallback):
-    """Passes on numeric values under ``<phase>/<name>`` and the share of updates done.
+_FINITE = ("loss", "grad_norm", "eval_loss")
 
-    Args:
-        phase: the prefix of every key.
-        log: takes the values and the update they belong to.
-        progress: takes the updates done and the updates planned.
+
+class PhaseCallback(TrainerCallback):
+    """Connects a trainer with the :class:`TrainingContext` of its phase.
+
+    * Numeric values go to ``context.log`` under ``<phase>/<name>``, updates done and planned to ``context.progress``.
+    * After ``context.points`` evenly spaced updates, the last one included, ``context.evaluate`` is called. It draws
+      from random streams of its own: a policy trains alike with and without a learning curve.
+    * Training stops at the first update after which the phase has spent more than ``context.flops_budget``.
     """
 
-    def __init__(
-        self,
-        phase: str,
-        log: Callable[[Mapping[str, float], int], None],
-        progress: Callable[[int, int], None] = lambda done, planned: None,
-    ) -> None:
-        self.phase = phase
-        self.log = log
-        self.progress = progress
+    def __init__(self, policy: Policy, context: TrainingContext) -> None:
+        self.policy = policy
+        self.context = context
         self.waiting: dict[str, float] = {}
+        self.points: frozenset[int] = frozenset()
+        self.evaluated = 0
 
     def extra(self, values: Mapping[str, float]) -> None:
         """Log ``values`` together with what the trainer logs next."""
         self.waiting.update(values)
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.points = evenly_spaced(state.max_steps, self.context.points)
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress(state.global_step, state.max_steps)
+        self.context.progress(state.global_step, state.max_steps)
+        budget = self.context.flops_budget
+        if budget is not None and self.context.meter.spent.flops > budget:
+            control.should_training_stop = True
+        if state.global_step in self.points:
+            control.should_log = True  # so that on_log sees whether the update was sound before it is evaluated
 
     def on_log(
         self,
@@ -41,7 +55,42 @@ class ReportingCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Log ``logs``, then evaluate if a point of the learning curve is due.
+
+        Raises:
+            InputError: the loss or the norm of the gradient is not finite.
+        """
         values = {name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)}
+        self._check(values, state.global_step)
         values |= self.waiting
         self.waiting = {}
-        self.log({f"{self.phase}/{name}": value for name, value in values.items()}, state.global_step)
+        self.context.log({f"{self.context.phase}/{name}": value for name, value in values.items()}, state.global_step)
+        if state.global_step in self.points:
+            self._evaluate(state.global_step)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.points:  # a phase that ended early has its last point here
+            self._evaluate(state.global_step)
+
+    def _check(self, values: Mapping[str, float], update: int) -> None:
+        for name in _FINITE:
+            if not math.isfinite(values.get(name, 0.0)):
+                raise InputError(
+                    f"{self.context.phase}: {name} is {values[name]} at update {update}, so the policy is lost; lower "
+                    "learning_rate or max_grad_norm of the algorithm, and do not train in float16"
+                )
+
+    def _evaluate(self, update: int) -> None:
+        if update == self.evaluated:
+            return
+        self.evaluated = update
+        with torch.random.fork_rng():
+            self.context.evaluate(self.policy, update)
+
+
+def evenly_spaced(updates: int, points: int) -> frozenset[int]:
+    """Return ``points`` of the numbers 1 to ``updates``, as evenly spaced as can be, with the last one."""
+    count = min(points, updates)
+    return frozenset(round(updates * number / count) for number in range(1, count + 1))

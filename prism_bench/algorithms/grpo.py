@@ -1,174 +1,144 @@
-"""Reinforcement learning: explore tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
+"""Reinforcement learning on tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
 
-Rollouts are real multi-turn episodes. TRL's experimental ``rollout_func`` gets the prompt column only, already repeated
-once per generation; that column holds task ids here, so that every episode is rendered by the one renderer as it grows
-and a group shares its task. ``env_mask`` keeps the environment's tokens out of the loss. The reward is the episode's
-score.
+Every task is rolled out ``num_generations`` times; the reward is the episode's score, and the advantage how far it is
+above the mean of its group, over the group's standard deviation + 1e-4 (``scale_rewards``).
 
-Deviations from TRL's defaults, all in ``conf/rl``: no KL term (beta 0), and rollouts are played by this project, with
-the engine of ``conf/generation``. Where that is vLLM it is TRL's own (``use_vllm``): TRL brings the policy's weights
-into it before the rollouts of a step, and weighs in the loss for what it samples differently. An episode whose last
-reply was cut before its end-of-turn token is what TRL reports as clipped.
+Deviations from TRL's defaults are in ``conf/algorithm/grpo.yaml``. Episodes are rolled out by this project with the
+engine of ``conf/generation``. Where that is vLLM it is TRL's own (``use_vllm``): TRL brings the policy's weights into
+it before the rollouts of a step, and weighs in the loss for what it samples differently. An episode whose last
+completion was truncated before its end-of-turn token is what TRL reports as clipped.
+
+One generation batch has ``per_device_train_batch_size`` x ``steps_per_generation`` episodes (the latter is by default
+``gradient_accumulation_steps``), which is ``num_generations`` times its number of tasks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
-from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
+from prism_bench.algorithms.callbacks import PhaseCallback
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer
-from prism_bench.algorithms.settings import RLSettings
-from prism_bench.algorithms.trl_config import trainer_config
+from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts, episode_score
+from prism_bench.algorithms.target_head import remove_target_head
+from prism_bench.algorithms.trl_config import check_fields, trainer_config
+from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
-from prism_bench.models.decoder import update_flops
 from prism_bench.models.policy import Policy
-from prism_bench.rollouts.backend import Engine, Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
+
+_OURS = {
+    "shuffle_dataset": False,  # the schedule of tasks is random already
+    "use_vllm": False,  # the engine says otherwise
+    "top_p": 1.0,  # rollouts are drawn from the policy's own distribution
+    "top_k": 0,
+    "min_p": None,
+    "repetition_penalty": 1.0,
+    "generation_kwargs": None,
+}
 
 
-class Rollouts:
-    """TRL's ``rollout_func``: plays the tasks that the trainer asks for with the policy as it is now."""
+class GRPO:
+    """Group-relative policy optimization; an :class:`prism_bench.algorithms.contract.Algorithm`.
 
-    def __init__(
-        self,
-        player: EpisodePlayer,
-        engine: Engine,
-        sampling: Sampling,
-        source: str,
-        max_turns: int | None,
-        meter: Meter,
-        on_batch: Callable[[Mapping[str, float]], None],
-    ) -> None:
-        self.player = player
-        self.engine = engine
-        self.sampling = sampling
-        self.source = source
-        self.max_turns = max_turns
-        self.meter = meter
-        self.on_batch = on_batch
-        self.calls = 0
+    A variant with other advantages overrides :meth:`advantages`; one with another loss names its ``trainer``.
 
-    def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
-        model = trainer.accelerator.unwrap_model(trainer.model)
-        seed = int(np.random.SeedSequence([self.sampling.seed, self.calls]).generate_state(1)[0])
-        self.calls += 1
-        sampling = Sampling(self.sampling.temperature, self.sampling.max_reply_tokens, seed)
-        backend = self.engine.in_trainer(trainer, self.player.renderer.end_token_id)
-        episodes = self.player.play(backend, task_ids, sampling, self.source, self.meter, max_turns=self.max_turns)
-        lengths = np.array([len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes])
-        logits = np.array([len(episode.completion_ids) for episode in episodes])
-        checkpointing = trainer.args.gradient_checkpointing
-        self.meter.add(
-            trained_tokens=int(lengths.sum()), flops=update_flops(model, lengths, logits, checkpointing=checkpointing)
-        )
-        self.on_batch(
-            {
-                "success": float(np.mean([episode.trajectory.success for episode in episodes])),
-                "steps_per_episode": float(np.mean([len(episode.trajectory.steps) for episode in episodes])),
-                "tokens_per_episode": float(lengths.mean()),
-            }
-        )
-        return {
-            "prompt_ids": [episode.prompt_ids for episode in episodes],
-            "completion_ids": [episode.completion_ids for episode in episodes],
-            "logprobs": [episode.logprobs for episode in episodes],
-            "env_mask": [episode.agent_mask for episode in episodes],
-            "episode_score": [episode.trajectory.score for episode in episodes],
-        }
-
-
-def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None]:
-    """Return the reward of each episode; TRL passes on what the rollouts returned under this name."""
-    return list(episode_score)
-
-
-def _schedule(task_ids: Sequence[str], settings: RLSettings, seed: int) -> list[str]:
-    """Return the tasks of all steps: every task once in random order, then all of them once more, and so on.
-
-    TRL's own sampler leaves out the tasks that do not fill a last step; where there are fewer tasks than a step has
-    places, it does not train at all.
-    """
-    generator, count = np.random.default_rng(seed), settings.steps * settings.tasks_per_step
-    rounds = -(-count // len(task_ids))
-    order = np.concatenate([generator.permutation(len(task_ids)) for _ in range(rounds)])[:count]
-    return [task_ids[number] for number in order]
-
-
-def _equal_part(episodes: int, parts: int) -> int:
-    """Return how many episodes are in memory at once.
+    Args:
+        max_turns: of an episode, after which it has failed; None for the environment's own limit.
+        config: fields of ``trl.GRPOConfig`` by TRL's names.
 
     Raises:
-        InputError: the parts would not be equal.
+        InputError: there is no such field, or a value is not possible.
     """
-    part, left = divmod(episodes, parts)
-    if left:
-        raise InputError(
-            f"rl.gradient_accumulation={parts} does not divide the {episodes} sequences of an update into equal parts"
+
+    needs_demonstrations: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = True
+    trainer: ClassVar[type[EpisodeGRPOTrainer]] = EpisodeGRPOTrainer
+    demonstration_in_group: ClassVar[bool] = False
+    """Whether the last rollout of each group is replaced by a demonstration of the task, where there is one."""
+
+    def __init__(self, *, max_turns: int | None = None, **config: Any) -> None:
+        self.max_turns = max_turns
+        self.config = config
+        if max_turns is not None and max_turns < 1:
+            raise InputError(f"max_turns={max_turns} is not possible; give a whole number from 1 on, or null")
+        if config.get("max_steps", -1) < 1:
+            raise InputError("max_steps of GRPO, its number of updates, has to be a whole number from 1 on")
+        check_fields(GRPOConfig, config, _OURS)
+
+    def advantages(self, batch: RolloutBatch) -> torch.Tensor:
+        """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""
+        return batch.advantages
+
+    def train(
+        self,
+        policy: Policy,
+        demonstrations: Sequence[Trajectory],
+        tasks: Sequence[str],
+        context: TrainingContext,
+    ) -> None:
+        """Train ``policy`` in place on rollouts of ``tasks``.
+
+        Raises:
+            InputError: the engine cannot follow a policy that is trained, or training diverges.
+        """
+        config = trainer_config(
+            GRPOConfig,
+            policy,
+            seed=context.seed,
+            folder=context.folder,
+            values={"max_completion_length": context.renderer.max_length, **self.config},
+            ours={**_OURS, **context.engine.grpo_options()},
         )
-    return part
+        report = PhaseCallback(policy, context)
+        available = Demonstrations(demonstrations, context.renderer, context.seed)
+        rollouts = Rollouts(
+            context,
+            config.temperature,
+            self.max_turns,
+            cast(int, config.num_generations),
+            report.extra,
+            available if self.demonstration_in_group else None,
+        )
+        trainer = self.trainer(
+            meter=context.meter,
+            algorithm=self,
+            demonstrations=available,
+            model=policy.model,
+            reward_funcs=episode_score,
+            args=config,
+            train_dataset=Dataset.from_dict({"prompt": _schedule(tasks, config, context.seed)}),
+            processing_class=policy.tokenizer,
+            rollout_func=rollouts,
+        )
+        trainer.remove_callback(PrinterCallback)  # logs go through the report
+        for callback in (*trainer.callbacks(), report):
+            trainer.add_callback(callback)
+        try:
+            trainer.train()
+        finally:
+            context.engine.leave_trainer(trainer)
+            remove_target_head(policy.model)
 
 
-def explore(
-    policy: Policy,
-    task_ids: Sequence[str],
-    settings: RLSettings,
-    *,
-    player: EpisodePlayer,
-    engine: Engine,
-    max_reply_tokens: int,
-    source: str,
-    seed: int,
-    folder: Path,
-    meter: Meter,
-    report: ReportingCallback,
-) -> None:
-    """Train ``policy`` in place by playing ``task_ids``; rollouts and updates go to ``meter``."""
-    episodes_per_step = settings.tasks_per_step * settings.group_size
-    parts = settings.updates_per_step * settings.gradient_accumulation
-    config = trainer_config(
-        GRPOConfig,
-        policy,
-        seed=seed,
-        folder=folder,
-        values={
-            "learning_rate": settings.learning_rate,
-            "max_steps": settings.steps * settings.updates_per_step,
-            "per_device_train_batch_size": _equal_part(episodes_per_step, parts),
-            "gradient_accumulation_steps": settings.gradient_accumulation,
-            "steps_per_generation": parts,
-            "num_generations": settings.group_size,
-            "max_completion_length": player.renderer.max_length,
-            "temperature": settings.temperature,
-            "beta": 0.0,
-            "loss_type": settings.loss,
-            "scale_rewards": settings.scale_rewards,
-            "lr_scheduler_type": settings.schedule,
-            "warmup_steps": settings.warmup,
-            "max_grad_norm": settings.max_grad_norm,
-            "shuffle_dataset": False,
-            "logging_steps": 1,
-        },
-        options={**engine.grpo_options(), **settings.options},
+def _schedule(tasks: Sequence[str], config: GRPOConfig, seed: int) -> list[str]:
+    """Return the tasks of all generation batches: every task once in random order, then all once more, and so on.
+
+    TRL's own sampler leaves out the tasks that do not fill a last batch; where there are fewer tasks than a batch has
+    places, it does not train at all.
+    """
+    # TRL has worked out these two from the other fields.
+    episodes_per_batch, parts_per_batch = (
+        cast(int, config.generation_batch_size),
+        cast(int, config.steps_per_generation),
     )
-    sampling = Sampling(settings.temperature, max_reply_tokens, seed)
-    trainer = EpisodeGRPOTrainer(
-        model=policy.model,
-        reward_funcs=episode_score,
-        args=config,
-        train_dataset=Dataset.from_dict({"prompt": _schedule(task_ids, settings, seed)}),
-        processing_class=policy.tokenizer,
-        rollout_func=Rollouts(player, engine, sampling, source, settings.max_turns, meter, report.extra),
-        callbacks=[report],
-    )
-    trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    try:
-        trainer.train()
-    finally:
-        engine.leave_trainer(trainer)
+    batches = -(-config.max_steps * config.gradient_accumulation_steps // (parts_per_batch * config.num_iterations))
+    count = batches * (episodes_per_batch // cast(int, config.num_generations))
+    generator, rounds = np.random.default_rng(seed), -(-count // len(tasks))
+    order = np.concatenate([generator.permutation(len(tasks)) for _ in range(rounds)])[:count]
+    return [tasks[number] for number in order]

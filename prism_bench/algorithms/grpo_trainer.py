@@ -1,60 +1,163 @@
-"""TRL's ``GRPOTrainer`` without the work that cannot change a weight.
+"""TRL's ``GRPOTrainer`` without the work that cannot change a weight, open to other advantages and losses.
 
 Multi-turn episodes of one batch differ in length several times over, most of their tokens are the environment's, and
-where all episodes of a group earned the same their advantage is zero. Three things are therefore left out of the
-forward and backward passes, and the loss stays what TRL computes, up to the order in which floats are added:
+where all episodes of a group earned the same their advantage is zero. Three things are therefore left out of forward
+and backward passes, and the loss stays what TRL computes, up to the order in which floats are added:
 
-* episodes whose advantage is zero (only without a KL term; the mean still counts them);
-* padding: episodes of similar length go together, instead of all being padded to the longest;
+* episodes whose advantage is zero at every token, unless a KL term or an entropy bonus needs them (means over episodes
+  still count them; TRL's logged means of entropy and clipping do not);
+* padding: episodes of similar length go through the model together, instead of all being padded to the longest;
 * the LM head on tokens that the policy did not write.
 
-Settings under which an episode's loss depends on the others of its batch are handed to TRL as they are: entropy bonus
-or quantile, router losses. TRL's logged means of entropy and clipping are then means over the groups of similar length.
+The same holds for the passes of a reference model and of the policy that rolled out, which score every episode. All
+are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn.functional import pad
+from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.demonstrations import Demonstrations
+from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts
+from prism_bench.algorithms.target_head import add_target_head
 from prism_bench.data.batching import groups_of_similar_length
-from prism_bench.models.decoder import decoder_and_head
+from prism_bench.data.rendering import IGNORED, Rendered
 
-_MEANS_OVER_EPISODES = ("grpo", "dr_grpo")
-_SUMS_OVER_TOKENS = ("dapo",)  # divided by the tokens of all episodes, whichever go together
+if TYPE_CHECKING:
+    from prism_bench.algorithms.grpo import GRPO
+
+Inputs = dict[str, Any]
+"""TRL's batch by name: tensors with a row per episode, and numbers."""
+
+_MEANS_OVER_EPISODES = ("grpo", "dr_grpo", "sapo", "luspo")
+_MEANS_OVER_TOKENS = ("bnpo",)  # of these episodes; others divide by the tokens of all episodes, whichever are left out
 
 
 class EpisodeGRPOTrainer(GRPOTrainer):
-    """See the module."""
+    """GRPO trainer that skips rows and tokens without gradient.
 
-    _agent_mask: torch.Tensor | None = None
+    A variant of GRPO overrides :meth:`columns`, which is called once for the rollouts of a step, :meth:`has_gradient`,
+    or :meth:`loss`.
 
-    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        if not self._separable():
-            loss: torch.Tensor = super()._compute_loss(model, inputs)
+    Args:
+        meter: is charged with every forward and backward pass.
+        algorithm: whose ``advantages`` are used; None for TRL's own.
+        demonstrations: for variants that learn from them.
+        options: of ``trl.GRPOTrainer``.
+    """
+
+    def __init__(
+        self,
+        *,
+        meter: Meter,
+        algorithm: "GRPO | None" = None,
+        demonstrations: Demonstrations | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.algorithm = algorithm
+        self.demonstrations = demonstrations
+        self._written: torch.Tensor | None = None
+        self._scored: tuple[torch.Tensor, torch.Tensor, None] | None = None
+        policy = cast(PreTrainedModel, self.model)
+        add_target_head(policy, meter, temperature=self.temperature, entropy_gradient=self._entropy_bonus_enabled)
+        if self.ref_model is not None:
+            add_target_head(self.ref_model, meter, temperature=self.temperature)
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Return further callbacks that the trainer needs."""
+        return []
+
+    def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
+        """Return tensors with a row per episode that go with it to the loss, ``advantages`` among them."""
+        advantages = batch.advantages if self.algorithm is None else self.algorithm.advantages(batch)
+        return {"advantages": advantages.to(batch.advantages)}
+
+    def has_gradient(self, inputs: Inputs) -> torch.Tensor:
+        """Return for each episode, (episodes,), whether it can change a weight."""
+        advantages: torch.Tensor = inputs["advantages"]
+        if self.beta or self._entropy_bonus_enabled or self.top_entropy_quantile < 1:
+            return torch.ones(len(advantages), dtype=torch.bool, device=advantages.device)
+        return advantages.reshape(len(advantages), -1).any(dim=1)
+
+    def loss(self, inputs: Inputs, logprobs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the episodes of ``inputs``: TRL's.
+
+        Args:
+            inputs: TRL's batch, with what :meth:`columns` added.
+            logprobs: (episodes, completion tokens), of the policy's tokens, with gradient; 0 elsewhere.
+            entropies: likewise; with gradient only if there is an entropy bonus.
+        """
+        self._scored = logprobs, entropies, None
+        try:
+            loss: torch.Tensor = super()._compute_loss(self.model, inputs)
             return loss
-        episodes = len(inputs["advantages"])
-        lengths = (inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)).tolist()
-        rows = range(episodes) if self.beta else inputs["advantages"].nonzero()[:, 0].tolist()
-        # A zero that touches every weight: without any advantage the optimizer still takes its (momentum) step.
-        total = sum((weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad), torch.zeros(()))
-        for group in groups_of_similar_length(rows, lengths.__getitem__, factor=1.25, slack=8):
-            chosen = _without_padding(inputs, torch.tensor(group, device=inputs["advantages"].device))
-            self._agent_mask = chosen["completion_mask"] * chosen.get("tool_mask", 1)
-            share = len(group) / episodes if self.loss_type in _MEANS_OVER_EPISODES else 1.0
-            try:
-                total = total + share * super()._compute_loss(model, chosen)
-            finally:
-                self._agent_mask = None
-        return total
+        finally:
+            self._scored = None
 
-    def _separable(self) -> bool:
-        return (
-            self.loss_type in _MEANS_OVER_EPISODES + _SUMS_OVER_TOKENS
-            and self.top_entropy_quantile == 1.0
-            and not self._entropy_bonus_enabled
-            and not self.aux_loss_enabled
+    def demonstration_logprobs(self, model: torch.nn.Module, demonstrations: list[Rendered]) -> list[torch.Tensor]:
+        """Return the log-probabilities of the agent's tokens, (tokens,), of each demonstration, with gradient."""
+        found: list[torch.Tensor] = [torch.zeros(0)] * len(demonstrations)
+        device = self.accelerator.device
+        lengths = [len(demonstration.input_ids) for demonstration in demonstrations]
+        for group in groups_of_similar_length(range(len(lengths)), lengths.__getitem__, factor=1.25, slack=8):
+            width = lengths[group[-1]]
+            ids = torch.zeros(len(group), width, dtype=torch.long, device=device)
+            labels, mask = torch.full_like(ids, IGNORED), torch.zeros_like(ids)
+            for row, number in enumerate(group):
+                ids[row, : lengths[number]] = torch.tensor(demonstrations[number].input_ids)
+                labels[row, : lengths[number]] = torch.tensor(demonstrations[number].labels)
+                mask[row, : lengths[number]] = 1
+            logprobs = self._forward(model, ids, mask, labels).log_probs
+            for row, number in enumerate(group):
+                found[number] = logprobs[row][labels[row, 1:] != IGNORED]
+        return found
+
+    def _generate_and_score_completions(self, inputs: list[Inputs]) -> Inputs:
+        output: Inputs = super()._generate_and_score_completions(inputs)
+        rollouts = self.rollout_func
+        assert isinstance(rollouts, Rollouts)
+        advantages = output["advantages"]
+        scores = [episode.trajectory.score for episode in rollouts.episodes]
+        batch = RolloutBatch(
+            tasks=[row["prompt"] for row in inputs],
+            episodes=rollouts.episodes,
+            rewards=torch.tensor(scores, dtype=advantages.dtype, device=advantages.device),
+            group_size=rollouts.group_size,
+            advantages=advantages,
+            demonstrated=torch.tensor(rollouts.demonstrated, device=advantages.device),
         )
+        columns = self.columns(batch)
+        _check_advantages(columns["advantages"], output["completion_ids"], type(self.algorithm).__name__)
+        return output | columns
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+        chosen = self.has_gradient(inputs)
+        if not chosen.any():
+            # A zero that touches every weight: without any advantage the optimizer still takes its (momentum) step.
+            return sum((weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad), torch.zeros(()))
+        kept = select_rows(inputs, chosen)
+        written = _written(inputs)
+        self._written = written[chosen]
+        ids = torch.cat([kept["prompt_ids"], kept["completion_ids"]], dim=1)
+        mask = torch.cat([kept["prompt_mask"], kept["completion_mask"]], dim=1)
+        try:
+            logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
+                model, ids, mask, kept["completion_ids"].shape[1]
+            )
+        finally:
+            self._written = None
+        loss = self.loss(kept, logprobs, entropies)
+        if self.loss_type in _MEANS_OVER_EPISODES:
+            return loss * (int(chosen.sum()) / len(chosen))
+        if self.loss_type in _MEANS_OVER_TOKENS:
+            return loss * (written[chosen].sum() / written.sum().clamp(min=1))
+        return loss
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -62,44 +165,72 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         logits_to_keep: int,
-        **options: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        batch_size: int | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
         """Return log-probabilities and entropies, (episodes, logits_to_keep), zero where the environment wrote."""
-        if self._agent_mask is None:
-            found: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]
-            found = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **options
+        if self._scored is not None:
+            return self._scored
+        written = self._written
+        if written is None:  # called by TRL for the rollouts that it has just got
+            assert isinstance(self.rollout_func, Rollouts)
+            masks = [torch.tensor(episode.agent_mask) for episode in self.rollout_func.episodes]
+            written = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(input_ids)
+            written = pad(written, (0, logits_to_keep - written.shape[1]))
+        labels = torch.full_like(input_ids, IGNORED)
+        labels[:, -logits_to_keep:] = input_ids[:, -logits_to_keep:].masked_fill(written == 0, IGNORED)
+        labels = labels.masked_fill(attention_mask == 0, IGNORED)
+        columns = input_ids.shape[1]
+        order, logprobs, entropies = [], [], []
+        for rows, start, stop in _dense_parts(attention_mask, batch_size or len(input_ids)):
+            part = self._forward(
+                model, input_ids[rows, start:stop], attention_mask[rows, start:stop], labels[rows, start:stop]
             )
-            return found
-        written = self._agent_mask.bool()
-        decoder, head = decoder_and_head(self.accelerator.unwrap_model(model))
-        with self.accelerator.autocast():
-            hidden = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-            logits = head(hidden[:, -logits_to_keep - 1 : -1][written]).float() / self.temperature
-        logprobs = torch.log_softmax(logits, dim=-1)
-        tokens = input_ids[:, -logits_to_keep:][written]
-        empty = logprobs.new_zeros(written.shape)
-        entropies = -(logprobs.detach().exp() * logprobs.detach()).sum(-1)
+            order += rows
+            logprobs.append(pad(part.log_probs, (start, columns - stop)))
+            entropies.append(pad(part.entropy, (start, columns - stop)))
+        back = torch.tensor(order, device=input_ids.device).argsort()
         return (
-            empty.masked_scatter(written, logprobs.gather(1, tokens[:, None])[:, 0]),
-            empty.masked_scatter(written, entropies),
+            torch.cat(logprobs)[back][:, -logits_to_keep:],
+            torch.cat(entropies)[back][:, -logits_to_keep:],
             None,
         )
 
+    def _forward(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> Any:
+        with self.accelerator.autocast():
+            return model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
 
-def _without_padding(inputs: dict[str, Any], rows: torch.Tensor) -> dict[str, Any]:
-    """Return those rows of every tensor, without the columns that are padding in all of them."""
-    prompt = int(inputs["prompt_mask"][rows].sum(1).max())  # padded on the left
-    completion = int(inputs["completion_mask"][rows].sum(1).max())  # padded on the right
-    full = inputs["completion_mask"].shape[1]
-    chosen: dict[str, Any] = {}
-    for name, value in inputs.items():
-        if not isinstance(value, torch.Tensor) or value.dim() == 0:
-            chosen[name] = value
-        elif name in ("prompt_ids", "prompt_mask"):
-            chosen[name] = value[rows, -prompt:]
-        elif value.dim() == 2 and value.shape[1] == full:
-            chosen[name] = value[rows, :completion]
-        else:
-            chosen[name] = value[rows]
-    return chosen
+
+def select_rows(inputs: Inputs, rows: torch.Tensor) -> Inputs:
+    """Return ``inputs`` with those of its episodes for which ``rows``, (episodes,), is True."""
+    return {
+        name: value[rows] if isinstance(value, torch.Tensor) and value.dim() else value
+        for name, value in inputs.items()
+    }
+
+
+def _written(inputs: Inputs) -> torch.Tensor:
+    """Return 1 where the policy wrote, (episodes, completion tokens)."""
+    mask: torch.Tensor = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+    return mask
+
+
+def _dense_parts(attention_mask: torch.Tensor, most_rows: int) -> Iterator[tuple[list[int], int, int]]:
+    """Yield rows of similar length, and the first and the last column + 1 in which one of them has a token."""
+    lengths = attention_mask.sum(1).tolist()
+    for group in groups_of_similar_length(range(len(lengths)), lengths.__getitem__, factor=1.25, slack=8):
+        for first in range(0, len(group), most_rows):
+            rows = group[first : first + most_rows]
+            columns = attention_mask[rows].any(0).nonzero()[:, 0].tolist()
+            yield rows, columns[0], columns[-1] + 1
+
+
+def _check_advantages(advantages: torch.Tensor, completions: torch.Tensor, name: str) -> None:
+    episodes, tokens = completions.shape
+    if advantages.shape not in ((episodes,), (episodes, tokens)):
+        raise ValueError(
+            f"{name}.advantages returned a tensor of shape {tuple(advantages.shape)}; the shape of a batch of "
+            f"{episodes} episodes is ({episodes},), or ({episodes}, {tokens}) for an advantage per completion token"
+        )
+    if not advantages.isfinite().all():
+        raise ValueError(f"{name}.advantages returned numbers that are not finite")

@@ -1,42 +1,142 @@
-"""Supervised fine-tuning: imitate trajectories, with TRL's ``SFTTrainer``.
+"""Supervised fine-tuning on demonstrations, with TRL's ``SFTTrainer``.
 
-The trainer is fed tokens and labels from the one renderer, so that the loss falls on the agent's own words only, the
+The trainer is given tokens and labels from the one renderer, so that the loss falls on the agent's own tokens only, the
 same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
 
-An update takes ``batch_size`` random trajectories, but they go through the model in parts: sorted by length, as many at
-once as fit a budget of tokens. Loss and gradient are those of the whole, up to the order in which floats are added;
-memory is that of one part. Updates of similar length (``train_sampling_strategy: group_by_length``) are no faster, and
-whether a trajectory is long would decide what it is learnt with. TRL's packing would pad nothing, but on a CPU and with
-``sdpa`` it computes attention between all trajectories of a pack and masks it (``benchmarks/sft.py``).
+An update takes ``per_device_train_batch_size`` random demonstrations, but they go through the model in parts: sorted
+by length, as many at once as fit ``tokens_per_forward``. Loss and gradient are those of the whole, up to the order in
+which floats are added; memory is that of one part. Updates of similar length (``train_sampling_strategy:
+group_by_length``) are no faster, and whether a demonstration is long would decide what it is learnt with. TRL's packing
+would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all demonstrations of a pack and masks
+it (``benchmarks/sft.py``).
+
+With ``held_out``, a share of the demonstrations is not trained on. Their loss is computed as often as TRL's
+``eval_strategy`` and ``eval_steps`` say, and training ends when it has not improved for ``patience`` checks: the switch
+at the plateau of arXiv 2512.11470. The policy stays as it is at the last update, not as at the best check.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback
+from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
-from prism_bench.algorithms.settings import SFTSettings
-from prism_bench.algorithms.trl_config import trainer_config
+from prism_bench.algorithms.callbacks import PhaseCallback
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.target_head import add_target_head, remove_target_head
+from prism_bench.algorithms.trl_config import check_fields, trainer_config
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered
-from prism_bench.models.decoder import update_flops
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
+
+_OURS = {
+    "dataset_kwargs": {"skip_prepare_dataset": True},
+    "max_length": None,  # the renderer truncates
+    "packing": False,
+    "label_smoothing_factor": 0.0,  # would need the logits at every token
+}
+
+
+class SFT:
+    """Supervised fine-tuning; an :class:`prism_bench.algorithms.contract.Algorithm`.
+
+    Args:
+        tokens_per_forward: an update goes through the model in parts of so many tokens, padding included.
+        held_out: share of the demonstrations held out to find the plateau of the loss; 0 for none.
+        patience: checks of the held-out loss without improvement after which training ends.
+        config: fields of ``trl.SFTConfig`` by TRL's names.
+
+    Raises:
+        InputError: there is no such field, or a value is not possible.
+    """
+
+    needs_demonstrations: ClassVar[bool] = True
+    needs_tasks: ClassVar[bool] = False
+
+    def __init__(
+        self, *, tokens_per_forward: int = 1024, held_out: float = 0.0, patience: int = 3, **config: Any
+    ) -> None:
+        self.tokens_per_forward = tokens_per_forward
+        self.held_out = held_out
+        self.patience = patience
+        self.config = config
+        if tokens_per_forward < 1:
+            raise InputError(f"tokens_per_forward={tokens_per_forward} is not possible; give a whole number from 1 on")
+        if not 0 <= held_out < 1:
+            raise InputError(f"held_out={held_out} is no share of the demonstrations; give a number from 0 to below 1")
+        if patience < 1:
+            raise InputError(f"patience={patience} is not possible; give a whole number from 1 on")
+        if (held_out > 0) != (config.get("eval_strategy", "no") != "no"):
+            raise InputError("held_out and eval_strategy (steps or epoch) belong together; set both of them or none")
+        check_fields(SFTConfig, config, _OURS)
+
+    def train(
+        self,
+        policy: Policy,
+        demonstrations: Sequence[Trajectory],
+        tasks: Sequence[str],
+        context: TrainingContext,
+    ) -> None:
+        """Train ``policy`` in place on ``demonstrations``; there is no use for ``tasks``."""
+        self.fit(policy, [context.renderer.render(demonstration) for demonstration in demonstrations], context)
+
+    def fit(self, policy: Policy, rendered: Sequence[Rendered], context: TrainingContext) -> None:
+        """Train ``policy`` in place on sequences whose targets are marked in their labels.
+
+        Raises:
+            InputError: there are too few sequences, or training diverges.
+        """
+        trained, held_out = self._divide(rendered, context.seed)
+        report = PhaseCallback(policy, context)
+        callbacks: list[TrainerCallback] = [report]
+        ours: dict[str, Any] = dict(_OURS)
+        if held_out:
+            callbacks.append(EarlyStoppingCallback(self.patience))
+            ours |= {"metric_for_best_model": "eval_loss", "greater_is_better": False}
+        trainer = EpisodeSFTTrainer(
+            self.tokens_per_forward,
+            context.meter,
+            model=policy.model,
+            args=trainer_config(
+                SFTConfig, policy, seed=context.seed, folder=context.folder, values=self.config, ours=ours
+            ),
+            train_dataset=_dataset(trained),
+            eval_dataset=_dataset(held_out) if held_out else None,
+            processing_class=policy.tokenizer,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)  # logs go through the report
+        try:
+            trainer.train()
+        finally:
+            remove_target_head(policy.model)
+
+    def _divide(self, rendered: Sequence[Rendered], seed: int) -> tuple[list[Rendered], list[Rendered]]:
+        """Return what is trained on and what is held out."""
+        count = int(np.ceil(self.held_out * len(rendered)))
+        if len(rendered) <= count:
+            raise InputError(f"SFT has {len(rendered)} demonstrations, of which {count} are held out; give it more")
+        chosen = set(np.random.default_rng(seed).permutation(len(rendered))[:count].tolist())
+        return (
+            [sequence for number, sequence in enumerate(rendered) if number not in chosen],
+            [sequence for number, sequence in enumerate(rendered) if number in chosen],
+        )
 
 
 class EpisodeSFTTrainer(SFTTrainer):
-    """TRL's trainer, which takes a batch in parts of at most ``tokens_per_batch`` tokens."""
+    """TRL's trainer, which takes a batch in parts of at most ``tokens_per_forward`` tokens and is billed for them."""
 
-    def __init__(self, tokens_per_batch: int, **options: Any) -> None:
+    def __init__(self, tokens_per_forward: int, meter: Meter, **options: Any) -> None:
         super().__init__(**options)
-        self.tokens_per_batch = tokens_per_batch
+        self.tokens_per_forward = tokens_per_forward
+        add_target_head(cast(PreTrainedModel, self.model), meter)
 
     def training_step(
         self,
@@ -51,60 +151,16 @@ class EpisodeSFTTrainer(SFTTrainer):
         lengths = inputs["attention_mask"].sum(1).tolist()  # padded on the right
         targets = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         losses = []
-        for group in groups_within_budget(lengths, self.tokens_per_batch):
+        for group in groups_within_budget(lengths, self.tokens_per_forward):
             part = {name: value[group, : lengths[group[-1]]] for name, value in inputs.items()}
             losses.append(super().training_step(model, part, targets))
         return torch.stack(losses).sum()
 
 
-def imitate(
-    policy: Policy,
-    episodes: Sequence[Rendered],
-    settings: SFTSettings,
-    *,
-    seed: int,
-    folder: Path,
-    meter: Meter,
-    report: ReportingCallback,
-) -> None:
-    """Train ``policy`` in place on ``episodes``; trained tokens and FLOPs go to ``meter``.
-
-    Args:
-        folder: for the trainer's own files; nothing the caller needs is left there.
-    """
-    dataset = Dataset.from_dict(
-        {"input_ids": [episode.input_ids for episode in episodes], "labels": [episode.labels for episode in episodes]}
+def _dataset(rendered: Sequence[Rendered]) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [sequence.input_ids for sequence in rendered],
+            "labels": [sequence.labels for sequence in rendered],
+        }
     )
-    config = trainer_config(
-        SFTConfig,
-        policy,
-        seed=seed,
-        folder=folder,
-        values={
-            "learning_rate": settings.learning_rate,
-            "per_device_train_batch_size": settings.batch_size,
-            "num_train_epochs": settings.epochs,
-            "warmup_steps": settings.warmup,
-            "lr_scheduler_type": settings.schedule,
-            "weight_decay": settings.weight_decay,
-            "max_grad_norm": settings.max_grad_norm,
-            "dataset_kwargs": {"skip_prepare_dataset": True},
-            "logging_steps": 10,
-        },
-        options=settings.options,
-    )
-    trainer = EpisodeSFTTrainer(
-        settings.tokens_per_batch,
-        model=policy.model,
-        args=config,
-        train_dataset=dataset,
-        processing_class=policy.tokenizer,
-        callbacks=[report],
-    )
-    trainer.remove_callback(PrinterCallback)  # what is logged goes through report
-    trainer.train()
-    passes = trainer.state.epoch or 0.0
-    lengths = np.array([len(episode.input_ids) for episode in episodes])
-    targets = np.array([episode.agent_tokens for episode in episodes])
-    flops = update_flops(policy.model, lengths, targets, checkpointing=config.gradient_checkpointing)
-    meter.add(trained_tokens=round(passes * int(lengths.sum())), flops=passes * flops)

@@ -5,13 +5,13 @@ All functions take a bare model of transformers or one that PEFT has wrapped wit
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
-from prism_bench.accounting.flops import Lengths, ModelShape, training_flops
+from prism_bench.accounting.flops import ModelShape
 from prism_bench.errors import InputError
 
 _UNKNOWN_LOGIT_TRANSFORMS = {
@@ -50,18 +50,6 @@ def model_shape(model: PreTrainedModel) -> ModelShape:
     assert isinstance(adapter, LoraConfig)
     adapted = {name.rpartition(".")[2] for name, module in model.named_modules() if hasattr(module, "lora_A")}
     return ModelShape.from_config(model.config, adapter.r, adapted)
-
-
-def update_flops(model: PreTrainedModel, tokens: Lengths, logits: Lengths, *, checkpointing: bool = False) -> int:
-    """Return the operations of one forward and backward pass of training, in which of a LoRA policy the adapter learns.
-
-    Args:
-        tokens: length of each sequence.
-        logits: positions at which the LM head is evaluated, per sequence.
-        checkpointing: the layers' activations are computed a second time instead of kept.
-    """
-    weights: Literal["all", "adapters"] = "adapters" if isinstance(model, PeftModel) else "all"
-    return training_flops(model_shape(model), tokens, logits=logits, weights=weights, checkpointing=checkpointing)
 
 
 @contextmanager

@@ -1,115 +1,50 @@
-"""A few real steps of TRL's GRPOTrainer, in which a tiny policy plays a corridor."""
+"""A few real updates of TRL's GRPOTrainer, in which a tiny policy walks a corridor."""
 
 import gc
 import os
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+from phase import Phase
+from torch.utils.flop_counter import FlopCounterMode
 
-from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
-from prism_bench.algorithms.grpo import explore
-from prism_bench.algorithms.settings import RLSettings, SFTSettings
-from prism_bench.algorithms.sft import imitate
+from prism_bench.algorithms.grpo import GRPO
+from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
-from prism_bench.data.trajectory import Step, Trajectory
+from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy, load_policy, save_policy, weights_digest, with_lora
-from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.episodes import Episode, EpisodePlayer
-from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.rollouts.vllm_engine import VLLMEngine
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 
 LORA = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
-SETTINGS = {"learning_rate": 3e-3, "steps": 2, "tasks_per_step": 2, "group_size": 4}
-
-
-class Recording(EpisodePlayer):
-    """A player that remembers what it was asked for and what it returned."""
-
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.asked: list[list[str]] = []
-        self.episodes: list[list[Episode]] = []
-
-    def play(self, backend, task_ids, *args, **kwargs):
-        self.asked.append(list(task_ids))
-        self.episodes.append(super().play(backend, task_ids, *args, **kwargs))
-        return self.episodes[-1]
-
-
-class Run:
-    """Everything a test wants to know about a short training."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        make_environment: Callable,
-        tasks,
-        tmp_path,
-        *,
-        max_length=200,
-        engine: Engine | None = None,
-        **settings,
-    ) -> None:
-        self.policy, self.meter = policy, Meter("rl")
-        self.logged: list[dict[str, float]] = []
-        renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length)
-        self.player = Recording(make_environment, renderer, 16)
-        explore(
-            policy,
-            tasks,
-            RLSettings(**SETTINGS | settings),
-            player=self.player,
-            engine=engine or TransformersEngine(),
-            max_reply_tokens=4,
-            source="policy:test",
-            seed=5,
-            folder=tmp_path,
-            meter=self.meter,
-            report=ReportingCallback("rl", lambda values, step: self.logged.append(dict(values))),
-        )
-
-    @property
-    def all_episodes(self) -> list[Episode]:
-        return [episode for batch in self.player.episodes for episode in batch]
-
-    def values(self, name: str) -> list[float]:
-        return [values[name] for values in self.logged if name in values]
+SETTINGS = {
+    "learning_rate": 3e-3,
+    "max_steps": 2,
+    "num_generations": 4,
+    "per_device_train_batch_size": 8,  # two tasks
+    "gradient_accumulation_steps": 1,
+    "lr_scheduler_type": "constant",
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+}
+OF_16 = {"max_steps": 6, "num_generations": 16, "per_device_train_batch_size": 16}
 
 
 @pytest.fixture
-def undecided(corridor_policy, tmp_path) -> Callable[[], Policy]:
-    """Return a maker of policies that go east or west, but seldom do anything else."""
+def train(corridor, tmp_path):
+    """Return a function that trains a policy on tasks and returns the phase."""
 
-    def make(**changes: Any) -> Policy:
-        policy = corridor_policy(initializer_range=0.05, **changes)
-        renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
-        episodes = [
-            Trajectory(None, None, "import:x", (Step(f"You are in room {room}.{goal}", action, 0.0),), 1.0, True)
-            for room in range(1, 7)
-            for goal in (f" Your task is to: go to room {7 - room}.", "")
-            for action in ("go east", "go west")
-        ]
-        imitate(
-            policy,
-            [renderer.render(episode) for episode in episodes],
-            SFTSettings(learning_rate=1e-2, batch_size=24, epochs=25, warmup=0.0, schedule="constant"),
-            seed=0,
-            folder=tmp_path,
-            meter=Meter("base"),
-            report=ReportingCallback("base", lambda values, step: None),
-        )
-        return policy
+    def run(policy: Policy, make_environment: Callable, tasks, *, kind=GRPO, phase=None, **settings) -> Phase:
+        done = Phase(policy, tmp_path, make_environment, name="rl", **phase or {})
+        return done.train(kind(**SETTINGS | settings), tasks=tasks)
 
-    return make
+    return run
 
 
 def probability(policy: Policy, observation: str, action: str) -> float:
@@ -125,89 +60,224 @@ def probability(policy: Policy, observation: str, action: str) -> float:
 OPENING = "You are in room 3. Your task is to: go to room 4."
 
 
-def test_what_is_rewarded_becomes_probable(undecided, corridor, tmp_path):
+def test_what_is_rewarded_becomes_probable(undecided, corridor, train):
     policy = undecided()
     before = probability(policy, OPENING, "go east")
     assert 0.2 < before < 0.8
-    run = Run(policy, lambda: corridor(1), ["3-4"], tmp_path, steps=6, tasks_per_step=1, group_size=16)
+    phase = train(policy, lambda: corridor(1), ["3-4"], **OF_16)
     assert probability(policy, OPENING, "go east") > before + 0.15
     assert probability(policy, OPENING, "go west") < 0.5
-    rewards = run.values("rl/reward")
+    rewards = phase.values("reward")
     assert len(rewards) == 6
-    successes = [[episode.trajectory.success for episode in batch] for batch in run.player.episodes]
+    successes = [[episode.trajectory.success for episode in batch] for batch in phase.player.episodes]
     np.testing.assert_allclose(rewards, np.mean(successes, axis=1), atol=1e-6)
-    np.testing.assert_allclose(run.values("rl/success"), rewards, atol=1e-6)
+    np.testing.assert_allclose(phase.values("success"), rewards, atol=1e-6)
+    assert phase.progress[-1] == (6, 6)
+    assert "forward" not in vars(policy.model)
 
 
-def test_every_token_is_billed_and_agrees_with_trl(undecided, corridor, tmp_path):
-    run = Run(undecided(), corridor, ["1-4", "5-2", "6-5", "2-6"], tmp_path, steps=3, gradient_accumulation=2)
-    environment = sum(mask.count(0) for mask in (episode.agent_mask for episode in run.all_episodes))
-    spent = run.meter.spent
-    assert environment > 0
-    assert spent.trained_tokens == run.values("rl/num_tokens")[-1] + environment
-    assert spent.generated_tokens == sum(episode.trajectory.agent_tokens for episode in run.all_episodes)
-    assert spent.prefill_tokens == sum(episode.trajectory.context_tokens for episode in run.all_episodes)
-    assert spent.prefill_tokens + spent.generated_tokens == spent.trained_tokens
-    assert spent.env_steps == sum(len(episode.trajectory.steps) for episode in run.all_episodes)
-
-
-def test_a_group_shares_its_task_and_groups_of_a_step_do_not(undecided, corridor, tmp_path):
+def test_rollouts_are_billed_and_what_is_trained_on(undecided, corridor, train):
     tasks = ["1-4", "5-2", "6-5", "2-6"]
-    run = Run(undecided(), corridor, tasks, tmp_path, steps=4, tasks_per_step=2, group_size=4)
-    assert len(run.player.asked) == 4
+    settings = {"max_steps": 3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    phase = train(undecided(), corridor, tasks, **settings)
+    learned = []
+    for batch in phase.player.episodes:
+        for first in (0, 4):
+            scores = np.array([episode.trajectory.score for episode in batch[first : first + 4]])
+            learned += [batch[first + n] for n in np.flatnonzero(~np.isclose(scores, scores.mean()))]
+    spent = phase.meter.spent
+    assert 0 < len(learned) < len(phase.all_episodes)
+    assert spent.trained_tokens == sum(len(e.prompt_ids) + len(e.completion_ids) for e in learned)
+    assert spent.generated_tokens == sum(episode.trajectory.agent_tokens for episode in phase.all_episodes)
+    assert spent.prefill_tokens == sum(episode.trajectory.context_tokens for episode in phase.all_episodes)
+    assert spent.env_steps == sum(len(episode.trajectory.steps) for episode in phase.all_episodes)
+
+
+@pytest.mark.parametrize(
+    ("lora", "settings"),
+    [
+        (None, {}),
+        (None, {"gradient_checkpointing": True}),
+        (None, {"beta": 0.1}),
+        (None, {"num_iterations": 2, "max_steps": 4}),
+        (None, {"steps_per_generation": 2}),
+        pytest.param(LORA, {}, marks=pytest.mark.slow),
+        pytest.param(LORA, {"beta": 0.1, "num_iterations": 2, "max_steps": 4}, marks=pytest.mark.slow),
+    ],
+    ids=["plain", "checkpointing", "reference", "iterations", "off_policy", "lora", "lora_reference_iterations"],
+)
+def test_training_is_billed_as_it_is_executed(undecided, corridor, train, tmp_path, lora, settings):
+    """The bill of everything but the rollouts against PyTorch's counter."""
+    save_policy(undecided(num_hidden_layers=4), tmp_path / "start")  # TRL loads the reference model from there
+    policy = with_lora(load_policy(tmp_path / "start"), lora)
+    policy.model.set_attn_implementation("eager")
+    phase = Phase(policy, tmp_path, corridor)
+    counter, totals = FlopCounterMode(display=False), {"training": 0, "rollouts": 0}
+    play = phase.player.play
+
+    def uncounted(*args, **kwargs):
+        totals["training"] += counter.get_total_flops()
+        counter.__exit__(None, None, None)
+        before = phase.meter.spent.flops
+        episodes = play(*args, **kwargs)
+        totals["rollouts"] += phase.meter.spent.flops - before
+        counter.__enter__()  # from zero
+        return episodes
+
+    phase.player.play = uncounted
+    with counter:
+        phase.train(GRPO(**SETTINGS | settings), tasks=["1-4", "5-2"])
+    training = totals["training"] + counter.get_total_flops()
+    assert phase.meter.spent.flops - totals["rollouts"] == pytest.approx(training, rel=0.05)
+    assert training > 0 and totals["rollouts"] > 0
+
+
+def test_a_group_shares_its_task_and_groups_of_a_step_do_not(undecided, corridor, train):
+    tasks = ["1-4", "5-2", "6-5", "2-6"]
+    phase = train(undecided(), corridor, tasks, max_steps=4)
+    assert len(phase.player.asked) == 4
     seen = []
-    for asked, episodes in zip(run.player.asked, run.player.episodes, strict=True):
+    for asked, episodes in zip(phase.player.asked, phase.player.episodes, strict=True):
         groups = [asked[:4], asked[4:]]
         assert [len(set(group)) for group in groups] == [1, 1] and len(set(asked)) == 2
         assert [episode.trajectory.task_id for episode in episodes] == asked
         seen += [group[0] for group in groups]
     assert sorted(seen[:4]) == sorted(seen[4:]) == sorted(tasks)
-    rollouts = {tuple(tuple(episode.completion_ids) for episode in batch) for batch in run.player.episodes}
+    rollouts = {tuple(tuple(episode.completion_ids) for episode in batch) for batch in phase.player.episodes}
     assert len(rollouts) == 4  # every step draws anew
 
 
-def test_tasks_take_turns_whatever_their_number(undecided, corridor, tmp_path):
+@pytest.mark.parametrize(
+    ("tasks_per_batch", "batches", "settings"),
+    [
+        (2, 3, {"max_steps": 3}),
+        (5, 3, {"max_steps": 3}),
+        (2, 3, {"max_steps": 6, "steps_per_generation": 2, "per_device_train_batch_size": 2}),
+        (2, 3, {"max_steps": 6, "num_iterations": 2}),
+        (2, 3, {"max_steps": 3, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}),
+    ],
+    ids=str,
+)
+def test_tasks_take_turns_whatever_their_number(undecided, corridor, train, tasks_per_batch, batches, settings):
     tasks = ["1-4", "5-2", "6-5"]
-    for per_step, steps in ((2, 3), (5, 3)):
-        run = Run(undecided(), corridor, tasks, tmp_path, steps=steps, tasks_per_step=per_step, group_size=2)
-        played = [task for asked in run.player.asked for task in asked[::2]]
-        assert len(played) == per_step * steps
-        assert [played.count(task) for task in tasks] == [len(played) // 3] * 3
-        assert sorted(played[:3]) == sorted(tasks)
+    settings = {"num_generations": 2, "per_device_train_batch_size": 2 * tasks_per_batch} | settings
+    phase = train(undecided(), corridor, tasks, **settings)
+    rolled_out = [task for asked in phase.player.asked for task in asked[::2]]
+    assert len(phase.player.asked) == batches and len(rolled_out) == tasks_per_batch * batches
+    assert [rolled_out.count(task) for task in tasks] == [len(rolled_out) // 3] * 3
+    assert sorted(rolled_out[:3]) == sorted(tasks)
 
 
-def test_a_step_is_divided_into_equal_parts_or_refused(corridor_policy, corridor, tmp_path):
-    with pytest.raises(InputError, match=r"rl\.gradient_accumulation=3 does not divide the 8 sequences"):
-        Run(corridor_policy(), corridor, ["1-4"], tmp_path, gradient_accumulation=3)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 3}, r"steps is no field of trl\.GRPOConfig"),
+        ({"per_device_train_batch_size": 7}, r"trl\.GRPOConfig refuses its fields: .*divisible by num_generations"),
+        ({"top_p": 0.9}, r"top_p of trl\.GRPOConfig is set by this project"),
+        ({"max_steps": 0}, "max_steps of GRPO"),
+        ({"max_turns": 0}, "max_turns=0 is not possible"),
+    ],
+)
+def test_what_is_not_possible_is_refused_before_anything_is_trained(settings, message):
+    with pytest.raises(InputError, match=message):
+        GRPO(**SETTINGS | settings)
 
 
-def test_episodes_are_cut_at_the_context(corridor_policy, corridor, tmp_path):
-    run = Run(corridor_policy(), lambda: corridor(1000), ["1-6", "6-1"], tmp_path, max_length=60)
-    lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in run.all_episodes]
+def test_episodes_end_at_the_context_and_after_the_last_turn(corridor_policy, corridor, train):
+    phase = train(corridor_policy(), lambda: corridor(1000), ["1-6", "6-1"], phase={"max_length": 60})
+    lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in phase.all_episodes]
     assert max(lengths) <= 60 and np.mean(lengths) > 40
-    ends = (run.policy.tokenizer.eos_token_id, run.policy.tokenizer.pad_token_id)  # as TRL sees it
-    cut = [episode.completion_ids[-1] not in ends for episode in run.player.episodes[-1]]
-    assert run.values("rl/completions/clipped_ratio")[-1] == pytest.approx(np.mean(cut))
+    ends = (phase.policy.tokenizer.eos_token_id, phase.policy.tokenizer.pad_token_id)  # as TRL sees it
+    truncated = [episode.completion_ids[-1] not in ends for episode in phase.player.episodes[-1]]
+    assert phase.values("completions/clipped_ratio")[-1] == pytest.approx(np.mean(truncated))
+    phase = train(corridor_policy(), lambda: corridor(1000), ["1-6", "6-1"], max_turns=2)
+    assert {len(episode.trajectory.steps) for episode in phase.all_episodes} == {2}
 
 
-def test_rollouts_are_on_policy(undecided, corridor, tmp_path):
-    run = Run(undecided(), corridor, ["1-4", "5-2"], tmp_path, steps=3, gradient_accumulation=2)
-    assert run.values("rl/clip_ratio/region_mean") == [0.0] * 3
+def test_rollouts_are_on_policy(undecided, corridor, train):
+    settings = {"max_steps": 3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
+    phase = train(undecided(), corridor, ["1-4", "5-2"], **settings)
+    assert phase.values("clip_ratio/region_mean") == [0.0] * 3
 
 
-def test_the_same_seed_learns_the_same(undecided, corridor, tmp_path):
-    digests = {weights_digest(Run(undecided(), corridor, ["1-4", "5-2"], tmp_path).policy.model) for _ in range(2)}
-    assert len(digests) == 1
+def test_the_same_seed_learns_the_same_with_and_without_a_learning_curve(undecided, corridor, train):
+    curve = {"points": 2, "evaluate": lambda policy, update: torch.rand(3)}
+    digests = [
+        weights_digest(train(undecided(), corridor, ["1-4", "5-2"], phase=phase).policy.model)
+        for phase in ({}, {}, curve, {"seed": 6})
+    ]
+    assert digests[0] == digests[1] == digests[2] != digests[3]
 
 
-def test_a_lora_policy_plays_with_its_adapter_and_learns_in_it(undecided, corridor, tmp_path):
+def test_a_lora_policy_acts_with_its_adapter_and_learns_in_it(undecided, corridor, train):
     policy = with_lora(undecided(), LORA)
     frozen = {name: weight.clone() for name, weight in policy.model.named_parameters() if "lora" not in name}
     before = probability(policy, OPENING, "go east")
-    options = {"learning_rate": 3e-2}
-    Run(policy, lambda: corridor(1), ["3-4"], tmp_path, steps=6, tasks_per_step=1, group_size=16, **options)
+    train(policy, lambda: corridor(1), ["3-4"], learning_rate=3e-2, **OF_16)
     assert probability(policy, OPENING, "go east") > before + 0.1
     assert all(torch.equal(weight, frozen[name]) for name, weight in policy.model.named_parameters() if name in frozen)
+
+
+class LeaveOneOut(GRPO):
+    """REINFORCE with the mean of the other rollouts as its baseline (arXiv 2402.14740)."""
+
+    def advantages(self, batch: RolloutBatch) -> torch.Tensor:
+        rewards = batch.rewards.view(-1, batch.group_size)
+        others = (rewards.sum(dim=1, keepdim=True) - rewards) / (batch.group_size - 1)
+        return (rewards - others).flatten()
+
+
+def test_a_variant_is_a_function_of_the_batch(undecided, corridor, train):
+    batches: list[RolloutBatch] = []
+
+    class Spied(LeaveOneOut):
+        def advantages(self, batch):
+            batches.append(batch)
+            return super().advantages(batch)
+
+    policy = undecided()
+    before = probability(policy, OPENING, "go east")
+    phase = train(policy, lambda: corridor(1), ["3-4"], kind=Spied, **OF_16)
+    assert probability(policy, OPENING, "go east") > before + 0.15
+    for batch, episodes in zip(batches, phase.player.episodes, strict=True):
+        assert batch.episodes == episodes and list(batch.tasks) == ["3-4"] * 16
+        assert batch.rewards.tolist() == [episode.trajectory.score for episode in episodes]
+        expected = (batch.rewards - batch.rewards.mean()) / (batch.rewards.std() + 1e-4)
+        torch.testing.assert_close(batch.advantages, expected)
+        assert not batch.demonstrated.any()
+
+
+def test_advantages_per_token_do_not_repeat_an_episode(undecided, corridor, train):
+    """The same number at every token trains as the number of the episode does."""
+
+    class PerToken(GRPO):
+        def advantages(self, batch):
+            width = max(len(episode.completion_ids) for episode in batch.episodes)
+            return batch.advantages[:, None].expand(-1, width)
+
+    digests = []
+    for kind in (GRPO, PerToken):
+        phase = train(undecided(), corridor, ["1-4", "5-2"], kind=kind)
+        digests.append((weights_digest(phase.policy.model), phase.meter.spent.flops))
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("wrong", [lambda a: a[:3], lambda a: a[:, None, None], lambda a: a * float("nan")])
+def test_advantages_of_another_shape_are_named(undecided, corridor, train, wrong):
+    class Wrong(GRPO):
+        def advantages(self, batch):
+            return wrong(batch.advantages)
+
+    with pytest.raises(ValueError, match=r"Wrong\.advantages returned"):
+        train(undecided(), corridor, ["1-4", "5-2"], kind=Wrong)
+
+
+def test_training_ends_at_the_first_update_past_the_budget(undecided, corridor, train):
+    budget = 0.5 * train(undecided(), corridor, ["1-4", "5-2"], max_steps=4).meter.spent.flops
+    phase = train(undecided(), corridor, ["1-4", "5-2"], max_steps=4, phase={"flops_budget": budget, "points": 1})
+    done, planned = phase.progress[-1]
+    assert done < planned == 4 and phase.evaluated == [done] and len(phase.player.asked) == done
+    assert phase.meter.spent.flops > budget
 
 
 @pytest.fixture
@@ -229,24 +299,26 @@ def replaceable_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.vllm
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-def test_vllm_plays_the_policy_as_it_is_now(undecided, corridor, tmp_path, replaceable_weights, lora):
+def test_vllm_generates_with_the_policy_as_it_is_now(undecided, corridor, train, tmp_path, replaceable_weights, lora):
     """In TRL's colocated engine; that runs in bfloat16, since vLLM wants no float32 of its own accord."""
     from vllm import LLM
 
     save_policy(undecided(head_dim=32), tmp_path / "start")
     policy = with_lora(load_policy(tmp_path / "start"), lora)
     before = probability(policy, OPENING, "go east")
-    options = {"learning_rate": 1e-2 if lora else 3e-3, "steps": 6, "tasks_per_step": 1, "group_size": 16}
+    settings = {"learning_rate": 1e-2 if lora else 3e-3, **OF_16}
     engine = VLLMEngine(200, 16, grpo={"vllm_mode": "colocate"})
-    run = Run(policy, lambda: corridor(1), ["3-4"], tmp_path, engine=engine, **options)
+    phase = train(policy, lambda: corridor(1), ["3-4"], phase={"engine": engine}, **settings)
     after = probability(policy, OPENING, "go east")
     assert 0.2 < before < 0.8 and after > before + 0.1
-    differences = run.values("rl/sampling/sampling_logp_difference/max")
+    differences = phase.values("sampling/sampling_logp_difference/max")
     assert len(differences) == 6 and max(differences) < 0.05 < abs(np.log(after / before))
-    spent = run.meter.spent
-    assert spent.generated_tokens == sum(episode.trajectory.agent_tokens for episode in run.all_episodes)
-    assert spent.prefill_tokens == sum(episode.trajectory.context_tokens for episode in run.all_episodes)
-    del run
+    spent = phase.meter.spent
+    tokens = sum(len(episode.prompt_ids) + len(episode.completion_ids) for episode in phase.all_episodes)
+    assert spent.generated_tokens == sum(episode.trajectory.agent_tokens for episode in phase.all_episodes)
+    # the passes in which the policy scores the completions of vLLM read everything once more
+    assert spent.prefill_tokens == tokens + sum(episode.trajectory.context_tokens for episode in phase.all_episodes)
+    del phase
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is LLM]
     assert not torch.distributed.is_initialized() and "RANK" not in os.environ

@@ -1,37 +1,34 @@
-"""A few real steps of TRL's SFTTrainer on a tiny policy."""
+"""A few real updates of TRL's SFTTrainer on a tiny policy."""
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
+from phase import Phase
+from torch.utils.flop_counter import FlopCounterMode
 from trl.trainer.sft_trainer import SFTTrainer
 
-from prism_bench.accounting.flops import ModelShape, training_flops
+from prism_bench.accounting.flops import ModelShape, forward_flops, training_flops
 from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
-from prism_bench.algorithms.settings import SFTSettings
-from prism_bench.algorithms.sft import EpisodeSFTTrainer, imitate
+from prism_bench.algorithms import sft
+from prism_bench.algorithms.sft import SFT, EpisodeSFTTrainer
+from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import IGNORED, Rendered, Renderer
 from prism_bench.errors import InputError
 from prism_bench.models.policy import weights_digest, with_lora
 from prism_bench.probe.gradients import mean_losses
 
-OFTEN = {"logging_steps": 1}
-
-
-class Spy:
-    """Collects what the trainer reports."""
-
-    def __init__(self) -> None:
-        self.logged: list[dict[str, float]] = []
-        self.progress: list[tuple[int, int]] = []
-        self.report = ReportingCallback(
-            "sft", lambda values, step: self.logged.append(dict(values)), lambda *done: self.progress.append(done)
-        )
-
-    def values(self, name: str) -> list[float]:
-        return [values[name] for values in self.logged if name in values]
+SETTINGS = {
+    "learning_rate": 3e-3,
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 1,
+    "lr_scheduler_type": "constant",
+    "gradient_checkpointing": False,
+    "logging_steps": 1,
+}
 
 
 @pytest.fixture
@@ -40,139 +37,230 @@ def rendered(corridor_policy, corridor_episodes):
     return [renderer.render(episode) for episode in corridor_episodes]
 
 
-def train(policy, episodes, tmp_path, *, seed=0, meter=None, **settings):
-    spy = Spy()
-    values = {
-        "learning_rate": 3e-3,
-        "batch_size": 8,
-        "warmup": 0.0,
-        "schedule": "constant",
-        "options": OFTEN,
-    } | settings
-    meter = meter or Meter("sft")
-    imitate(policy, episodes, SFTSettings(**values), seed=seed, folder=tmp_path, meter=meter, report=spy.report)
-    return spy
+@pytest.fixture
+def train(corridor, tmp_path):
+    """Return a function that trains a policy on sequences and returns the phase."""
+
+    def run(policy, sequences, *, phase=None, **settings) -> Phase:
+        done = Phase(policy, tmp_path, corridor, name="sft", seed=0, **phase or {})
+        SFT(**SETTINGS | settings).fit(policy, sequences, done.context)
+        return done
+
+    return run
 
 
-def agent_loss(policy, episodes) -> float:
-    return float(mean_losses(policy.model, episodes, tokens_per_batch=4000, meter=Meter("eval")).mean())
+def agent_loss(policy, sequences) -> float:
+    return float(mean_losses(policy.model, sequences, tokens_per_batch=4000, meter=Meter("eval")).mean())
 
 
-def context_loss(policy, episodes) -> float:
-    """Mean loss over the tokens that the environment wrote."""
+def context_loss(policy, sequences) -> float:
+    """Return the mean loss over the tokens that the environment wrote."""
     flipped = [
-        Rendered(
-            e.input_ids, [i if label == IGNORED else IGNORED for i, label in zip(e.input_ids, e.labels, strict=True)], 1
-        )
-        for e in episodes
+        [i if label == IGNORED else IGNORED for i, label in zip(s.input_ids, s.labels, strict=True)] for s in sequences
     ]
-    return agent_loss(policy, [Rendered(e.input_ids, [IGNORED, *e.labels[1:]], 1) for e in flipped])
+    return agent_loss(
+        policy, [Rendered(s.input_ids, [IGNORED, *labels[1:]], 1) for s, labels in zip(sequences, flipped, strict=True)]
+    )
 
 
-def test_the_agents_tokens_become_probable_and_the_environments_do_not(corridor_policy, rendered, tmp_path):
+def test_the_agents_tokens_become_probable_and_the_environments_do_not(corridor_policy, rendered, train):
     policy = corridor_policy()
     before, context_before = agent_loss(policy, rendered), context_loss(policy, rendered)
-    spy = train(policy, rendered, tmp_path, epochs=8)
+    phase = train(policy, rendered, num_train_epochs=8)
     assert agent_loss(policy, rendered) < 0.3 * before
     assert context_loss(policy, rendered) > 0.9 * context_before
-    losses = spy.values("sft/loss")
+    losses = phase.values("loss")
     assert losses[-1] < 0.3 * losses[0]
-    assert spy.progress[-1] == (32, 32)
+    assert phase.progress[-1] == (32, 32)
 
 
-def test_the_trainers_first_loss_is_the_mean_over_the_agents_tokens(corridor_policy, rendered, tmp_path):
+def test_demonstrations_are_rendered_for_the_policy(corridor_policy, corridor_episodes, rendered, corridor, tmp_path):
+    digests = []
+    for given in (corridor_episodes, rendered):
+        policy = corridor_policy()
+        context = Phase(policy, tmp_path, corridor, seed=0, max_length=256).context
+        if given is rendered:
+            SFT(**SETTINGS).fit(policy, rendered, context)
+        else:
+            SFT(**SETTINGS).train(policy, corridor_episodes, [], context)
+        digests.append(weights_digest(policy.model))
+    assert digests[0] == digests[1]
+
+
+def test_the_trainers_first_loss_is_the_mean_over_the_agents_tokens(corridor_policy, rendered, train):
     policy = corridor_policy()
     losses = mean_losses(policy.model, rendered, tokens_per_batch=4000, meter=Meter("eval"))
-    tokens = np.array([episode.agent_tokens for episode in rendered])
-    spy = train(policy, rendered, tmp_path, batch_size=len(rendered), epochs=1)
-    assert spy.values("sft/loss")[0] == pytest.approx((losses * tokens).sum() / tokens.sum(), rel=1e-4)
+    tokens = np.array([sequence.agent_tokens for sequence in rendered])
+    phase = train(policy, rendered, per_device_train_batch_size=len(rendered))
+    assert phase.values("loss")[0] == pytest.approx((losses * tokens).sum() / tokens.sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize(("epochs", "batch_size", "budget"), [(1, 8, 10_000), (2, 8, 200), (1, 30, 1)])
-def test_the_bill_is_that_of_trl(corridor_policy, rendered, tmp_path, epochs, batch_size, budget):
-    policy, meter = corridor_policy(), Meter("sft")
-    spy = train(
-        policy,
-        rendered,
-        tmp_path,
-        meter=meter,
-        epochs=epochs,
-        batch_size=batch_size,
-        tokens_per_batch=budget,
-    )
-    lengths = [len(episode.input_ids) for episode in rendered]
-    assert meter.spent.trained_tokens == epochs * sum(lengths) == spy.values("sft/num_tokens")[-1]
-    targets = [episode.agent_tokens for episode in rendered]
-    expected = training_flops(ModelShape.from_config(policy.model.config), lengths, logits=targets)
-    assert meter.spent.flops == epochs * expected
+def test_the_bill_is_what_was_executed(corridor_policy, rendered, train):
+    """In one update of everything, whose parts are therefore known."""
+    for budget in (10_000, 300, 1):
+        policy = corridor_policy(attn_implementation="eager")
+        settings = {"per_device_train_batch_size": len(rendered), "tokens_per_forward": budget}
+        with FlopCounterMode(display=False) as counter:
+            phase = train(policy, rendered, **settings)
+        spent = phase.meter.spent
+        lengths = [len(sequence.input_ids) for sequence in rendered]
+        widths = [max(lengths[n] for n in part) for part in groups_within_budget(lengths, budget) for _ in part]
+        targets = [sequence.agent_tokens for sequence in rendered]
+        shape = ModelShape.from_config(policy.model.config)
+        expected = training_flops(shape, widths, logits=0) + training_flops(shape, [0] * len(targets), logits=targets)
+        assert spent.flops == expected == pytest.approx(counter.get_total_flops(), rel=0.05)
+        assert spent.trained_tokens == sum(lengths) == phase.values("num_tokens")[-1]
 
 
-def test_a_number_of_updates_instead_of_epochs_is_billed_as_trained(corridor_policy, rendered, tmp_path):
-    meter = Meter("sft")
-    options = OFTEN | {"max_steps": 9}
-    spy = train(corridor_policy(), rendered[:16], tmp_path, meter=meter, options=options)
-    assert meter.spent.trained_tokens == pytest.approx(spy.values("sft/num_tokens")[-1], rel=0.1)
-    assert spy.progress[-1] == (9, 9)
+@pytest.mark.parametrize("settings", [{"num_train_epochs": 2}, {"max_steps": 9}, {"gradient_accumulation_steps": 2}])
+def test_every_update_is_billed(corridor_policy, rendered, train, settings):
+    phase = train(corridor_policy(), rendered, **settings)
+    assert phase.meter.spent.trained_tokens == phase.values("num_tokens")[-1] > 0
+    assert phase.progress[-1][0] == phase.progress[-1][1] == settings.get("max_steps", phase.progress[-1][1])
 
 
-def test_the_same_seed_trains_the_same_policy(corridor_policy, rendered, tmp_path):
+def test_the_same_seed_trains_the_same_policy(corridor_policy, rendered, corridor, tmp_path):
     digests = []
     for seed in (0, 0, 1):
         policy = corridor_policy()
-        train(policy, rendered, tmp_path, seed=seed)
+        SFT(**SETTINGS).fit(policy, rendered, Phase(policy, tmp_path, corridor, seed=seed).context)
         digests.append(weights_digest(policy.model))
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_of_a_lora_policy_only_the_adapter_learns_and_is_billed(corridor_policy, rendered, tmp_path):
-    bare, meter = corridor_policy(), Meter("sft")
+def test_of_a_lora_policy_only_the_adapter_learns_and_is_billed(corridor_policy, rendered, train):
+    bare = corridor_policy()
     policy = with_lora(bare, LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"))
     frozen = {name: weight.clone() for name, weight in policy.model.named_parameters() if "lora" not in name}
     before = agent_loss(policy, rendered)
-    train(policy, rendered, tmp_path, meter=meter, epochs=4, learning_rate=2e-2)
+    phase = train(policy, rendered, num_train_epochs=4, learning_rate=2e-2)
     assert agent_loss(policy, rendered) < before
     for name, weight in policy.model.named_parameters():
         if "lora" not in name:
             assert torch.equal(weight, frozen[name])
-    full = training_flops(ModelShape.from_config(bare.model.config), [len(e.input_ids) for e in rendered])
-    assert 0.5 * full < meter.spent.flops / 4 < full
+    full = train(corridor_policy(), rendered, num_train_epochs=4)
+    assert 0.5 < phase.meter.spent.flops / full.meter.spent.flops < 1
 
 
 @pytest.mark.parametrize("budget", [1, 150, 400])
-def test_the_parts_of_a_batch_give_the_gradient_of_trls_trainer(corridor_policy, rendered, tmp_path, budget):
+def test_the_parts_of_a_batch_give_loss_and_gradient_of_trls_trainer(
+    corridor_policy, rendered, train, budget, monkeypatch
+):
     """One update by plain gradient descent: the weights' change is the gradient."""
-    plain = {"optim": "sgd", "max_steps": 1, "max_grad_norm": 1e9}
-    widths = []
+    plain = {"optim": "sgd", "max_steps": 1, "max_grad_norm": 1e9, "per_device_train_batch_size": 30}
+    found, widths = [], []
     for trainer in (SFTTrainer, EpisodeSFTTrainer):
         policy = corridor_policy()
         before = {name: weight.clone() for name, weight in policy.model.named_parameters()}
+        widths.clear()
         policy.model.model.register_forward_pre_hook(
             lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape), with_kwargs=True
         )
-        with pytest.MonkeyPatch.context() as patch:
+        with monkeypatch.context() as patch:
             if trainer is SFTTrainer:
                 patch.setattr(EpisodeSFTTrainer, "training_step", SFTTrainer.training_step)
-            options = OFTEN | plain
-            spy = train(policy, rendered, tmp_path, batch_size=30, tokens_per_batch=budget, options=options)
+                patch.setattr(sft, "add_target_head", lambda *args: None)
+            phase = train(policy, rendered, tokens_per_forward=budget, **plain)
         changes = {name: before[name] - weight for name, weight in policy.model.named_parameters()}
-        if trainer is SFTTrainer:
-            expected, loss, whole = changes, spy.values("sft/loss"), widths[:]
-            widths.clear()
+        found.append((changes, phase.values("loss"), phase.values("entropy"), widths[:]))
+    (expected, loss, _, whole), (changes, our_loss, _, parts) = found
     torch.testing.assert_close(changes, expected, rtol=1e-4, atol=1e-7)
-    assert spy.values("sft/loss") == pytest.approx(loss, rel=1e-5)
+    assert our_loss == pytest.approx(loss, rel=1e-6)
     assert [rows for rows, _ in whole] == [30]
-    assert sum(rows for rows, _ in widths) == 30
-    assert all(rows * width <= budget or rows == 1 for rows, width in widths)
+    assert sum(rows for rows, _ in parts) == 30
+    assert all(rows * width <= budget or rows == 1 for rows, width in parts)
 
 
-def test_options_have_the_last_word_and_unknown_ones_are_named(corridor_policy, rendered, tmp_path):
-    meters = {}
-    for checkpointing in (False, True):
-        meters[checkpointing] = Meter("sft")
-        options = OFTEN | {"gradient_checkpointing": checkpointing}
-        train(corridor_policy(), rendered, tmp_path, meter=meters[checkpointing], options=options)
-    assert 1.1 < meters[True].spent.flops / meters[False].spent.flops < 1.34
-    with pytest.raises(InputError, match=r"options\.momentum is no field of trl\.SFTConfig"):
-        train(corridor_policy(), rendered, tmp_path, options={"momentum": 0.9})
-    with pytest.raises(InputError, match=r"trl\.SFTConfig refuses its settings: .*sometimes"):
-        train(corridor_policy(), rendered, tmp_path, options={"logging_strategy": "sometimes"})
+def test_checkpointing_is_billed_where_it_is_done(corridor_policy, rendered, train):
+    spent = [
+        train(corridor_policy(), rendered, gradient_checkpointing=again).meter.spent.flops for again in (False, True)
+    ]
+    assert 1.1 < spent[1] / spent[0] < 1.34
+
+
+def test_training_ends_at_the_plateau_of_the_held_out_loss(corridor_policy, rendered, train):
+    random = np.random.default_rng(0)
+    meaningless = [
+        Rendered(s.input_ids, [i if i == IGNORED else int(random.integers(5, 20)) for i in s.labels], s.steps)
+        for s in rendered
+    ]
+    settings = {"held_out": 0.2, "eval_strategy": "steps", "eval_steps": 2, "num_train_epochs": 60}
+    phase = train(corridor_policy(), meaningless, patience=2, **settings)
+    losses = phase.values("eval_loss")
+    done, planned = phase.progress[-1]
+    assert done == 2 * len(losses) < planned
+    best = math.inf
+    since = []  # checks since the best one
+    for loss in losses:
+        since.append(0 if loss < best else since[-1] + 1)
+        best = min(loss, best)
+    assert since[-1] == 2 and max(since[:-1]) < 2
+    assert min(losses) < losses[0] * 1.01
+
+
+def test_held_out_demonstrations_are_billed_but_not_learned(corridor_policy, rendered, train):
+    policy = corridor_policy()
+    settings = {"held_out": 0.2, "eval_strategy": "epoch", "per_device_eval_batch_size": 1}
+    phase = train(policy, rendered, **settings)
+    spent, lengths = phase.meter.spent, sum(len(sequence.input_ids) for sequence in rendered)
+    assert spent.trained_tokens + spent.prefill_tokens == lengths
+    assert 0.1 * lengths < spent.prefill_tokens < 0.3 * lengths
+    bill = forward_flops(ModelShape.from_config(policy.model.config), spent.prefill_tokens // 6)
+    assert spent.flops > training_flops(ModelShape.from_config(policy.model.config), 1) * 24 + bill
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"momentum": 0.9}, r"momentum is no field of trl\.SFTConfig"),
+        ({"logging_strategy": "sometimes"}, r"trl\.SFTConfig refuses its fields: .*sometimes"),
+        ({"seed": 3}, r"seed of trl\.SFTConfig is set by this project"),
+        ({"packing": True}, r"packing of trl\.SFTConfig is set by this project"),
+        ({"learning_rate": "small"}, r"learning_rate='small' is no number"),
+        ({"held_out": 0.1}, "held_out and eval_strategy"),
+        ({"eval_strategy": "epoch"}, "held_out and eval_strategy"),
+        ({"held_out": 1.0}, r"held_out=1\.0 is no share"),
+        ({"patience": 0}, "patience=0 is not possible"),
+        ({"tokens_per_forward": 0}, "tokens_per_forward=0 is not possible"),
+    ],
+)
+def test_what_is_not_possible_is_refused_before_anything_is_trained(settings, message):
+    with pytest.raises(InputError, match=message):
+        SFT(**settings)
+
+
+def test_too_few_demonstrations_are_refused(corridor_policy, rendered, train):
+    with pytest.raises(InputError, match="SFT has 0 demonstrations"):
+        train(corridor_policy(), [])
+    with pytest.raises(InputError, match="SFT has 1 demonstrations, of which 1 are held out"):
+        train(corridor_policy(), rendered[:1], held_out=0.5, eval_strategy="epoch")
+
+
+def test_a_learning_curve_and_a_budget_do_not_change_what_is_learned(corridor_policy, rendered, train):
+    digests, points = [], []
+    for phase in ({}, {"points": 3, "evaluate": lambda policy, update: torch.rand(5)}):
+        policy = corridor_policy()
+        points.append(train(policy, rendered, num_train_epochs=2, phase=phase).evaluated)
+        digests.append(weights_digest(policy.model))
+    assert digests[0] == digests[1]
+    assert points == [[], [3, 5, 8]]
+
+
+def test_training_ends_at_the_first_update_past_the_budget(corridor_policy, rendered, train):
+    settings = {"max_steps": 8}
+    budget = 0.6 * train(corridor_policy(), rendered, **settings).meter.spent.flops
+    phase = train(corridor_policy(), rendered, phase={"points": 2, "flops_budget": budget}, **settings)
+    done, planned = phase.progress[-1]
+    assert done < planned == 8 and phase.evaluated == [4, done]
+    assert phase.meter.spent.flops > budget
+    before = train(corridor_policy(), rendered, phase={"flops_budget": budget}, max_steps=done - 1)
+    assert before.meter.spent.flops <= budget
+
+
+def test_a_training_that_diverges_ends_with_one_sentence(corridor_policy, rendered, train):
+    with pytest.raises(InputError, match=r"sft: (loss|grad_norm) is (nan|inf) at update \d+.*lower\s+learning_rate"):
+        train(corridor_policy(), rendered, learning_rate=1e30, num_train_epochs=5)
+    policy = corridor_policy()
+    policy.model.model.embed_tokens.weight.data[:] = float("nan")
+    with pytest.raises(InputError, match="sft: loss is nan at update 1"):
+        train(policy, rendered, phase={"points": 10, "evaluate": lambda policy, update: pytest.fail("evaluated")})

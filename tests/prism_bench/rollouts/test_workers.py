@@ -15,9 +15,8 @@ import pytest
 from troubled import noted, troubled
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.callbacks import ReportingCallback
-from prism_bench.algorithms.grpo import explore
-from prism_bench.algorithms.settings import RLSettings
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.grpo import GRPO
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories, save_trajectories
@@ -165,21 +164,21 @@ def test_reinforcement_learning_outlives_deaths(corridor_policy, tmp_path):
     renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
     make = troubled(tmp_path, from_5_to_2="reset exit", from_3_to_6="step exit")
     with EpisodePlayer(make, renderer, 8, workers=True) as player:
-        explore(
-            policy,
-            ["5-2", "3-6", "3-4"],
-            RLSettings(learning_rate=1e-3, steps=2, tasks_per_step=3, group_size=2),
+        context = TrainingContext(
+            phase="rl",
+            renderer=renderer,
             player=player,
             engine=TransformersEngine(),
-            max_reply_tokens=4,
-            source="policy:test",
+            max_completion_tokens=4,
+            meter=meter,
             seed=5,
             folder=tmp_path / "trainer",
-            meter=meter,
-            report=ReportingCallback("rl", lambda values, step: logged.append(dict(values))),
+            log=lambda values, update: logged.append(dict(values)),
+        )
+        GRPO(max_steps=2, num_generations=2, per_device_train_batch_size=6, gradient_accumulation_steps=1).train(
+            policy, [], ["5-2", "3-6", "3-4"], context
         )
     assert meter.spent.worker_deaths == 2 * (2 * 2 + 2)
-    assert meter.spent.trained_tokens == meter.spent.prefill_tokens + meter.spent.generated_tokens
     assert len([values for values in logged if "rl/reward" in values]) == 2
 
 

@@ -1,0 +1,118 @@
+"""Rollouts of one step of GRPO, as TRL's trainer asks for them and as algorithms see them.
+
+TRL's experimental ``rollout_func`` is given the prompt column, in which every row is already repeated once per
+generation. That column holds task ids here, so that every episode is rendered by the one renderer as it grows and a
+group shares its task. ``env_mask`` keeps the environment's tokens out of the loss.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.demonstrations import Demonstrations
+from prism_bench.rollouts.backend import Sampling
+from prism_bench.rollouts.episodes import Episode
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """The episodes of one step; those of a group stand together and share their task.
+
+    Attributes:
+        tasks: of each episode.
+        episodes: with tokens and trajectories.
+        rewards: (episodes,), the score of each.
+        group_size: episodes per group.
+        advantages: (episodes,), TRL's own, as ``scale_rewards`` says.
+        demonstrated: (episodes,), True where a demonstration stands in a group in place of a rollout.
+    """
+
+    tasks: Sequence[str]
+    episodes: Sequence[Episode]
+    rewards: torch.Tensor
+    group_size: int
+    advantages: torch.Tensor
+    demonstrated: torch.Tensor
+
+
+class Rollouts:
+    """TRL's ``rollout_func``: rolls out the tasks that the trainer asks for, with the policy as it is now.
+
+    Args:
+        context: of the phase; its meter is charged with the rollouts.
+        temperature: of sampling.
+        max_turns: of an episode; None for the environment's own limit.
+        on_batch: takes the means of a step, to be logged.
+        in_group: where given, the last episode of each group is a demonstration of its task, if there is one.
+        group_size: episodes per group.
+    """
+
+    def __init__(
+        self,
+        context: TrainingContext,
+        temperature: float,
+        max_turns: int | None,
+        group_size: int,
+        on_batch: Callable[[Mapping[str, float]], None],
+        in_group: Demonstrations | None = None,
+    ) -> None:
+        self.context = context
+        self.temperature = temperature
+        self.max_turns = max_turns
+        self.group_size = group_size
+        self.on_batch = on_batch
+        self.in_group = in_group
+        self.calls = 0
+        self.episodes: list[Episode] = []
+        self.demonstrated: list[bool] = []
+
+    def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        demonstrations = self._demonstrations(task_ids)
+        rolled_out = self._roll_out([task for n, task in enumerate(task_ids) if n not in demonstrations], trainer)
+        remaining = iter(rolled_out)
+        self.episodes = [demonstrations.get(n) or next(remaining) for n in range(len(task_ids))]
+        self.demonstrated = [n in demonstrations for n in range(len(task_ids))]
+        return {
+            "prompt_ids": [episode.prompt_ids for episode in self.episodes],
+            "completion_ids": [episode.completion_ids for episode in self.episodes],
+            "logprobs": [episode.logprobs for episode in self.episodes],
+            "env_mask": [episode.agent_mask for episode in self.episodes],
+            "episode_score": [episode.trajectory.score for episode in self.episodes],
+        }
+
+    def _demonstrations(self, task_ids: Sequence[str]) -> dict[int, Episode]:
+        """Return the demonstrations that take the last places of groups, by their place."""
+        if self.in_group is None:
+            return {}
+        places = range(self.group_size - 1, len(task_ids), self.group_size)
+        drawn = {place: self.in_group.of_task(task_ids[place]) for place in places}
+        return {place: demonstration.episode() for place, demonstration in drawn.items() if demonstration is not None}
+
+    def _roll_out(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> list[Episode]:
+        context = self.context
+        seed = int(np.random.SeedSequence([context.seed, self.calls]).generate_state(1)[0])
+        self.calls += 1
+        sampling = Sampling(self.temperature, context.max_completion_tokens, seed)
+        backend = context.engine.in_trainer(trainer, context.renderer.end_token_id)
+        episodes = context.player.play(
+            backend, task_ids, sampling, f"policy:{context.phase}", context.meter, max_turns=self.max_turns
+        )
+        lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes]
+        self.on_batch(
+            {
+                "success": float(np.mean([episode.trajectory.success for episode in episodes])),
+                "steps_per_episode": float(np.mean([len(episode.trajectory.steps) for episode in episodes])),
+                "tokens_per_episode": float(np.mean(lengths)),
+            }
+        )
+        return episodes
+
+
+def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None]:
+    """Return the reward of each episode; TRL passes on what the rollouts returned under this name."""
+    return list(episode_score)

@@ -1,0 +1,90 @@
+"""A phase of training, for tests: the context that algorithms are given, and a record of what they did with it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.contract import Algorithm, TrainingContext
+from prism_bench.data.prompts import ActionPrompt
+from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.models.policy import Policy
+from prism_bench.rollouts.backend import Engine
+from prism_bench.rollouts.episodes import Episode, EpisodePlayer
+from prism_bench.rollouts.transformers_backend import TransformersEngine
+
+
+class RecordingPlayer(EpisodePlayer):
+    """A player that remembers what it was asked for and what it returned."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.asked: list[list[str]] = []
+        self.episodes: list[list[Episode]] = []
+
+    def play(self, backend: Any, task_ids: Sequence[str], *args: Any, **kwargs: Any) -> list[Episode]:
+        self.asked.append(list(task_ids))
+        self.episodes.append(super().play(backend, task_ids, *args, **kwargs))
+        return self.episodes[-1]
+
+
+class Phase:
+    """The context of a phase for ``policy``, and everything a test wants to know about its training."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        folder: Path,
+        make_environment: Callable[[], gymnasium.Env[str, str]],
+        *,
+        name: str = "phase",
+        max_length: int = 200,
+        engine: Engine | None = None,
+        seed: int = 5,
+        evaluate: Callable[[Policy, int], None] = lambda policy, update: None,
+        **options: Any,
+    ) -> None:
+        self.policy = policy
+        self.name = name
+        self.meter = Meter(name)
+        self.logged: list[dict[str, float]] = []
+        self.progress: list[tuple[int, int]] = []
+        self.evaluated: list[int] = []
+        renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length)
+        self.player = RecordingPlayer(make_environment, renderer, 16)
+
+        def point(policy: Policy, update: int) -> None:
+            self.evaluated.append(update)
+            evaluate(policy, update)
+
+        self.context = TrainingContext(
+            phase=name,
+            renderer=renderer,
+            player=self.player,
+            engine=engine or TransformersEngine(),
+            max_completion_tokens=4,
+            meter=self.meter,
+            seed=seed,
+            folder=folder,
+            log=lambda values, update: self.logged.append(dict(values)),
+            progress=lambda done, planned: self.progress.append((done, planned)),
+            evaluate=point,
+            **options,
+        )
+
+    def train(
+        self, algorithm: Algorithm, demonstrations: Sequence[Trajectory] = (), tasks: Sequence[str] = ()
+    ) -> "Phase":
+        algorithm.train(self.policy, demonstrations, tasks, self.context)
+        return self
+
+    @property
+    def all_episodes(self) -> list[Episode]:
+        return [episode for batch in self.player.episodes for episode in batch]
+
+    def values(self, name: str) -> list[float]:
+        key = f"{self.name}/{name}"
+        return [values[key] for values in self.logged if key in values]
