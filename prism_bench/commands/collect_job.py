@@ -24,7 +24,7 @@ from prism_bench.models.checkpoints import CheckpointError
 from prism_bench.models.policy import load_policy, weights_digest
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.statistics import Estimate, summarise
-from prism_bench.results.tables import count, duration
+from prism_bench.results.units import count, duration
 from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import EpisodePlayer
 from prism_bench.rollouts.expert import play_expert

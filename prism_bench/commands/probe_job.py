@@ -16,7 +16,7 @@ from prism_bench.probe.concentration import check_kind, concentration
 from prism_bench.probe.plot import plot_probe
 from prism_bench.probe.record import probe_trajectories
 from prism_bench.results.progress import PhaseProgress
-from prism_bench.results.tables import count, duration
+from prism_bench.results.units import count, duration
 from prism_bench.routing.router import split
 
 

@@ -1,94 +1,75 @@
-"""``result.json``: what one run measured, complete enough that anyone can recompute its tables from the file alone.
+"""``result.json``: built from the parts of a run, written, read, and asked for its numbers.
 
-    format, version      what kind of file this is
-    router               the router's name as configured
-    config, protocol, versions, seeds
-                         the resolved configuration; how the evaluation was done; software; every seed
-    allocation           {sft, rl}: how many trajectories went where
-    success, score       {base, sft, final}.{split}.{all, <task type>}.{mean, low, high, n}; a stage that the run lacks
-                         is absent
-    paired               {sft-base, final-base, final-sft}.{split}.{mean, low, high, n}: differences of success, task by
-                         task
-    paired_score         the same of scores
-    ledger               rows of cost, see :mod:`prism_bench.accounting.ledger`
-    files                what else the run wrote, by name, as paths relative to the result
-    outcomes             one row per evaluated episode, from which the four tables above follow
-
-Intervals are those of :mod:`prism_bench.results.statistics`.
+The content is a dict as :mod:`prism_bench.results.schema` describes it. A file is read only if its tables follow from
+the outcomes and the ledger that it holds.
 """
 
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from math import isclose
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from prism_bench.accounting.ledger import QUANTITIES, LedgerRow, total_rows
-from prism_bench.errors import InputError
+from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
-from prism_bench.results.statistics import paired_difference, summarise
+from prism_bench.results.outcomes import Outcome, ResultError, tables_of
+from prism_bench.results.schema import BASE, CurvePoint, Division, PhaseResult, ResultFile, Truncation
 
-FORMAT = "prism-bench result"
-VERSION = 2
-STAGES = ("base", "sft", "final")
-COMPARISONS = (("sft", "base"), ("final", "base"), ("final", "sft"))
 PACKAGES = ("prism-bench", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "gymnasium", "numpy")
-
-
-class ResultError(InputError):
-    """A result that contradicts itself, or a file that does not hold one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One evaluated episode: which task, played by the model of which stage, and how it ended."""
-
-    stage: str
-    split: str
-    task_id: str
-    task_type: str
-    success: bool
-    score: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise ResultError(f"the stage {self.stage!r} of task {self.task_id!r} is none of {', '.join(STAGES)}")
 
 
 def build_result(
     *,
-    router: str,
+    strategy: str,
+    router: str | None,
     config: Mapping[str, Any],
     protocol: Mapping[str, Any],
     seeds: Mapping[str, int],
-    allocation: Mapping[str, int],
+    allocation: Mapping[str, int] | None,
+    phases: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Any]],
     outcomes: Sequence[Outcome],
     ledger: Sequence[LedgerRow],
     files: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the content of ``result.json``; the arguments are described at the top of this file.
+    """Return the content of ``result.json``; the arguments are described in :mod:`prism_bench.results.schema`.
+
+    ``phases`` have the fields of :class:`PhaseResult`, ``curves`` those of :class:`CurvePoint`. Stages have the order
+    in which they first appear in ``outcomes``.
 
     Raises:
-        ResultError: a task was played twice in one stage, or two stages of a split played different tasks.
+        ResultError: the parts contradict each other: two phases have one name, an outcome or a point belongs to no
+            phase, a task was played twice in a stage, two stages of a split played different tasks, or a value has
+            another type than its field.
     """
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "router": router,
-        "config": dict(config),
-        "protocol": dict(protocol),
-        "versions": installed_versions(),
-        "seeds": dict(seeds),
-        "allocation": {"sft": allocation["sft"], "rl": allocation["rl"]},
-        **_tables(outcomes),
-        "ledger": [asdict(row) for row in total_rows(ledger)],
-        "files": dict(files),
-        "outcomes": [asdict(outcome) for outcome in outcomes],
-    }
+    rows = total_rows(ledger)
+    try:
+        result = ResultFile(
+            format="prism-bench result",
+            version=3,
+            strategy=strategy,
+            router=router,
+            config=dict(config),
+            protocol=dict(protocol),
+            versions=installed_versions(),
+            seeds=dict(seeds),
+            allocation=None if allocation is None else Division(**allocation),
+            phases=[PhaseResult(**phase) for phase in phases],
+            **_derived(outcomes, rows),
+            curves=[CurvePoint(**point) for point in curves],
+            ledger=rows,
+            files=dict(files),
+            outcomes=list(outcomes),
+        )
+    except ValidationError as error:
+        raise ResultError(first_mistake(error)) from None
+    return result.model_dump()
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
@@ -106,53 +87,55 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_result` wrote, and check that its tables follow from its outcomes.
+    """Read a file of :func:`write_result`; refuse it where its tables do not follow from outcomes and ledger.
 
     Raises:
-        ResultError: the file is missing, damaged, of another kind or version, or its tables were changed.
+        ResultError: the file is missing, damaged, of another kind or version, or was changed.
     """
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        result = ResultFile.model_validate_json(path.read_bytes())
+    except OSError as error:
         raise ResultError(f"{path}: not readable as a result ({error})") from None
-    if not isinstance(result, dict) or result.get("format") != FORMAT:
-        raise ResultError(f"{path}: not a result of prism-bench; expected the file result.json of a run")
-    if result.get("version") != VERSION:
-        raise ResultError(f"{path}: a result of version {result.get('version')}, this program reads version {VERSION}")
-    kinds = {"router": str, "ledger": list, "outcomes": list}
-    names = ("router", "config", "protocol", "versions", "seeds", "allocation", "success", "score")
-    for name in (*names, "paired", "paired_score", "ledger", "files", "outcomes"):
-        if not isinstance(result.get(name), kinds.get(name, dict)):
-            raise ResultError(f"{path}: this result is damaged, {name!r} is missing or of another type")
-    if not all(isinstance(result["allocation"].get(half), int) for half in ("sft", "rl")):
-        raise ResultError(f"{path}: 'allocation' must hold the counts 'sft' and 'rl'")
-    for number, row in enumerate(result["ledger"]):
-        try:
-            LedgerRow.from_dict(row)
-        except ValueError as error:
-            raise ResultError(f"{path}: row {number} of the ledger: {error}") from None
+    except ValidationError as error:
+        raise ResultError(f"{path}: not a result of prism-bench: {first_mistake(error)}") from None
     try:
-        tables = _tables([_outcome(row, number) for number, row in enumerate(result["outcomes"])])
+        expected = _derived(result.outcomes, result.ledger)
     except ValueError as error:
         raise ResultError(f"{path}: {error}") from None
-    for name, table in tables.items():
-        if not _same(table, result[name]):
-            raise ResultError(f"{path}: the table {name!r} does not follow from the outcomes; the file was changed")
-    return result
+    content = result.model_dump()
+    for name, table in expected.items():
+        if not _same(_PLAIN.dump_python(table), content[name]):
+            source = "ledger" if name == "truncation" else "outcomes"
+            raise ResultError(f"{path}: the table {name!r} does not follow from the {source}; the file was changed")
+    return content
+
+
+def final_stage(result: Mapping[str, Any]) -> str:
+    """Return the last stage that was evaluated, ``base`` if none was."""
+    return next(reversed(result["success"]), BASE)
+
+
+def flops_to_reach(result: Mapping[str, Any], success: float) -> int | None:
+    """Return the FLOPs of the first point of the learning curves whose mean success is at least ``success``.
+
+    Points follow each other in time over all phases. Nothing is interpolated between two points, so the number is an
+    upper bound that is as fine as the curve. None if no point reaches it.
+    """
+    return next((point["flops"] for point in result["curves"] if point["success"] >= success), None)
 
 
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a result that a dashboard shows, by key.
 
-    ``success/<stage>/<split>`` and ``score/<stage>/<split>`` are means over all tasks; ``ledger/<phase>/<quantity>``
-    counts fresh and cached costs together.
+    ``success/<stage>/<split>`` and ``score/<stage>/<split>`` are means over all tasks; the last stage is there as
+    ``final`` too, so that runs of different strategies have a key in common. ``ledger/<phase>/<quantity>`` counts fresh
+    and cached costs together.
     """
-    metrics: dict[str, float] = {
-        f"{table}/{stage}/{split}": groups["all"]["mean"]
-        for table in ("success", "score")
-        for stage, splits in result[table].items()
-        for split, groups in splits.items()
-    }
+    metrics: dict[str, float] = {}
+    for table in ("success", "score"):
+        stages = {"final": result[table].get(final_stage(result), {})} | result[table]
+        for stage, splits in stages.items():
+            metrics |= {f"{table}/{stage}/{split}": groups["all"]["mean"] for split, groups in splits.items()}
     for row in phase_costs(result):
         metrics |= {f"ledger/{row.phase}/{quantity}": getattr(row, quantity) for quantity in QUANTITIES}
     return metrics
@@ -160,9 +143,7 @@ def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
 def phase_costs(result: Mapping[str, Any]) -> list[LedgerRow]:
     """Return the ledger of a result with one row per phase, ``cached`` where nothing of it was spent by this run."""
-    rows = [LedgerRow.from_dict(row) for row in result["ledger"]]
-    fresh = {row.phase for row in rows if not row.cached}
-    return total_rows([LedgerRow(**asdict(row) | {"cached": row.phase not in fresh}) for row in rows])
+    return _merged([LedgerRow(**row) for row in result["ledger"]])
 
 
 def installed_versions() -> dict[str, str]:
@@ -176,51 +157,41 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def _tables(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Compute success, score and the differences of both from the outcomes."""
-    played: dict[tuple[str, str], dict[str, Outcome]] = {}
-    for outcome in outcomes:
-        tasks = played.setdefault((outcome.stage, outcome.split), {})
-        if outcome.task_id in tasks:
-            raise ResultError(f"task {outcome.task_id!r} was played twice in {outcome.stage} on {outcome.split}")
-        tasks[outcome.task_id] = outcome
-    tables: dict[str, Any] = {"success": {}, "score": {}, "paired": {}, "paired_score": {}}
-    for (stage, split), tasks in sorted(played.items(), key=lambda item: STAGES.index(item[0][0])):
-        types = [episode.task_type for episode in tasks.values()]
-        successes = summarise([float(episode.success) for episode in tasks.values()], types)
-        scores = summarise([episode.score for episode in tasks.values()], types)
-        for name, groups in (("success", successes), ("score", scores)):
-            table = {group: asdict(estimate) for group, estimate in groups.items()}
-            tables[name].setdefault(stage, {})[split] = table
-    for later, earlier in COMPARISONS:
-        for split in tables["success"].get(earlier, {}):
-            before, after = played[earlier, split], played.get((later, split))
-            if after is None:
-                continue
-            if before.keys() != after.keys():
-                raise ResultError(f"{earlier} and {later} played different tasks of {split}, so they cannot be paired")
-            for paired, quantity in (("paired", "success"), ("paired_score", "score")):
-                difference = paired_difference(
-                    [getattr(episode, quantity) for episode in before.values()],
-                    [getattr(after[task], quantity) for task in before],
-                )
-                tables[paired].setdefault(f"{later}-{earlier}", {})[split] = asdict(difference)
-    return tables
+_PLAIN: TypeAdapter[Any] = TypeAdapter(Any)  # turns dataclasses into dicts
 
 
-def _outcome(row: Any, number: int) -> Outcome:
-    names = [field.name for field in fields(Outcome)]
-    if not isinstance(row, dict) or set(row) != set(names):
-        raise ResultError(f"outcome {number}: expected exactly the fields {', '.join(names)}")
-    good = isinstance(row["success"], bool) and isinstance(row["score"], int | float) and isinstance(row["steps"], int)
-    if not good or not all(isinstance(row[name], str) for name in ("split", "task_id", "task_type")):
-        raise ResultError(f"outcome {number}: a field is of another type than it should be")
-    return Outcome(**row)
+def _derived(outcomes: Sequence[Outcome], ledger: Sequence[LedgerRow]) -> dict[str, Any]:
+    """Return the parts of a result that follow from others."""
+    tables = tables_of(outcomes)
+    shares = {row.phase: _truncation(row) for row in _merged(ledger) if row.episodes or row.demonstrations}
+    return {
+        "success": tables.success,
+        "score": tables.score,
+        "paired": tables.paired,
+        "paired_score": tables.paired_score,
+        "truncation": shares,
+    }
+
+
+def _merged(rows: Sequence[LedgerRow]) -> list[LedgerRow]:
+    fresh = {row.phase for row in rows if not row.cached}
+    return total_rows([replace(row, cached=row.phase not in fresh) for row in rows])
+
+
+def _truncation(row: LedgerRow) -> Truncation:
+    def share(count: int, total: int) -> float | None:
+        return count / total if total else None
+
+    return Truncation(
+        context_full=share(row.context_full, row.episodes),
+        out_of_turns=share(row.out_of_turns, row.episodes),
+        demonstrations_truncated=share(row.demonstrations_truncated, row.demonstrations),
+    )
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare two tables; numbers may differ by rounding, since other processors add in another order."""
+    """Compare two tables, order of keys included; numbers may differ by rounding, which depends on the processor."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
     numbers = isinstance(one, int | float) and isinstance(other, int | float)
-    return numbers and isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return (numbers and isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)) or one is other is None

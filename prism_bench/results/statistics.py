@@ -1,22 +1,21 @@
 """Means with 95 % intervals: success rates, scores between 0 and 1, differences between two stages on the same tasks.
 
-One method serves all three, Wilson's score interval with an effective sample size:
+All three use Wilson's score interval with an effective sample size:
 
-* For successes (0 or 1) it is Wilson's interval (Wilson 1927, doi 10.1080/01621459.1927.10502953), which keeps its
-  coverage at rates near 0 and 1 and at small n, where the textbook interval collapses.
-* A score between 0 and 1 varies less than a coin of the same mean: with r = variance / (mean (1 - mean)) <= 1, n scores
-  say as much as n / r coin tosses, and Wilson's interval is taken with that number, as survey statistics do for
-  proportions from complex samples (Franco, Little, Louis and Slud 2019, doi 10.1093/jssam/smy019). Ours deviates in one
-  point: one imaginary observation of the largest possible variance enters r, so that a handful of equal scores do not
-  claim certainty.
+* For successes (0 or 1) it is Wilson's interval (Wilson 1927, doi 10.1080/01621459.1927.10502953). It keeps its
+  coverage at rates near 0 and 1 and at small n, where the normal approximation fails.
+* A score between 0 and 1 varies less than a coin of the same mean. With r = variance / (mean (1 - mean)) <= 1, n scores
+  have the information of n / r coin tosses, and Wilson's interval gets that number as its n. Survey statistics do so
+  for proportions from complex samples (Franco, Little, Louis and Slud 2019, doi 10.1093/jssam/smy019). Deviation: one
+  imaginary observation of the largest possible variance enters r, so that a few equal scores have no empty interval.
 * A difference of paired scores lies between -1 and 1; halved and shifted, it is such a score. Pairing matters: two
   stages that solve the same 60 % of games differ by nothing, although their separate intervals are wide.
 
-Simulated coverage is 93 to 97 % from 20 values on, save near the edges: more than that where nearly all values are
+Simulated coverage is 93 to 97 % from 20 values on, except near the edges: it is higher where nearly all values are
 equal, and 87 % for a difference that two games in a hundred carry in one direction (Student's t has 87 % there, and
-45 to 80 % where Wilson has 95). ``tests/prism_bench/test_statistics.py`` simulates it.
+45 to 80 % where Wilson has 95). ``tests/prism_bench/results/test_statistics.py`` simulates it.
 
-Tasks are one source of chance, training is another, and often the larger: :func:`mean_over_seeds` takes the means of
+Tasks are one source of chance; training is another, and often the larger. :func:`mean_over_seeds` treats the means of
 runs with several seeds as draws from a normal distribution (Student's t).
 """
 
@@ -26,6 +25,8 @@ from math import sqrt
 
 import numpy as np
 from scipy.special import stdtrit
+
+from prism_bench.errors import InputError
 
 CONFIDENCE = 0.95
 _Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -75,10 +76,10 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estima
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean of one number per seed with Student's 95 % interval, which is not held to any range.
+    """Return the mean of one number per seed with Student's 95 % interval, which may leave the range of the numbers.
 
     Raises:
-        ValueError: there are fewer than two seeds, which say nothing of how seeds differ.
+        ValueError: there are fewer than two seeds, so their variance is unknown.
     """
     array = np.asarray(values, dtype=np.float64)
     n = array.size
@@ -93,11 +94,12 @@ def summarise(values: Sequence[float], task_types: Sequence[str]) -> dict[str, E
     """Return the estimate over ``all`` values and over those of every task type, types in alphabetical order.
 
     Raises:
-        ValueError: the sequences differ in length, a type is called ``all``, or see :func:`mean_estimate`.
+        InputError: a type is called ``all``.
+        ValueError: the sequences differ in length, or see :func:`mean_estimate`.
     """
     groups: dict[str, list[float]] = {name: [] for name in sorted(set(task_types))}
     if "all" in groups:
-        raise ValueError("a task type cannot be called 'all': that is the name of the mean over all types")
+        raise InputError("a task type cannot be called 'all': that is the name of the mean over all types")
     for value, task_type in zip(values, task_types, strict=True):
         groups[task_type].append(value)
     return {"all": mean_estimate(values)} | {name: mean_estimate(group) for name, group in groups.items()}

@@ -1,80 +1,61 @@
+"""A result is built from the parts of a run, survives its file, and is refused where parts contradict each other."""
+
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+from example_runs import phase, point, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.results.outcomes import Outcome, ResultError, tables_of
 from prism_bench.results.result import (
-    Outcome,
-    ResultError,
-    build_result,
+    final_stage,
+    flops_to_reach,
     phase_costs,
     read_result,
     result_metrics,
     write_result,
 )
-from prism_bench.results.statistics import mean_estimate, paired_difference
 
-SUCCESSES = {"base": [0, 0, 0, 1, 0, 0], "sft": [1, 0, 0, 1, 0, 0], "final": [1, 1, 1, 1, 0, 1]}
 LEDGER = [
     LedgerRow("base", trained_tokens=10, flops=4 * 10**20, seconds=3.0, cached=True),
     LedgerRow("route", flops=3, seconds=0.5, peak_memory_bytes=70),
-    LedgerRow("eval", env_steps=30, peak_memory_bytes=50, cached=True),
-    LedgerRow("eval", env_steps=60, peak_memory_bytes=80),
-    LedgerRow("eval", env_steps=60, peak_memory_bytes=20),
+    LedgerRow("eval", env_steps=30, episodes=10, context_full=4, peak_memory_bytes=50, cached=True),
+    LedgerRow("warm-up", demonstrations=200, demonstrations_truncated=3),
+    LedgerRow("eval", env_steps=60, episodes=20, peak_memory_bytes=80),
+    LedgerRow("eval", env_steps=60, episodes=20, out_of_turns=1, peak_memory_bytes=20),
+]
+CURVES = [
+    point("warm-up", 0, 3, 0.25),
+    point("warm-up", 24, 10, 0.625, score=0.7),
+    point("rl", 5, 30, 0.5),
+    point("rl", 10, 10**19, 0.75),
 ]
 
 
-def outcomes(stages=("base", "sft", "final"), splits=("valid_seen", "valid_unseen")):
-    return [
-        Outcome(stage, split, f"task-{number}", "heat" if number < 4 else "cool", bool(success), success / 2, 9)
-        for stage in stages
-        for split in splits
-        for number, success in enumerate(SUCCESSES[stage])
-    ]
+def built(**changes):
+    parts = {"curves": CURVES, "ledger": LEDGER, "splits": ("valid_seen", "valid_unseen")}
+    return run(**{"stages": ("base", "warm-up", "rl")} | parts | changes)
 
 
-def built(episodes=None, **changes):
-    arguments = {
-        "router": "prism",
-        "config": {"seed": 0, "env": {"source": "generated"}},
-        "protocol": {"decoding": "greedy", "steps": 50},
-        "seeds": {"seed": 0, "env.seed": 0},
-        "allocation": {"sft": 3, "rl": 4},
-        "outcomes": outcomes() if episodes is None else episodes,
-        "ledger": LEDGER,
-        "files": {"log": "run.log"},
-    }
-    return build_result(**arguments | changes)
-
-
-def test_tables_follow_from_the_outcomes():
+def test_a_result_holds_the_parts_of_the_run_and_the_tables_of_its_outcomes():
     result = built()
-    final = result["success"]["final"]["valid_seen"]
-    assert list(final) == ["all", "cool", "heat"]
-    assert final["all"]["mean"] == pytest.approx(5 / 6)
-    assert (final["heat"]["mean"], final["heat"]["n"]) == (1.0, 4)
-    assert final["all"]["low"] == mean_estimate(SUCCESSES["final"]).low
-    assert result["score"]["final"]["valid_unseen"]["all"]["mean"] == pytest.approx(5 / 12)
-    assert list(result["success"]) == ["base", "sft", "final"]
-    assert list(result["paired"]) == ["sft-base", "final-base", "final-sft"]
-    difference = paired_difference(SUCCESSES["sft"], SUCCESSES["final"])
-    assert result["paired"]["final-sft"]["valid_seen"]["mean"] == difference.mean
-    assert result["paired"]["final-sft"]["valid_seen"]["low"] == difference.low
-    assert result["paired_score"].keys() == result["paired"].keys()
-    assert result["allocation"] == {"sft": 3, "rl": 4}
+    assert (result["format"], result["version"]) == ("prism-bench result", 3)
+    assert (result["strategy"], result["router"], result["allocation"]) == ("split", "prism", {"sft": 1500, "rl": 1501})
+    assert result["phases"] == [phase("warm-up"), phase("rl")]
+    assert result["curves"] == CURVES
     assert result["versions"]["torch"]
+    tables = tables_of([Outcome(**row) for row in result["outcomes"]])
+    assert {name: result[name] for name in asdict(tables)} == asdict(tables)
+    assert list(result["paired"]) == ["warm-up - base", "rl - base", "rl - warm-up"]
 
 
-def test_pairs_are_matched_by_task_and_not_by_order():
-    episodes = outcomes(["base", "final"])
-    assert built(list(reversed(episodes)))["paired"] == built(episodes)["paired"]
-
-
-def test_a_stage_that_the_run_lacks_is_absent():
-    result = built(outcomes(["base", "final"], ["valid_seen"]))
-    assert list(result["success"]) == list(result["score"]) == ["base", "final"]
-    assert list(result["paired"]) == ["final-base"]
+def test_a_strategy_without_a_router_says_so():
+    result = built(router=None, strategy="sft")
+    assert (result["router"], result["allocation"]) == (None, None)
 
 
 def test_the_ledger_has_one_row_per_phase_and_origin():
@@ -84,65 +65,116 @@ def test_the_ledger_has_one_row_per_phase_and_origin():
         ("route", False, 0),
         ("eval", True, 30),
         ("eval", False, 120),
+        ("warm-up", False, 0),
     ]
-    assert set(result["ledger"][0]) == {
-        "phase",
-        "prefill_tokens",
-        "generated_tokens",
-        "trained_tokens",
-        "flops",
-        "env_steps",
-        "worker_deaths",
-        "seconds",
-        "device_seconds",
-        "peak_memory_bytes",
-        "cached",
-    }
+    assert set(result["ledger"][0]) == set(asdict(LedgerRow("base")))
     assert [(row.phase, row.cached, row.env_steps, row.peak_memory_bytes) for row in phase_costs(result)] == [
         ("base", True, 0, 0),
         ("route", False, 0, 70),
         ("eval", False, 150, 80),
+        ("warm-up", False, 0, 0),
     ]
+
+
+def test_truncation_is_a_share_of_each_phases_rollouts_and_demonstrations():
+    assert built()["truncation"] == {
+        "eval": {"context_full": 0.08, "out_of_turns": 0.02, "demonstrations_truncated": None},
+        "warm-up": {"context_full": None, "out_of_turns": None, "demonstrations_truncated": 0.015},
+    }
+
+
+def test_the_final_stage_is_the_last_that_was_evaluated():
+    assert final_stage(built()) == "rl"
+    assert final_stage(built(outcomes=[], curves=[])) == "base"
+    assert final_stage(run(stages=("base",), phases=[phase("sft")])) == "base"
+
+
+def test_flops_to_reach_a_success_are_those_of_the_first_point_that_has_it():
+    result = built()
+    flops = [flops_to_reach(result, success) for success in (0.0, 0.25, 0.5, 0.625, 0.7, 0.75, 0.76)]
+    assert flops == [3, 3, 10, 10, 10**19, 10**19, None]
+    assert flops_to_reach(built(curves=[]), 0.1) is None
 
 
 def test_metrics_for_a_dashboard():
     metrics = result_metrics(built())
-    assert metrics["success/final/valid_seen"] == pytest.approx(5 / 6)
-    assert metrics["score/base/valid_unseen"] == pytest.approx(1 / 12)
+    assert metrics["success/rl/valid_seen"] == metrics["success/final/valid_seen"] == pytest.approx(25 / 40)
+    assert metrics["score/base/valid_unseen"] == pytest.approx(10 / 40)
     assert metrics["ledger/eval/env_steps"] == 150
     assert metrics["ledger/base/flops"] == 4 * 10**20
     assert all("/" in key and isinstance(value, int | float) for key, value in metrics.items())
+    assert not any(key.startswith("success") for key in result_metrics(built(outcomes=[])))
 
 
-def test_a_result_survives_its_file(tmp_path):
+def test_a_phase_called_final_has_its_own_numbers_in_the_metrics():
+    result = run(stages=("base", "final", "rl"))
+    metrics = result_metrics(result)
+    assert metrics["success/final/valid_seen"] == result["success"]["final"]["valid_seen"]["all"]["mean"]
+
+
+names = st.text(min_size=1, max_size=8).filter(lambda name: name not in ("base", "all") and " - " not in name)
+
+
+@settings(max_examples=30)
+@given(
+    stages=st.lists(names, max_size=4, unique=True),
+    router=st.none() | st.text(),
+    types=st.lists(names, min_size=1, max_size=5),
+    score=st.floats(0, 1),
+    success=st.booleans(),
+    ended=st.sampled_from(["completed", "budget", "plateau"]),
+    numbers=st.lists(st.integers(0, 10**30), min_size=2, max_size=2),
+)
+def test_any_result_survives_its_file(tmp_path_factory, stages, router, types, score, success, ended, numbers):
+    path = tmp_path_factory.mktemp("run") / "result.json"
+    outcomes = [
+        Outcome(stage, "valid", str(number), kind, success, score, number)
+        for stage in ["base", *stages]
+        for number, kind in enumerate(types)
+    ]
+    result = run(
+        router=router,
+        outcomes=outcomes,
+        phases=[phase(name, ended=ended, flops=numbers[0]) for name in stages],
+        curves=[point(name, 1, numbers[1], score) for name in stages],
+        ledger=[LedgerRow(name, flops=numbers[0], episodes=3, out_of_turns=1) for name in stages],
+    )
+    write_result(path, result)
+    assert read_result(path) == result
+    assert list(read_result(path)["success"]) == ["base", *stages]
+
+
+def test_a_file_is_whole_and_alone(tmp_path):
     result = built()
     write_result(tmp_path / "run" / "result.json", result)
-    assert read_result(tmp_path / "run" / "result.json") == result
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["result.json"]
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["success"] == result["success"]
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
 
 
 def test_a_result_without_evaluation_survives_too(tmp_path):
-    result = built([])
+    result = built(outcomes=[], curves=[], phases=[])
     write_result(tmp_path / "result.json", result)
     assert read_result(tmp_path / "result.json") == result
 
 
 @pytest.mark.parametrize(
-    ("episodes", "reason"),
+    ("change", "reason"),
     [
-        (outcomes(["base"], ["train"]) * 2, "'task-0' was played twice in base on train"),
-        (outcomes(["base"]) + outcomes(["sft"])[1:], "base and sft played different tasks of valid_seen"),
+        ({"phases": [phase("warm-up"), phase("warm-up")]}, "no phase can be called 'warm-up'"),
+        ({"phases": [phase("base")]}, "no phase can be called 'base'"),
+        ({"phases": [phase("rl - sft")]}, "no phase can be called 'rl - sft'"),
+        ({"phases": [phase("warm-up")]}, "outcomes: 'rl' is none of the stages base, warm-up"),
+        ({"curves": [point("dpo", 1, 1, 0.5)]}, "curves: 'dpo' is none of the stages base, warm-up, rl"),
+        ({"phases": [phase("warm-up", ended="bored"), phase("rl")]}, "phases 0, ended: .* found 'bored'"),
+        ({"phases": [phase("warm-up", updates=1.5), phase("rl")]}, "phases 0, updates: .*integer, found 1.5"),
+        ({"curves": [point("rl", 1, 1, float("nan"))]}, "curves 0, success: .*finite number, found nan"),
+        ({"router": None, "allocation": {"sft": 1, "rl": 2}}, "a run with a router has an allocation"),
+        ({"router": "prism", "allocation": None}, "a run with a router has an allocation"),
     ],
 )
-def test_outcomes_that_cannot_be_compared_are_refused(episodes, reason):
+def test_parts_that_contradict_each_other_are_refused(change, reason):
     with pytest.raises(ResultError, match=reason):
-        built(episodes)
-
-
-def test_an_unknown_stage_is_refused():
-    with pytest.raises(ResultError, match="'rl' of task 'a' is none of base, sft, final"):
-        Outcome("rl", "valid_seen", "a", "heat", True, 1.0, 3)
+        built(**change)
 
 
 @pytest.mark.parametrize("foreign", [float("nan"), np.float32(1)])
@@ -161,24 +193,45 @@ def damage(change):
     return edit
 
 
+def reverse_stages(result):
+    result["success"] = dict(reversed(result["success"].items()))
+
+
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
-        (lambda text: text[:-40], "not readable as a result"),
-        (lambda text: '{"success": 1}', "not a result of prism-bench"),
-        (lambda text: "[]", "not a result of prism-bench"),
-        (damage(lambda result: result.update(version=99)), "version 99, this program reads version 2"),
-        (damage(lambda result: result.pop("ledger")), "'ledger' is missing"),
-        (damage(lambda result: result["ledger"][1].update(flops=-1)), "row 1 of the ledger: .*flops cannot be -1"),
-        (damage(lambda result: result["allocation"].pop("rl")), "'allocation' must hold the counts"),
-        (damage(lambda result: result["outcomes"][2].pop("score")), "outcome 2: expected exactly the fields"),
-        (damage(lambda result: result["outcomes"][0].update(success="yes")), "outcome 0: a field is of another type"),
-        (damage(lambda result: result["outcomes"][0].update(success=True)), "'success' does not follow"),
-        (damage(lambda result: result["paired"].pop("final-sft")), "'paired' does not follow"),
-        (damage(lambda result: result["paired_score"].pop("final-sft")), "'paired_score' does not follow"),
+        (lambda text: text[:-40], "not a result of prism-bench: invalid JSON: EOF"),
+        (lambda text: "\\xff", "not a result of prism-bench: invalid JSON"),
+        (lambda text: '{"success": 1}', "not a result of prism-bench: format: field required"),
+        (lambda text: "[]", "not a result of prism-bench: input should be an object"),
         (
-            damage(lambda result: result["score"]["final"]["valid_seen"]["all"].update(mean=0.99)),
-            "'score' does not follow",
+            damage(lambda result: result.update(format="other")),
+            "format: input should be 'prism-bench result', found 'ot",
+        ),
+        (damage(lambda result: result.update(version=2)), "version: input should be 3, found 2"),
+        (damage(lambda result: result.pop("ledger")), "ledger: field required"),
+        (damage(lambda result: result.update(extra=1)), "extra: extra inputs are not permitted, found 1"),
+        (damage(lambda result: result["ledger"][1].update(flops=-1)), "ledger 1: phase 'route': flops cannot be -1"),
+        (damage(lambda result: result["ledger"][1].pop("episodes")), "ledger 1: episodes missing"),
+        (damage(lambda result: result["allocation"].pop("rl")), "allocation, rl: field required"),
+        (damage(lambda result: result.update(router=None)), "a run with a router has an allocation"),
+        (damage(lambda result: result["phases"][1].update(name="base")), "no phase can be called 'base'"),
+        (damage(lambda result: result["curves"][3].update(flops="1")), "curves 3, flops: .*integer, found '1'"),
+        (damage(lambda result: result["outcomes"][2].pop("score")), "outcomes 2, score: field required"),
+        (damage(lambda result: result["outcomes"][0].update(success="yes")), "outcomes 0, success: .*boolean, found"),
+        (damage(lambda result: result["outcomes"][0].update(score=1.5)), "scores must lie between 0 and 1"),
+        (damage(lambda result: result["outcomes"].pop()), "base and rl played different tasks of valid_unseen"),
+        (damage(lambda result: result["outcomes"][0].update(success=False)), "'success' does not follow from the out"),
+        (damage(lambda result: result["paired"].pop("rl - warm-up")), "'paired' does not follow from the outcomes"),
+        (damage(lambda result: result["paired_score"].pop("rl - base")), "'paired_score' does not follow"),
+        (damage(reverse_stages), "'success' does not follow from the outcomes"),
+        (
+            damage(lambda result: result["score"]["rl"]["valid_seen"]["all"].update(mean=0.99)),
+            "'score' does not follow from the outcomes",
+        ),
+        (
+            damage(lambda result: result["truncation"]["eval"].update(context_full=0.0)),
+            "'truncation' does not follow from the ledger",
         ),
     ],
 )
@@ -188,7 +241,7 @@ def test_damaged_and_foreign_files_are_refused(tmp_path, edit, reason):
     path.write_text(edit(path.read_text()))
     with pytest.raises(ResultError, match=reason) as refusal:
         read_result(path)
-    assert str(path) in str(refusal.value)
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_a_missing_file_is_refused(tmp_path):

@@ -1,199 +1,105 @@
-import io
-import re
-import subprocess
-import sys
-from pathlib import Path
+"""The tables of one run, read as a person reads them: by the cells of their rows."""
 
-import pytest
-from rich.console import Console
+from example_runs import LEDGER, cells, phase, point, printed, run
 
 from prism_bench.accounting.ledger import LedgerRow
-from prism_bench.results.result import Outcome, build_result, write_result
-from prism_bench.results.tables import count, duration, main, memory, print_comparison, print_result, share
-
-LEDGER = [
-    LedgerRow("base", trained_tokens=1_200_000, flops=6 * 10**12, seconds=200, device_seconds=200, cached=True),
-    LedgerRow("route", prefill_tokens=30_000, flops=2 * 10**12, seconds=50, device_seconds=50),
-    LedgerRow("eval", env_steps=700, seconds=0, peak_memory_bytes=3 * 2**29),
-]
-
-
-def result(
-    router="prism", partial=False, ledger=LEDGER, stages=("base", "final"), protocol=None, seed=7, won=20, **config
-):
-    outcomes = [
-        Outcome(
-            stage, "valid_seen", f"task-{number}", f"type {number % 2}", solved, 0.5 if partial else solved * 1.0, 5
-        )
-        for stage in stages
-        for number in range(40)
-        for solved in [number % 4 == 0 or (stage == "final" and number < won)]
-    ]
-    return build_result(
-        router=router,
-        config={"seed": seed, "folder": f"runs/{seed}"} | config,
-        protocol=protocol or {"decoding": "greedy", "steps": 50},
-        seeds={"seed": seed},
-        allocation={"sft": 1500, "rl": 1501},
-        outcomes=outcomes,
-        ledger=ledger,
-        files={"scores": "route/scores.json"},
-    )
-
-
-def printed(call, *arguments) -> str:
-    stream = io.StringIO()
-    call(*arguments[:1], Console(file=stream, width=160), *arguments[1:])
-    return stream.getvalue()
-
-
-def cells(text: str, first: str) -> list[str]:
-    (line,) = [line for line in text.splitlines() if re.match(rf"[│┃] {re.escape(first)} ", line)]
-    return [cell.strip() for cell in line.strip("│┃").split("│")]
+from prism_bench.results.tables import print_result
 
 
 def test_tables_of_one_result(tmp_path):
-    text = printed(print_result, result(), tmp_path)
-    assert "Router prism: 1,500 trajectories to SFT, 1,501 to RL" in text
+    text = printed(print_result, run(), tmp_path)
+    assert "Strategy split, router prism: 1,500 trajectories to SFT, 1,501 to RL" in text
     assert "decoding: greedy; steps: 50" in text
-    assert cells(text, "all") == ["all", "40", "25.0 [14.2, 40.2]", "62.5 [47.0, 75.8]"]
-    assert cells(text, "type 1") == ["type 1", "20", "0.0 [0.0, 16.1]", "50.0 [29.9, 70.1]"]
-    assert cells(text, "final - base")[1].startswith("+37.5 [+2")
-    assert "Score" not in text
+    assert cells(text, "task type") == ["task type", "tasks", "base", "sft", "rl"]
+    assert cells(text, "all") == ["all", "40", "25.0 [14.2, 40.2]", "25.0 [14.2, 40.2]", "62.5 [47.0, 75.8]"]
+    assert cells(text, "type 1") == ["type 1", "20", "0.0 [0.0, 16.1]", "0.0 [0.0, 16.1]", "50.0 [29.9, 70.1]"]
+    assert cells(text, "rl - base")[1].startswith("+37.5 [+2")
+    assert cells(text, "rl - sft")[1] == cells(text, "rl - base")[1]
+    assert "Score" not in text and "score on" not in text
     assert cells(text, "base (cached)") == ["base (cached)", "0", "0", "1.20 M", "6.00 T", "0", "3 min 20 s", "0 MiB"]
     assert cells(text, "total") == ["total", "30.0 k", "0", "1.20 M", "8.00 T", "700", "4 min 10 s", "1.50 GiB"]
     assert "Routing took 25.0 % of the FLOPs and 20.0 % of the time." in text
     assert f"scores: {tmp_path}/route/scores.json" in text
+    assert "Learning curve" not in text
 
 
-def test_partial_scores_have_a_table_of_their_own():
-    text = printed(print_result, result(partial=True))
-    assert "Score on valid_seen" in text and "Score on valid_seen" not in printed(print_result, result())
-    assert "Score on valid_seen" in printed(print_comparison, {"runs/a": result(), "runs/b": result(partial=True)})
+def test_a_strategy_without_a_router_says_so():
+    text = printed(print_result, run(router=None, strategy="[rl]"))
+    assert "Strategy [rl], no router\n" in text
+
+
+def test_phases_are_described():
+    phases = [
+        phase("warm-up"),
+        phase("rl", algorithm="GRPO", demonstrations=0, tasks=1501, updates=1200, ended="budget"),
+        phase("[mixed]", algorithm="CHORD", tasks=8, ended="plateau"),
+    ]
+    text = printed(print_result, run(stages=("base",), phases=phases))
+    assert "warm-up: SFT on 1,500 demonstrations, 24 updates\n" in text
+    assert "rl: GRPO on 1,501 tasks, 1,200 updates, ended at the budget\n" in text
+    assert "[mixed]: CHORD on 1,500 demonstrations and 8 tasks, 24 updates, ended at a plateau\n" in text
+
+
+def test_of_many_stages_differences_to_the_first_and_of_the_last_are_shown():
+    text = printed(print_result, run(stages=("base", "a", "b", "c")))
+    differences = text[text.index("Differences") : text.index("Cost per phase")]
+    shown = [line.split("│")[1].strip() for line in differences.splitlines() if line.startswith("│")]
+    assert shown == ["a - base", "b - base", "c - base", "c - a", "c - b"]
+
+
+def test_a_learning_curve_has_a_table_for_each_phase():
+    curves = [point("sft", 0, 10**9, 0.125), point("sft", 2400, 2 * 10**12, 0.5), point("rl", 7, 3 * 10**12, 0.75)]
+    text = printed(print_result, run(curves=curves))
+    first, second = text.index("Learning curve of sft on valid_seen"), text.index("Learning curve of rl on")
+    assert first < second
+    assert cells(text[first:second], "update") == ["update", "0", "2,400"]
+    assert cells(text[first:second], "FLOPs") == ["FLOPs", "1.00 G", "2.00 T"]
+    assert cells(text[first:second], "success") == ["success", "12.5", "50.0"]
+    assert cells(text[second : text.index("Cost per phase")], "success") == ["success", "75.0"]
+    assert "│ score" not in text
+
+
+def test_a_long_learning_curve_is_thinned_out_and_keeps_its_ends():
+    curves = [point("sft", number, number, number / 100) for number in range(101)]
+    for width, columns in ((80, 7), (120, 12)):
+        updates = cells(printed(print_result, run(curves=curves), width=width), "update")[1:]
+        assert updates == [str(round(number * 100 / (columns - 1))) for number in range(columns)]
+
+
+def test_partial_scores_have_tables_of_their_own():
+    text = printed(print_result, run(score=0.5, curves=[point("sft", 1, 1, 0.25, score=0.375)]))
+    assert "Score on valid_seen" in text and "Differences of score" in text
+    assert cells(text, "score") == ["score", "37.5"]
+
+
+def test_truncation_is_a_warning_above_one_per_cent():
+    rows = [
+        LedgerRow("rl", episodes=200, context_full=3, out_of_turns=2),
+        LedgerRow("sft", demonstrations=1000, demonstrations_truncated=123),
+    ]
+    text = printed(print_result, run(ledger=rows))
+    assert "1.5 % of the rollouts in rl ended because the context was full; raise model.max_length.\n" in text
+    assert "12.3 % of the demonstrations in sft lost steps at the end of the context; raise model.max_length.\n" in text
+    assert "max_turns" not in text  # exactly one per cent
+    rows = [LedgerRow("route", episodes=10, out_of_turns=10)]
+    text = printed(print_result, run(ledger=rows))
+    assert "100.0 % of the rollouts in route ended at max_turns, before the environment's own limit.\n" in text
+    assert "%" not in printed(print_result, run(ledger=LEDGER)).partition("time.\n")[2]
 
 
 def test_deaths_of_environments_are_shown_where_there_were_any():
-    assert "died" not in printed(print_result, result())
-    text = printed(print_result, result(ledger=[*LEDGER, LedgerRow("rl", worker_deaths=2), LedgerRow("sft")]))
-    assert "Processes of environments that died: 2 (in rl)" in text
+    assert "died" not in printed(print_result, run())
+    text = printed(print_result, run(ledger=[*LEDGER, LedgerRow("rl", worker_deaths=2), LedgerRow("sft")]))
+    assert "Environment processes that died: 2 (in rl)" in text
 
 
 def test_device_time_is_shown_where_it_differs():
-    assert "device time" not in printed(print_result, result())
-    text = printed(print_result, result(ledger=[LedgerRow("rl", seconds=60, device_seconds=480)]))
-    assert cells(text, "rl")[-3:] == ["1 min 00 s", "8 min 00 s", "0 MiB"]
+    assert "device time" not in printed(print_result, run())
+    text = printed(print_result, run(ledger=[LedgerRow("rl", seconds=60, device_seconds=480)]))
+    costs = text[text.index("Cost per phase") :]
+    assert cells(costs, "rl")[-3:] == ["1 min 00 s", "8 min 00 s", "0 MiB"]
     assert "Routing took" not in text
 
 
 def test_a_result_without_evaluation_is_printed():
-    assert "Cost per phase" in printed(print_result, result(stages=()))
-
-
-def test_comparison_has_one_row_per_run():
-    text = printed(
-        print_comparison, {"runs/[a]": result(), "runs/b": result("random", stages=("base", "sft", "final"))}
-    )
-    assert cells(text, "runs/[a]") == [
-        "runs/[a]",
-        "prism",
-        "7",
-        "25.0 [14.2, 40.2]",
-        "",
-        "62.5 [47.0, 75.8]",
-        "8.00 T",
-        "25.0 %",
-        "4 min 10 s",
-        "20.0 %",
-    ]
-    assert cells(text, "runs/b")[1:5:3] == ["random", "25.0 [14.2, 40.2]"]
-    assert "Not comparable" not in text
-
-
-def test_configurations_with_several_seeds_have_a_row_each():
-    # At the end a run solves the first so many of 40 tasks, and every fourth of the others.
-    finals = {"prism": {0: 20, 1: 28}, "random": {1: 36, 0: 20}}
-    runs = {
-        f"runs/{router}-{seed}": result(router, seed=seed, won=won)
-        for router, by_seed in finals.items()
-        for seed, won in by_seed.items()
-    }
-    text = printed(print_comparison, runs | {"runs/once": result("loss"), "runs/longer": result("prism", seed=0, rl=1)})
-    table = text[text.index("means over seeds") :]
-    t = 12.706204736  # Student's t with one degree of freedom, 97.5 %; two values a, b have the interval t |a - b| / 2
-    assert cells(table, "runs/prism-0") == [
-        "runs/prism-0",
-        "prism",
-        "0, 1",
-        "25.0 ± 0.0",
-        "",
-        f"70.0 ± {t * 15 / 2:.1f}",
-        "",
-    ]
-    assert cells(table, "runs/random-1")[2:] == [
-        "0, 1",
-        "25.0 ± 0.0",
-        "",
-        f"77.5 ± {t * 30 / 2:.1f}",
-        f"+7.5 ± {t * 15 / 2:.1f}",
-    ]
-    assert "runs/once" not in table and "runs/longer" not in table
-    assert "seeds" not in printed(print_comparison, {"a": result(), "b": result("random")})
-
-
-def test_comparison_says_when_protocols_differ():
-    text = printed(print_comparison, {"a": result(), "b": result(protocol={"decoding": "greedy", "steps": 30})})
-    assert "Not comparable as they are: the protocols differ in steps." in text
-
-
-def test_the_command_prints_files_and_folders(tmp_path, capsys):
-    write_result(tmp_path / "one" / "result.json", result())
-    write_result(tmp_path / "two" / "result.json", result("random"))
-    assert main([str(tmp_path / "one")]) == 0
-    assert "Router prism" in capsys.readouterr().out
-    assert main([str(tmp_path / "one"), str(tmp_path / "two" / "result.json")]) == 0
-    assert "random" in capsys.readouterr().out
-
-
-def test_the_command_refuses_other_files_in_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-m", "prism_bench.results.tables", __file__], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert re.fullmatch(rf"{re.escape(str(Path(__file__)))}: not readable as a result .*\n", done.stderr)
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (0, "0"),
-        (999, "999"),
-        (1000, "1.00 k"),
-        (12_345, "12.3 k"),
-        (999_600, "1.00 M"),
-        (3.7e18, "3.70 E"),
-        (1e26, "100000 Z"),
-    ],
-)
-def test_counts(number, text):
-    assert count(number) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.314, "0.31 s"),
-        (12.34, "12.3 s"),
-        (59.96, "1 min 00 s"),
-        (245, "4 min 05 s"),
-        (3599.8, "1 h 00 min"),
-        (7380, "2 h 03 min"),
-    ],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_memory_and_shares():
-    assert (memory(700 * 2**20), memory(3 * 2**29)) == ("700 MiB", "1.50 GiB")
-    assert (share(1, 8), share(0, 0)) == ("12.5 %", "0.0 %")
+    assert "Cost per phase" in printed(print_result, run(outcomes=[]))

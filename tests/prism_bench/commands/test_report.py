@@ -1,0 +1,44 @@
+"""``prism-bench report`` in process: files and folders, one and several, and files that are no results."""
+
+import pytest
+from example_runs import point, run
+
+from prism_bench.commands.report import main
+from prism_bench.results.result import write_result
+
+
+@pytest.fixture
+def folders(tmp_path):
+    write_result(tmp_path / "one" / "result.json", run(curves=[point("sft", 1, 10**12, 0.5)]))
+    write_result(tmp_path / "two" / "result.json", run(router="random"))
+    return tmp_path / "one", tmp_path / "two"
+
+
+def test_one_result_is_printed_whole(folders, capsys):
+    main([str(folders[0])])
+    text = capsys.readouterr().out
+    assert "router prism" in text and "Cost per phase" in text
+    assert f"scores: {folders[0]}/route/scores.json" in text
+
+
+def test_several_results_stand_beside_each_other(folders, capsys):
+    main([str(folders[0]), str(folders[1] / "result.json"), "--reach", "0.5"])
+    text = capsys.readouterr().out
+    assert "random" in text and "FLOPs to 50 %" in text and "1.00 T" in text
+
+
+def test_other_files_are_refused_in_one_sentence(capsys):
+    with pytest.raises(SystemExit) as refusal:
+        main([__file__])
+    assert refusal.value.code == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert printed.err.startswith(f"error: {__file__}: not a result of prism-bench: invalid JSON")
+
+
+@pytest.mark.parametrize("reach", ["1.5", "-1", "nan", "most"])
+def test_a_success_that_cannot_be_is_refused(folders, capsys, reach):
+    with pytest.raises(SystemExit) as refusal:
+        main([str(folders[0]), f"--reach={reach}"])
+    assert refusal.value.code == 2
+    assert f"'{reach}' is no success rate; give a number from 0 to 1" in capsys.readouterr().err
