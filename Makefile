@@ -3,6 +3,7 @@
 PYTHON ?= python3#          3.11 or later, used to make the environment
 VENV ?= .venv#              the environment; one that exists is used as it is, and completed
 ARGS ?=#                    for demo: further settings, such as ARGS="router=random seed=1"
+SLOW ?=#                for test: 1 runs the long end-to-end cases too
 DATA ?= .cache/benchmark#   for bench: a folder that holds json_2.1.1; by default games are generated there
 BIN := $(VENV)/bin
 PIP = -m pip --quiet --disable-pip-version-check
@@ -19,11 +20,11 @@ help: ## show this
 demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
 	$(BIN)/python run.py seed=0 $(ARGS)
 
-test: $(VENV)/.installed-test ## lint, format, types and all tests, including those against TextWorld
+test: $(VENV)/.installed-test ## lint, format, types and tests, including those against TextWorld
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal $(if $(SLOW),-m "")
 
 test-vllm: .venv-vllm/.installed ## the tests that need vLLM, on its engine for CPUs, in an environment of its own
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/pytest -m vllm

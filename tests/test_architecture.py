@@ -1,73 +1,119 @@
-"""The folders are the architecture: who may know whom, read from the import statements themselves."""
+"""The folders are the architecture: who may import whom, read from import statements and from docstrings."""
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("prism_bench", "envs", "baselines")
+CORE = "prism_bench"
+PACKAGES = (CORE, "envs", "baselines")
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for folder in FOLDERS
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
 }
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
 
 def imports(module: str) -> Iterator[str]:
     """Yield the modules of this project that ``module`` imports, wherever the statement stands."""
-    path = FILES[module]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")
-            base = (
-                ".".join([*parents[: len(parents) - node.level + 1], node.module or ""]) if node.level else node.module
-            )
-            base = (base or "").rstrip(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (name for name in names if name in FILES and name not in FOLDERS)
+        yield from (name for name in names if name in FILES and name not in PACKAGES)
 
 
 def part(module: str) -> str:
-    """Return the part of the house a module lives in: the core, one environment, or one router."""
-    folder, _, rest = module.partition(".")
-    return folder if folder == "prism_bench" else f"{folder}.{rest.partition('.')[0]}"
+    """Return the part of the house a module lives in: the core, one environment, or the baselines of one kind."""
+    package, _, rest = module.partition(".")
+    return package if package == CORE else f"{package}.{rest.partition('.')[0]}"
 
 
-def test_environments_and_routers_know_the_core_and_nothing_of_each_other():
+def room(module: str) -> str:
+    """Return the folder or the single file of the core that a module lives in."""
+    return module.split(".")[1]
+
+
+def rooms() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module in FILES:
+        if part(module) == CORE and module != CORE:
+            graph.setdefault(room(module), set()).update(room(name) for name in imports(module) if part(name) == CORE)
+    return {name: imported - {name} for name, imported in graph.items()}
+
+
+ROOMS = rooms()
+"""The rooms of the core, and which others each imports."""
+
+
+@cache
+def allowed(name: str) -> frozenset[str]:
+    """Return the rooms that a room may import: for a folder, those its docstring names and all below them."""
+    module = f"{CORE}.{name}"
+    if FILES[module].name == "__init__.py":
+        found = re.search(r"^May import (.+?)\.$", ast.get_docstring(tree(module)) or "", re.MULTILINE | re.DOTALL)
+        assert found, f"the docstring of {module} does not say what it may import"
+        named = set(re.findall(r"``(\w+)``", found[1]))
+    else:
+        named = ROOMS[name]
+    assert named <= ROOMS.keys(), f"{module} names rooms that are not there"
+    return frozenset(named.union(*map(allowed, named)))
+
+
+def test_a_folder_imports_only_what_its_docstring_allows():
+    forbidden = {(name, other) for name in ROOMS for other in ROOMS[name] - allowed(name)}
+    assert forbidden == set()
+
+
+def test_the_core_has_floors_and_no_import_leads_upwards():
+    order = list(TopologicalSorter({name: ROOMS[name] | allowed(name) for name in ROOMS}).static_order())
+    floors = ["errors", "accounting", "data", "models", "rollouts", "algorithms", "stages", "experiment", "commands"]
+    assert [name for name in order if name in floors] == floors
+
+
+def test_environments_and_baselines_know_the_core_and_nothing_of_each_other():
     strangers = {
-        (module, name)
-        for module in FILES
-        for name in imports(module)
-        if part(name) not in ("prism_bench", part(module))
+        (module, name) for module in FILES for name in imports(module) if part(name) not in (CORE, part(module))
     }
     assert strangers == set()
 
 
-def test_the_core_names_no_environment_and_no_router():
+def test_the_core_names_no_environment_and_no_baseline():
     environments = [folder.name for folder in (ROOT / "envs").iterdir() if (folder / "__init__.py").is_file()]
-    routers = [
+    baselines = [
         node.name
-        for path in (ROOT / "baselines").glob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in FILES
+        if part(module).startswith("baselines.")
+        for node in tree(module).body
         if isinstance(node, ast.ClassDef)
     ]
-    assert environments and len(routers) >= 4
+    assert environments and len(baselines) >= 3
+    words = re.compile(rf"\b({'|'.join([*environments, *baselines])})\b|\bbaselines\.", re.IGNORECASE)
     named = {
-        (module, name)
+        (module, found[0])
         for module, path in FILES.items()
-        for name in [*environments, *map(str.lower, routers), "baselines."]
-        if module.startswith("prism_bench") and name in path.read_text(encoding="utf-8").lower()
+        for found in words.finditer(path.read_text(encoding="utf-8"))
+        if part(module) == CORE
     }
     assert named == set()
 
 
 def test_no_module_imports_itself_by_way_of_others():
     graph = {module: set(imports(module)) - {module} for module in FILES}
-    assert len(list(TopologicalSorter(graph).static_order())) >= len(FILES) - len(FOLDERS)
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(FILES) - len(PACKAGES)
     assert "prism_bench.data.rendering" in graph["prism_bench.probe.gradients"]  # the graph is not empty

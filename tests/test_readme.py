@@ -53,10 +53,11 @@ def python(project: Path, *arguments: str) -> str:
 
 
 def command(start: str) -> list[str]:
-    """Return the arguments of the one command that starts so."""
+    """Return the arguments that make Python run the one command that starts so."""
     found = [line for line in COMMANDS if line.startswith(start)]
     assert len(found) == 1, found
-    return shlex.split(found[0], comments=True)[1:]
+    program, *arguments = shlex.split(found[0], comments=True)
+    return ["-m", "prism_bench", *arguments] if program == "prism-bench" else arguments
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +99,9 @@ def test_both_explain_themselves_in_the_help(project):
 
 
 def test_parts_can_be_used_alone(project, run):
-    python(project, *command("python -m prism_bench.collect"), "tasks=4")
-    python(project, *command("python -m prism_bench.data.sharegpt export"))
-    python(project, *command("python -m prism_bench.data.sharegpt import"))
+    python(project, *command("prism-bench collect"), "tasks=4")
+    python(project, *command("prism-bench export"))
+    python(project, *command("prism-bench import"))
     original, imported = (load_trajectories(project / f"{name}.parquet") for name in ("episodes", "imported"))
     assert len(original) == 4
     assert [len(trajectory.steps) for trajectory in imported] == [len(trajectory.steps) for trajectory in original]
@@ -108,7 +109,7 @@ def test_parts_can_be_used_alone(project, run):
     alone = [code for code in PYTHON if "check_environment" not in code]
     assert len(alone) == 2
     (project / "CHECKPOINT").symlink_to(read_result(run / "result.json")["files"]["checkpoint base"])
-    python(project, *command("python -m prism_bench.probe"))
+    python(project, *command("prism-bench probe"))
     assert (project / "norms.png").is_file()
     python(project, "-c", "".join(alone) + "import numpy\nnumpy.save('scores.npy', scores)\n")
     scores = np.load(project / "scores.npy")

@@ -1,4 +1,4 @@
 """Costs: the ledger, memory peaks and floating-point operations.
 
-Imports nothing of this package but ``files`` and ``errors``.
+May import ``errors`` and ``files``.
 """

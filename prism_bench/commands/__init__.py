@@ -1,1 +1,4 @@
-"""Commands of ``prism-bench``, one thin file each; they may import everything."""
+"""The commands of ``prism-bench``, one thin file each, and how a command ends that fails.
+
+May import ``experiment`` and what is below it.
+"""

@@ -1,4 +1,4 @@
 """Episodes as data: trajectories, prompts, tokens and labels, batches.
 
-May import ``accounting`` and ``environments``.
+May import ``accounting``, ``environments`` and what is below them.
 """

@@ -1,4 +1,4 @@
 """The contract of a text environment, and its check.
 
-Imports nothing of this package but ``files`` and ``errors``.
+May import ``errors`` and ``files``.
 """

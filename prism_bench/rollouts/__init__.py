@@ -1,4 +1,4 @@
-"""Episodes played by experts and policies, and the engines that generate completions.
+"""Rollouts of experts and policies, and the engines that generate completions.
 
 May import ``models`` and what is below it.
 """

@@ -1,4 +1,4 @@
-"""``python -m prism_bench.probe``: its files, its picture, and that a killed one continues."""
+"""``prism-bench probe``: its files, its plot, and that a killed one continues."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.commands.hydra_command import hydra_command
-from prism_bench.commands.probe import probe
+from prism_bench.commands.probe_job import probe
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import save_trajectories
@@ -31,7 +31,7 @@ def folder(tmp_path, corridor_policy, corridor_episodes) -> Path:
 
 
 def command(*settings: str) -> list[str]:
-    return [sys.executable, "-m", "prism_bench.probe", "model=it's a model", "trajectories=episodes.parquet", *settings]
+    return [sys.executable, "-m", "prism_bench", "probe", "model=it's a model", "trajectories=episodes.parquet", *settings]
 
 
 def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder, corridor_episodes):
@@ -77,7 +77,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(folder, monkeypatch, capsys
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it, and no later test should inherit that
-    monkeypatch.setattr(sys, "argv", command(*settings)[2:])
+    monkeypatch.setattr(sys, "argv", command(*settings)[3:])
     with pytest.raises(SystemExit) as stop:
         hydra_command("probe", shorthands={"model": "model.path"})(probe)()
     error = capsys.readouterr().err

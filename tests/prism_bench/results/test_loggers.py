@@ -14,7 +14,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from prism_bench.results.loggers import FileLogger, WandbLogger, logged_in
 
-CONF = Path(__file__).parents[2] / "conf" / "logger"
+CONF = Path(__file__).parents[3] / "conf" / "logger"
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The command that collects episodes: what it writes is what a run would play, and what it says is what it wrote."""
+"""``prism-bench collect``: its episodes are those of a run, and what it prints is what it wrote."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.settings import SFTSettings
-from prism_bench.commands.collect import collect
+from prism_bench.commands.collect_job import collect
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
@@ -38,11 +38,11 @@ SHORT = ("model.max_length=300", "model.batch_size=3", "model.max_reply_tokens=4
 
 def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
     # From another folder, which must stay clean, and without the hub.
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    settings = {"HF_HUB_OFFLINE": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONF.parent)}
     return subprocess.run(
-        [sys.executable, "-m", "prism_bench.collect", *overrides],
+        [sys.executable, "-m", "prism_bench", "collect", *overrides],
         cwd=folder,
-        env=environment,
+        env=os.environ | settings,
         capture_output=True,
         text=True,
         timeout=120,
