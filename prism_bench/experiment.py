@@ -25,7 +25,8 @@ from prism_bench.models.policy import ModelSettings, PretrainedModel, checkpoint
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
-from prism_bench.results.result import Outcome, build_result, result_metrics, write_result
+from prism_bench.results.outcomes import Outcome
+from prism_bench.results.result import build_result, result_metrics, write_result
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers

@@ -19,9 +19,9 @@ from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
 from transformers import PreTrainedModel
 
 from prism_bench.accounting.ledger import QUANTITIES
+from prism_bench.commands.report import main as report
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.results.result import phase_costs, read_result
-from prism_bench.commands.report import main as report
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")

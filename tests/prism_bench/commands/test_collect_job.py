@@ -9,10 +9,10 @@ from pathlib import Path
 import gymnasium
 import pytest
 from hydra import compose, initialize_config_dir
+from prism_bench.algorithms.settings import SFTSettings
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.settings import SFTSettings
 from prism_bench.commands.collect_job import collect
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.prompts import ActionPrompt
