@@ -8,9 +8,8 @@ import gymnasium
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from prism_bench.algorithms.settings import RLSettings, SFTSettings
 from prism_bench.data.indexed_prompt import IndexedPrompt
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.environments.contract import TextEnvironment
@@ -19,6 +18,7 @@ from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import FileLogger, WandbLogger
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.rollouts.vllm_engine import VLLMEngine
+from prism_bench.strategy import make_algorithm, read_strategy
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -26,8 +26,6 @@ CHOICES = sorted(path.relative_to(CONF).with_suffix("").parts for path in CONF.g
 KINDS = {
     "model": ModelSettings,
     "prompt": ActionPrompt | IndexedPrompt | ReactPrompt,
-    "sft": SFTSettings,
-    "rl": RLSettings,
     "eval": EvaluationSettings,
     "generation": TransformersEngine | VLLMEngine,
 }
@@ -43,17 +41,14 @@ def choices(*groups: str) -> pytest.MarkDecorator:
 
 
 def test_every_group_is_tried_below():
-    assert {group for group, _ in CHOICES} == {*KINDS, "env", "router", "logger"}
+    assert {group for group, _ in CHOICES} == {*KINDS, "env", "router", "logger", "algorithm", "strategy"}
 
 
 @choices(*KINDS)
 def test_settings(group, choice):
     missing = ["model.path=FOLDER"] if choice == "checkpoint" else []
     chosen = configured(f"{group}={choice}", *missing)[group]
-    if choice == "none":
-        assert chosen == {}  # nothing to make: the stage is left out
-    else:
-        assert isinstance(instantiate(chosen, _convert_="object"), KINDS[group])
+    assert isinstance(instantiate(chosen, _convert_="object"), KINDS[group])
 
 
 @choices("router")
@@ -63,10 +58,26 @@ def test_routers(group, choice):
     assert callable(instantiate(router).route)
 
 
+@choices("algorithm")
+def test_algorithms(group, choice):
+    algorithm = instantiate(configured(f"algorithm={choice}").algorithm, _convert_="object")
+    assert algorithm.needs_demonstrations or algorithm.needs_tasks
+    assert callable(algorithm.train)
+
+
+@choices("strategy")
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+def test_strategies(group, choice, env):
+    one_loop = ["algorithm=luffy"] if choice == "one_loop" else []
+    config = configured(f"env={env}", f"strategy={choice}", "strategy.name=tried", *one_loop)
+    phases = read_strategy(OmegaConf.to_container(config.strategy, resolve=True)["phases"])
+    assert all(make_algorithm(phase) for phase in phases) and (choice == "none") == (not phases)
+
+
 @choices("env")
 def test_environments(group, choice):
     env = configured(f"{group}={choice}").env
-    for split in [env.train_split, *env.eval_splits]:
+    for split in [env.train_split, env.validation_split, *env.test_splits]:
         environment = instantiate(env.make, split=split)
         assert isinstance(environment, gymnasium.Env) and environment.spec.max_episode_steps
         assert isinstance(environment.unwrapped, TextEnvironment) and environment.unwrapped.task_ids

@@ -9,7 +9,6 @@ from pathlib import Path
 import gymnasium
 import pytest
 from hydra import compose, initialize_config_dir
-from prism_bench.algorithms.settings import SFTSettings
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Meter
@@ -20,13 +19,11 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.errors import InputError
 from prism_bench.models.policy import (
-    BaseSettings,
-    ScratchModel,
-    create_policy,
     load_policy,
     save_policy,
     weights_digest,
 )
+from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import EpisodePlayer
 from prism_bench.rollouts.expert import play_expert
@@ -66,9 +63,7 @@ def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows the words and nothing else."""
-    step = SFTSettings(learning_rate=1e-3, batch_size=1)
-    base = BaseSettings(episodes=1, language=step, sft=step)
-    shape = {"hidden_size": 64, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": base}
+    shape = {"hidden_size": 64, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": None}
     settings = ScratchModel(max_length=512, max_reply_tokens=4, batch_size=3, **shape)
     texts = [
         text for episode in played("search", 20) for step in episode.steps for text in (step.observation, step.action)

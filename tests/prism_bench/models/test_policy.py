@@ -14,22 +14,19 @@ from safetensors.torch import load_file, save_file
 
 from prism_bench import checkpoints
 from prism_bench.accounting.ledger import Meter
-from prism_bench.algorithms.settings import SFTSettings
 from prism_bench.data.prompts import ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError
 from prism_bench.models.decoder import model_shape
 from prism_bench.models.policy import (
-    BaseSettings,
     CheckpointError,
     Policy,
-    ScratchModel,
-    create_policy,
     load_policy,
     save_policy,
     weights_digest,
     with_lora,
 )
+from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.models.tokenizer import entity_parts
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.rollouts.backend import Sampling
@@ -241,7 +238,6 @@ def test_what_can_only_be_a_folder_is_refused_without_asking(name):
         load_policy(name)
 
 
-_SFT = SFTSettings(learning_rate=1e-3, batch_size=1)
 SCRATCH = ScratchModel(
     max_length=128,
     max_reply_tokens=8,
@@ -251,7 +247,7 @@ SCRATCH = ScratchModel(
     layers=2,
     heads=4,
     key_value_heads=2,
-    base=BaseSettings(episodes=2, language=_SFT, sft=_SFT),
+    base=None,
 )
 TEXTS = [f"You see a {name} {number}." for name in ("drawer", "shelf", "mug") for number in range(1, 9)]
 
