@@ -167,13 +167,15 @@ def test_long_trajectories_are_truncated_after_a_whole_step(corridor_policy, cor
 
 
 def test_demonstrations_that_lose_steps_are_counted(corridor_policy, corridor_episodes):
-    renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=40)
+    tokenizer = corridor_policy().tokenizer
+    lengths = [len(Renderer(tokenizer, ActionPrompt(), 1000).render(one).input_ids) for one in corridor_episodes]
+    renderer = Renderer(tokenizer, ActionPrompt(), max_length=sorted(lengths)[15])
     meter = Meter("sft")
     rendered = render_demonstrations(renderer, corridor_episodes, meter)
     assert rendered == [renderer.render(episode) for episode in corridor_episodes]
-    lost = [one.steps < len(episode.steps) for one, episode in zip(rendered, corridor_episodes, strict=True)]
-    assert 0 < sum(lost) < 30
-    assert (meter.spent.demonstrations, meter.spent.demonstrations_truncated) == (30, sum(lost))
+    lost = sum(length > renderer.max_length for length in lengths)
+    assert 0 < lost < 30
+    assert (meter.spent.demonstrations, meter.spent.demonstrations_truncated) == (30, lost)
 
 
 def test_returned_lists_belong_to_the_caller(corridor_policy):
