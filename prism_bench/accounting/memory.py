@@ -1,7 +1,7 @@
-"""The highest memory use of a stretch of a program, on CUDA devices or, without one, of the process.
+"""Peak memory of part of a program: of CUDA devices or, without one, of the process.
 
-CUDA's allocator keeps its own peak and can reset it. Linux keeps a peak of the resident set too, but a process cannot
-reset it without rights it may not have, so a thread samples the present value instead.
+CUDA's allocator keeps its own peak and can reset it. Linux keeps a peak of the resident set too, but resetting it takes
+rights that a process may lack, so a thread samples the current value instead.
 """
 
 import threading
@@ -15,16 +15,16 @@ SAMPLING_SECONDS = 0.05
 
 
 class MemoryPeak(Protocol):
-    """The highest memory use since it was last asked."""
+    """The peak of memory since the last reading."""
 
     def start(self) -> None:
-        """Forget what was, and begin to watch."""
+        """Start watching; earlier use does not count."""
 
     def take(self) -> int:
-        """Return the peak in bytes since the last call or since the start, and forget it."""
+        """Return the peak in bytes since the last call or the start, and reset it."""
 
     def stop(self) -> None:
-        """End watching."""
+        """Stop watching."""
 
 
 class CudaPeak:
@@ -43,7 +43,7 @@ class CudaPeak:
         return peak
 
     def stop(self) -> None:
-        """Nothing runs between two readings."""
+        """Do nothing: the allocator watches by itself."""
 
 
 class ResidentPeak:

@@ -20,6 +20,7 @@ from typing import Any, cast
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
+from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import Message, Prompt
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.errors import InputError
@@ -166,10 +167,16 @@ class Renderer:
         return end, before, after
 
 
-def count_truncated(rendered: Sequence[Rendered], trajectories: Sequence[Trajectory]) -> int:
-    """Return how many ``trajectories`` lost steps when they were rendered, for the ledger."""
-    pairs = zip(rendered, trajectories, strict=True)
-    return sum(one.steps < len(trajectory.steps) for one, trajectory in pairs)
+def render_demonstrations(renderer: Renderer, trajectories: Sequence[Trajectory], meter: Meter) -> list[Rendered]:
+    """Render ``trajectories`` for training and count them in ``meter``, with those that lost steps.
+
+    Raises:
+        InputError: not even the first step of a trajectory fits.
+    """
+    rendered = [renderer.render(trajectory) for trajectory in trajectories]
+    truncated = sum(one.steps < len(trajectory.steps) for one, trajectory in zip(rendered, trajectories, strict=True))
+    meter.add(demonstrations=len(rendered), demonstrations_truncated=truncated)
+    return rendered
 
 
 def _prefix_preserving_template(tokenizer: PreTrainedTokenizerBase) -> str:

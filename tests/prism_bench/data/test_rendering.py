@@ -7,7 +7,7 @@ import pytest
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt
-from prism_bench.data.rendering import IGNORED, Renderer, count_truncated
+from prism_bench.data.rendering import IGNORED, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Reply, Sampling, Work
@@ -164,8 +164,18 @@ def test_long_trajectories_are_truncated_after_a_whole_step(corridor_policy, cor
         fitting = [end for end in ends if end <= max_length]
         assert short.steps == len(fitting)
         assert short.input_ids == whole.input_ids[: fitting[-1]] and short.labels == whole.labels[: fitting[-1]]
-        truncated = max_length < len(whole.input_ids)
-        assert count_truncated([whole, short, short], [episode] * 3) == 2 * truncated
+
+
+def test_demonstrations_that_lose_steps_are_counted(corridor_policy, corridor_episodes):
+    tokenizer = corridor_policy().tokenizer
+    lengths = [len(Renderer(tokenizer, ActionPrompt(), 1000).render(one).input_ids) for one in corridor_episodes]
+    renderer = Renderer(tokenizer, ActionPrompt(), max_length=sorted(lengths)[15])
+    meter = Meter("sft")
+    rendered = render_demonstrations(renderer, corridor_episodes, meter)
+    assert rendered == [renderer.render(episode) for episode in corridor_episodes]
+    lost = sum(length > renderer.max_length for length in lengths)
+    assert 0 < lost < 30
+    assert (meter.spent.demonstrations, meter.spent.demonstrations_truncated) == (30, lost)
 
 
 def test_returned_lists_belong_to_the_caller(corridor_policy):
