@@ -53,7 +53,8 @@ def code_of(modules: Iterable[str]) -> Code:
             continue
         for module, path in _files(name):
             if module not in own:
-                own[module], imports = _read(module, path, path.stat().st_mtime_ns)
+                code, imports = _read(module, path, path.stat().st_mtime_ns)
+                own[module] = code + _data_digest(path)
                 waiting += imports
     return Code(dict(sorted(own.items())), _versions(foreign))
 
@@ -108,12 +109,15 @@ def _read(module: str, path: Path, modified: int) -> tuple[str, list[str]]:
             node, clean=False
         ):
             node.body = node.body[1:]
-    digest = xxhash.xxh3_128(ast.dump(tree).encode())
-    if path.name == "__init__.py":
-        data = (file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
-        for file in sorted(data):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest(), imports
+    return xxhash.xxh3_128_hexdigest(ast.dump(tree).encode()), imports
+
+
+def _data_digest(path: Path) -> str:
+    """Return the digest of the files of a package that are no code; empty for a module and where there are none."""
+    if path.name != "__init__.py":
+        return ""
+    files = sorted(file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))
+    return xxhash.xxh3_128_hexdigest(b"".join(f.name.encode() + f.read_bytes() for f in files)) if files else ""
 
 
 def _imports(tree: ast.Module, package: str) -> list[str]:

@@ -70,6 +70,7 @@ class Experiment:
     def run(self) -> dict[str, Any]:
         """Do every stage and return the content of ``result.json``, which is written into the run folder."""
         self._check()
+        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()

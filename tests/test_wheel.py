@@ -27,7 +27,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an environment that has the wheel; what the wheel requires it borrows from the environment of the tests."""
+    """Return an environment with the wheel; the packages that it requires are those of the tests' environment."""
     folder = tmp_path_factory.mktemp("environment")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, folder=folder)

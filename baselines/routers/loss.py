@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from prism_bench.data.rendering import render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.probe.gradients import mean_losses
 from prism_bench.probe.record import probe_identity
@@ -25,7 +26,7 @@ class LossRouter(ScoreRouter):
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext
     ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        episodes = [context.renderer.render(trajectory) for trajectory in trajectories]
+        episodes = render_demonstrations(context.renderer, trajectories, context.meter)
         losses = mean_losses(
             context.policy.model,
             episodes,

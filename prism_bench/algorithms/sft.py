@@ -31,7 +31,7 @@ from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.target_head import add_target_head, remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, trainer_config
 from prism_bench.data.batching import groups_within_budget
-from prism_bench.data.rendering import IGNORED, Rendered
+from prism_bench.data.rendering import IGNORED, Rendered, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
@@ -85,7 +85,7 @@ class SFT:
         context: TrainingContext,
     ) -> None:
         """Train ``policy`` in place on ``demonstrations``; there is no use for ``tasks``."""
-        self.fit(policy, [context.renderer.render(demonstration) for demonstration in demonstrations], context)
+        self.fit(policy, render_demonstrations(context.renderer, demonstrations, context.meter), context)
 
     def fit(self, policy: Policy, rendered: Sequence[Rendered], context: TrainingContext) -> None:
         """Train ``policy`` in place on sequences whose targets are marked in their labels.

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from transformers import PreTrainedModel
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.files import atomic_path, writing
@@ -84,7 +84,7 @@ def probe_trajectories(
     Raises:
         InputError: the model cannot be probed, a loss is not finite, or another probe was left unfinished at ``path``.
     """
-    episodes = [renderer.render(trajectory) for trajectory in trajectories]
+    episodes = render_demonstrations(renderer, trajectories, meter)
     identity = probe_identity(policy.model, renderer, policy.projections)
     header = asdict(identity) | {"trajectories": _digest(episodes), "tokens_per_batch": tokens_per_batch}
     partial = path.with_name(f".{path.name}.partial")

@@ -15,7 +15,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.prompts import Prompt
-from prism_bench.data.rendering import Rendered, Renderer
+from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import save_policy
 from prism_bench.models.scratch import ScratchModel, create_policy
@@ -51,7 +51,7 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
         policy = create_policy(model, _texts(episodes, bench.prompt), bench.seed)
         cast(torch.nn.Module, policy.model).to(model.device)
         renderer = bench.renderer(policy)
-        rendered = [renderer.render(episode) for episode in episodes]
+        rendered = render_demonstrations(renderer, episodes, meter)
         middle = len(rendered) // 2
         language = [Rendered(episode.input_ids, [*episode.input_ids], episode.steps) for episode in rendered[:middle]]
         for part, algorithm in ((language, model.base.language), (rendered[middle:], model.base.sft)):

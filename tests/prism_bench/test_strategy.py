@@ -6,7 +6,7 @@ from prism_bench.errors import InputError
 from prism_bench.strategy import Phase, make_algorithm, read_strategy
 
 SFT = {"_target_": "prism_bench.algorithms.sft.SFT", "learning_rate": 1e-3}
-GRPO = {"_target_": "prism_bench.algorithms.grpo.GRPO"}
+GRPO = {"_target_": "prism_bench.algorithms.grpo.GRPO", "max_steps": 1, "num_generations": 8}
 
 
 def test_settings_of_a_phase_replace_those_of_its_algorithm():

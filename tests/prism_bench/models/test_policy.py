@@ -12,11 +12,11 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from prism_bench import checkpoints
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError
+from prism_bench.models import checkpoints
 from prism_bench.models.decoder import model_shape
 from prism_bench.models.policy import (
     CheckpointError,
