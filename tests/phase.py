@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import torch
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
-from prism_bench.data.trajectory import Trajectory
+from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.episodes import Episode, EpisodePlayer
@@ -88,3 +89,14 @@ class Phase:
     def values(self, name: str) -> list[float]:
         key = f"{self.name}/{name}"
         return [values[key] for values in self.logged if key in values]
+
+
+def probability(policy: Policy, observation: str, action: str) -> float:
+    """Return the probability of ``action`` as the answer to the first ``observation``."""
+    renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
+    prompt, reply = renderer.opening(observation), renderer.reply(Step(observation, action, 0.0))
+    policy.model.eval()
+    with torch.no_grad():
+        logits = policy.model(input_ids=torch.tensor([prompt + reply])).logits[0]
+    scores = torch.log_softmax(logits, dim=-1)[len(prompt) - 1 : -1]
+    return float(scores[range(len(reply)), reply].sum().exp())

@@ -1,4 +1,4 @@
-"""Demonstrations by the task they solve, for algorithms that learn from rollouts and demonstrations at once."""
+"""Demonstrations as tokens, by the task they solve, for algorithms that learn from rollouts and demonstrations."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,14 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prism_bench.data.rendering import IGNORED, Rendered, Renderer
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.data.rendering import IGNORED, Rendered
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.rollouts.episodes import Episode
 
 
+def render_demonstrations(trajectories: Sequence[Trajectory], context: TrainingContext) -> list[Rendered]:
+    """Return the tokens and labels of ``trajectories``, truncated where the context is full."""
+    return [context.renderer.render(trajectory) for trajectory in trajectories]
+
+
 @dataclass(frozen=True)
 class Demonstration:
-    """A trajectory and its tokens, which end where the context is full."""
+    """A trajectory and its tokens."""
 
     trajectory: Trajectory
     rendered: Rendered
@@ -31,32 +37,27 @@ class Demonstrations:
 
     Args:
         trajectories: several of them may solve the same task; those without a task id are drawn by :meth:`sample` only.
-        renderer: of the policy's tokenizer and prompt.
-        seed: of the draws.
+        context: of the phase, whose seed decides the draws.
     """
 
-    def __init__(self, trajectories: Sequence[Trajectory], renderer: Renderer, seed: int) -> None:
-        self.renderer = renderer
-        self.trajectories = list(trajectories)
-        self.random = np.random.default_rng(seed)
-        self.by_task: dict[str, list[int]] = defaultdict(list)
-        for number, trajectory in enumerate(self.trajectories):
-            if trajectory.task_id is not None:
-                self.by_task[trajectory.task_id].append(number)
+    def __init__(self, trajectories: Sequence[Trajectory], context: TrainingContext) -> None:
+        rendered = render_demonstrations(trajectories, context)
+        self.all = [Demonstration(*pair) for pair in zip(trajectories, rendered, strict=True)]
+        self.random = np.random.default_rng(context.seed)
+        self.by_task: dict[str, list[Demonstration]] = defaultdict(list)
+        for demonstration in self.all:
+            if demonstration.trajectory.task_id is not None:
+                self.by_task[demonstration.trajectory.task_id].append(demonstration)
         self.waiting: list[int] = []
 
     def of_task(self, task_id: str) -> Demonstration | None:
         """Return a random demonstration of a task, or None where there is none."""
-        numbers = self.by_task.get(task_id)
-        return self._render(numbers[int(self.random.integers(len(numbers)))]) if numbers else None
+        found = self.by_task.get(task_id)
+        return found[int(self.random.integers(len(found)))] if found else None
 
     def sample(self, count: int) -> list[Demonstration]:
         """Return ``count`` demonstrations in random order: all of them once, then all of them once more, and so on."""
         while len(self.waiting) < count:
-            self.waiting += self.random.permutation(len(self.trajectories)).tolist()
+            self.waiting += self.random.permutation(len(self.all)).tolist()
         numbers, self.waiting = self.waiting[:count], self.waiting[count:]
-        return [self._render(number) for number in numbers]
-
-    def _render(self, number: int) -> Demonstration:
-        trajectory = self.trajectories[number]
-        return Demonstration(trajectory, self.renderer.render(trajectory))
+        return [self.all[number] for number in numbers]

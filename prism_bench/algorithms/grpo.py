@@ -96,7 +96,7 @@ class GRPO:
             ours={**_OURS, **context.engine.grpo_options()},
         )
         report = PhaseCallback(policy, context)
-        available = Demonstrations(demonstrations, context.renderer, context.seed)
+        available = Demonstrations(demonstrations, context)
         rollouts = Rollouts(
             context,
             config.temperature,

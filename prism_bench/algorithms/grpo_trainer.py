@@ -133,8 +133,8 @@ class EpisodeGRPOTrainer(GRPOTrainer):
             demonstrated=torch.tensor(rollouts.demonstrated, device=advantages.device),
         )
         columns = self.columns(batch)
-        _check_advantages(columns["advantages"], output["completion_ids"], type(self.algorithm).__name__)
-        return output | columns
+        name, completions = type(self.algorithm).__name__, output["completion_ids"]
+        return output | columns | {"advantages": _checked_advantages(columns["advantages"], completions, name)}
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         chosen = self.has_gradient(inputs)
@@ -225,8 +225,11 @@ def _dense_parts(attention_mask: torch.Tensor, most_rows: int) -> Iterator[tuple
             yield rows, columns[0], columns[-1] + 1
 
 
-def _check_advantages(advantages: torch.Tensor, completions: torch.Tensor, name: str) -> None:
+def _checked_advantages(advantages: torch.Tensor, completions: torch.Tensor, name: str) -> torch.Tensor:
+    """Return ``advantages``, which may be as wide as the longest completion, as wide as padded ``completions``."""
     episodes, tokens = completions.shape
+    if advantages.dim() == 2 and advantages.shape[1] < tokens:
+        advantages = pad(advantages, (0, tokens - advantages.shape[1]))
     if advantages.shape not in ((episodes,), (episodes, tokens)):
         raise ValueError(
             f"{name}.advantages returned a tensor of shape {tuple(advantages.shape)}; the shape of a batch of "
@@ -234,3 +237,4 @@ def _check_advantages(advantages: torch.Tensor, completions: torch.Tensor, name:
         )
     if not advantages.isfinite().all():
         raise ValueError(f"{name}.advantages returned numbers that are not finite")
+    return advantages

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from phase import Phase
+from phase import Phase, probability
 from torch.utils.flop_counter import FlopCounterMode
 
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.rollout_batch import RolloutBatch
-from prism_bench.data.prompts import ActionPrompt
-from prism_bench.data.rendering import Renderer
-from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy, load_policy, save_policy, weights_digest, with_lora
 from prism_bench.rollouts.vllm_engine import VLLMEngine
@@ -45,16 +42,6 @@ def train(corridor, tmp_path):
         return done.train(kind(**SETTINGS | settings), tasks=tasks)
 
     return run
-
-
-def probability(policy: Policy, observation: str, action: str) -> float:
-    renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
-    prompt, reply = renderer.opening(observation), renderer.reply(Step(observation, action, 0.0))
-    policy.model.eval()
-    with torch.no_grad():
-        logits = policy.model(input_ids=torch.tensor([prompt + reply])).logits[0]
-    scores = torch.log_softmax(logits, dim=-1)[len(prompt) - 1 : -1]
-    return float(scores[range(len(reply)), reply].sum().exp())
 
 
 OPENING = "You are in room 3. Your task is to: go to room 4."

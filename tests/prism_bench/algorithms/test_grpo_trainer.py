@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from batches import batch, loss_and_gradients
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -35,35 +36,6 @@ def trainers(corridor_policy, tmp_path):
         return tuple(made)
 
     return make
-
-
-def batch(vocabulary: int, seed: int, advantages: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return episodes of 4 to 60 tokens: prompts padded on the left, completions on the right, half of them masked."""
-    random = torch.Generator().manual_seed(seed)
-    prompts = torch.randint(1, 9, (len(advantages),), generator=random)
-    completions = torch.randint(3, 52, (len(advantages),), generator=random)
-    columns = torch.arange(int(completions.max()))
-    completion_mask = (columns < completions[:, None]).long()
-    written = torch.randint(0, 2, completion_mask.shape, generator=random)
-    written[:, 0] = 1  # every episode has a reply
-    return {
-        "prompt_ids": torch.randint(5, vocabulary, (len(advantages), int(prompts.max())), generator=random),
-        "prompt_mask": (torch.arange(int(prompts.max())) >= prompts.max() - prompts[:, None]).long(),
-        "completion_ids": torch.randint(5, vocabulary, completion_mask.shape, generator=random),
-        "completion_mask": completion_mask,
-        "tool_mask": written,
-        "advantages": advantages,
-        "num_items_in_batch": (completion_mask * written).sum(),
-    }
-
-
-def loss_and_gradients(trainer: GRPOTrainer, inputs: dict[str, torch.Tensor]) -> tuple[float, list[torch.Tensor]]:
-    trainer.model.train()
-    trainer.model.zero_grad()
-    trainer.current_gradient_accumulation_steps = 2
-    loss = trainer._compute_loss(trainer.model, inputs)
-    loss.backward()
-    return loss.item(), [weight.grad.clone() for weight in trainer.model.parameters()]
 
 
 def assert_same(actual: tuple[float, list[torch.Tensor]], expected: tuple[float, list[torch.Tensor]]) -> None:

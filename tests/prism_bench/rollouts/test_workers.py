@@ -175,9 +175,8 @@ def test_reinforcement_learning_outlives_deaths(corridor_policy, tmp_path):
             folder=tmp_path / "trainer",
             log=lambda values, update: logged.append(dict(values)),
         )
-        GRPO(max_steps=2, num_generations=2, per_device_train_batch_size=6, gradient_accumulation_steps=1).train(
-            policy, [], ["5-2", "3-6", "3-4"], context
-        )
+        batch = {"num_generations": 2, "per_device_train_batch_size": 6, "gradient_accumulation_steps": 1}
+        GRPO(max_steps=2, logging_steps=1, **batch).train(policy, [], ["5-2", "3-6", "3-4"], context)
     assert meter.spent.worker_deaths == 2 * (2 * 2 + 2)
     assert len([values for values in logged if "rl/reward" in values]) == 2
 

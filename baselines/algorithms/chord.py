@@ -1,0 +1,114 @@
+"""CHORD: RL and SFT in every update, with a weight that moves from one to the other (Zhang et al., arXiv 2508.11408).
+
+    loss = (1 - mu) L_grpo + mu L_sft
+
+L_sft is the mean over the agent's tokens of demonstrations that are drawn for the update whatever its tasks are. The
+weight mu rises linearly from 0 to its peak during a warm-up, then falls as a half cosine to its valley, where it stays
+(CHORD-mu: from 0.9 to 0.05). CHORD-phi keeps mu constant, at 0.1, and weighs each token of L_sft by p (1 - p), p being
+its probability, not differentiated: what the policy is sure of or finds absurd counts little
+(``mu_peak=0.1 mu_valley=0.1 token_weights=true``).
+
+Deviations: the paper's mu falls over the first 200 updates; ``conf/algorithm/chord.yaml`` has it fall over all of them,
+which are fewer.
+"""
+
+import math
+from typing import Any, ClassVar, cast
+
+import torch
+from trl.trainer.grpo_config import GRPOConfig
+
+from prism_bench.algorithms.grpo import GRPO
+from prism_bench.algorithms.grpo_trainer import Inputs
+from prism_bench.algorithms.hybrid_trainer import BesideTrainer
+from prism_bench.algorithms.rollout_batch import RolloutBatch
+from prism_bench.errors import InputError
+
+
+class ChordTrainer(BesideTrainer):
+    """The trainer of :class:`CHORD`."""
+
+    algorithm: "CHORD"
+    tokens_per_update = 1.0
+
+    def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
+        """Let demonstrations go with the first rows, as many as the updates need that share this batch."""
+        assert self.demonstrations is not None
+        config = cast(GRPOConfig, self.args)
+        updates = cast(int, config.steps_per_generation) / config.gradient_accumulation_steps
+        count = max(1, round(updates * self.algorithm.demonstrations_per_update))
+        chosen = [demonstration.rendered for demonstration in self.demonstrations.sample(count)]
+        self.tokens_per_update = sum(rendered.agent_tokens for rendered in chosen) / updates
+        return super().columns(batch) | self.attach(batch, dict(enumerate(chosen)))
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+        mu = self.algorithm.mu(self.state.global_step)
+        loss = (1 - mu) * super()._compute_loss(model, inputs)
+        logprobs = self.demonstration_logprobs(model, self.attached(inputs)) if mu else []
+        return loss + mu * self.algorithm.sft_loss(logprobs, self.tokens_per_update)
+
+
+class CHORD(GRPO):
+    """GRPO and SFT in every update.
+
+    Args:
+        demonstrations_per_update: how many are drawn for L_sft.
+        mu_peak: weight of L_sft after the warm-up.
+        mu_valley: weight of L_sft at the end.
+        mu_warmup: updates in which the weight rises.
+        mu_decay: updates in which it falls.
+        token_weights: weigh each token of L_sft by p (1 - p).
+        config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
+
+    Raises:
+        InputError: an option is not possible.
+    """
+
+    needs_demonstrations: ClassVar[bool] = True
+    trainer = ChordTrainer
+
+    def __init__(
+        self,
+        *,
+        demonstrations_per_update: int = 32,
+        mu_peak: float = 0.9,
+        mu_valley: float = 0.05,
+        mu_warmup: int = 0,
+        mu_decay: int = 200,
+        token_weights: bool = False,
+        **config: Any,
+    ) -> None:
+        super().__init__(**config)
+        for name, weight in (("mu_peak", mu_peak), ("mu_valley", mu_valley)):
+            if not 0 <= weight <= 1:
+                raise InputError(f"{name}={weight} is no weight; give a number from 0 to 1")
+        if mu_warmup < 0 or mu_decay < 0:
+            raise InputError("mu_warmup and mu_decay are numbers of updates, from 0 on")
+        rows = config.get("per_device_train_batch_size", 8) * config.get("gradient_accumulation_steps", 1)
+        if not 1 <= demonstrations_per_update <= rows:
+            raise InputError(
+                f"demonstrations_per_update={demonstrations_per_update} is not possible; an update has {rows} rollouts "
+                "(per_device_train_batch_size x gradient_accumulation_steps), and each can take one demonstration along"
+            )
+        self.demonstrations_per_update = demonstrations_per_update
+        self.mu_peak = mu_peak
+        self.mu_valley = mu_valley
+        self.mu_warmup = mu_warmup
+        self.mu_decay = mu_decay
+        self.token_weights = token_weights
+
+    def mu(self, update: int) -> float:
+        """Return the weight of L_sft in an update; the first one has number 0."""
+        if update < self.mu_warmup:
+            return self.mu_peak * update / self.mu_warmup
+        fallen = min(1.0, (update - self.mu_warmup) / self.mu_decay) if self.mu_decay else 1.0
+        return self.mu_valley + (self.mu_peak - self.mu_valley) * 0.5 * (1 + math.cos(math.pi * fallen))
+
+    def sft_loss(self, logprobs: list[torch.Tensor], tokens: float) -> torch.Tensor:
+        """Return L_sft from log-probabilities, a tensor per demonstration: the sum over tokens, over ``tokens``."""
+        total = torch.zeros(())
+        for values in logprobs:
+            probabilities = values.detach().exp()
+            weights = probabilities * (1 - probabilities) if self.token_weights else torch.ones_like(values)
+            total = total.to(values.device) - (weights * values).sum()
+        return total / tokens

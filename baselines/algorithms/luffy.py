@@ -1,0 +1,57 @@
+"""LUFFY: an expert's demonstration inside each group of GRPO (Yan et al., arXiv 2504.14945).
+
+A group is n - 1 rollouts of a task and one demonstration of it, all with their reward r and A = r - mean of the group's
+r, not divided by the standard deviation (``scale_rewards: none``). Rollouts have GRPO's clipped loss. The tokens of the
+demonstration contribute
+
+    A * p / (p + 0.1),    p the policy's probability of the token
+
+unclipped: the demonstrator's probability is taken as 1, and the reshaped ratio gives improbable tokens more gradient
+than p itself would.
+
+Deviations: means over tokens and episodes are those of ``loss_type`` (the configuration has ``grpo``: first over the
+tokens of an episode), where the paper has one mean over all tokens of a group. A task without a demonstration has n
+rollouts; where it has several, one is drawn.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from prism_bench.algorithms.grpo import GRPO
+from prism_bench.algorithms.hybrid_trainer import MixedGroupTrainer, check_mixed_groups, shaped_ratio
+from prism_bench.errors import InputError
+
+
+class LuffyTrainer(MixedGroupTrainer):
+    """The trainer of :class:`LUFFY`."""
+
+    algorithm: "LUFFY"
+
+    def demonstration_objective(
+        self, advantages: torch.Tensor, logprobs: torch.Tensor, entropies: torch.Tensor
+    ) -> torch.Tensor:
+        return advantages * shaped_ratio(logprobs, self.algorithm.shaping)
+
+
+class LUFFY(GRPO):
+    """GRPO with a demonstration in each group.
+
+    Args:
+        shaping: the 0.1 of p / (p + 0.1).
+        config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
+
+    Raises:
+        InputError: an option is not possible, or has no meaning for a demonstration.
+    """
+
+    needs_demonstrations: ClassVar[bool] = True
+    trainer = LuffyTrainer
+    demonstration_in_group = True
+
+    def __init__(self, *, shaping: float = 0.1, **config: Any) -> None:
+        super().__init__(**config)
+        check_mixed_groups(config)
+        if shaping <= 0:
+            raise InputError(f"shaping={shaping} is not possible; give a number above 0")
+        self.shaping = shaping

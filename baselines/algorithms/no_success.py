@@ -1,0 +1,143 @@
+"""SFT where the policy never succeeds, RL elsewhere: HPT, SuperRL and ReLIFT.
+
+All three ask of each task how many of its rollouts were solved, which means a reward of at least ``solved``, and learn
+from a demonstration of the task where they were too few. The rollouts that this takes are part of the phase's bill.
+
+* HPT (Lv et al., arXiv 2509.04419): where at most ``gate`` rollouts are solved, they are dropped, and the update takes
+  the SFT loss of the demonstration in their place; elsewhere RL.
+* SuperRL (Liu et al., arXiv 2506.01096): the same with gate 0, where a rollout is solved by any reward above 0.
+* ReLIFT (Ma et al., arXiv 2506.07527): always RL; demonstrations of tasks of which no rollout is solved go to a
+  ``buffer``, and when that is full, one update of SFT follows on what is in it.
+
+The SFT loss is the mean over the agent's tokens: of the one demonstration, which counts as much as its group of
+rollouts would, or of the whole buffer.
+
+Deviations: rollouts and updates are those of the configuration, and RL is this project's GRPO. ReLIFT's update of SFT
+takes the optimizer and the learning rate of the RL update that it follows, and is not one of ``max_steps``. A task
+without a demonstration is left to RL; where it has several, one is drawn.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from prism_bench.algorithms.grpo import GRPO
+from prism_bench.algorithms.grpo_trainer import Inputs
+from prism_bench.algorithms.hybrid_trainer import BesideTrainer
+from prism_bench.algorithms.rollout_batch import RolloutBatch
+from prism_bench.data.batching import groups_within_budget
+from prism_bench.data.rendering import Rendered
+from prism_bench.errors import InputError
+
+
+class NoSuccessTrainer(BesideTrainer):
+    """The trainer of :class:`NoSuccess`."""
+
+    algorithm: "NoSuccess"
+    buffer: list[Rendered]
+
+    def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
+        """Replace the rollouts of unsolved tasks by a demonstration, or put that into the buffer."""
+        assert self.demonstrations is not None
+        columns = super().columns(batch)
+        found: dict[int, Rendered] = {}
+        for group in self.algorithm.unsolved(batch).nonzero()[:, 0].tolist():
+            first = group * batch.group_size
+            demonstration = self.demonstrations.of_task(batch.tasks[first])
+            if demonstration is not None:
+                found[first] = demonstration.rendered
+        if self.algorithm.buffer is not None:
+            self.buffer += found.values()
+            return columns
+        advantages = columns["advantages"].clone()
+        for first in found:
+            advantages[first : first + batch.group_size] = 0.0
+        return columns | {"advantages": advantages} | self.attach(batch, found)
+
+    def callbacks(self) -> list[TrainerCallback]:
+        self.buffer = []
+        return [] if self.algorithm.buffer is None else [_UpdateOnBuffer(self)]
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
+        loss = super()._compute_loss(model, inputs)
+        if self.algorithm.buffer is not None:
+            return loss
+        assert self.num_generations is not None
+        weight = self.num_generations / len(inputs["advantages"]) / self.current_gradient_accumulation_steps
+        for logprobs in self.demonstration_logprobs(model, self.attached(inputs)):
+            loss = loss - weight * logprobs.mean()
+        return loss
+
+    def update_on_buffer(self) -> None:
+        """Make one update on what is in the buffer, and empty it."""
+        model, optimizer = self.model_wrapped, self.optimizer
+        assert isinstance(model, torch.nn.Module) and optimizer is not None
+        tokens = sum(rendered.agent_tokens for rendered in self.buffer)
+        lengths = [len(rendered.input_ids) for rendered in self.buffer]
+        for part in groups_within_budget(lengths, self.algorithm.tokens_per_forward):
+            logprobs = self.demonstration_logprobs(model, [self.buffer[number] for number in part])
+            self.accelerator.backward(-torch.cat(logprobs).sum() / tokens)
+        if self.args.max_grad_norm > 0:
+            self._clip_grad_norm(model)
+        optimizer.step()
+        model.zero_grad()
+        self.buffer = []
+
+
+class _UpdateOnBuffer(TrainerCallback):
+    """Makes the update of SFT after the update of RL that filled the buffer."""
+
+    def __init__(self, trainer: NoSuccessTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        size = self.trainer.algorithm.buffer
+        if size is not None and len(self.trainer.buffer) >= size:
+            self.trainer.update_on_buffer()
+
+
+class NoSuccess(GRPO):
+    """GRPO that learns from demonstrations of tasks that the policy does not solve.
+
+    Args:
+        solved: the reward from which on a rollout counts as solved.
+        gate: the most solved rollouts of a task that is still learned from its demonstration.
+        buffer: demonstrations that are collected for an update of their own; None to take each at once, in place of
+            the task's rollouts.
+        tokens_per_forward: the update on the buffer goes through the model in parts of so many tokens.
+        config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
+
+    Raises:
+        InputError: an option is not possible.
+    """
+
+    needs_demonstrations: ClassVar[bool] = True
+    trainer = NoSuccessTrainer
+
+    def __init__(
+        self,
+        *,
+        solved: float = 1.0,
+        gate: int = 0,
+        buffer: int | None = None,
+        tokens_per_forward: int = 1024,
+        **config: Any,
+    ) -> None:
+        super().__init__(**config)
+        rollouts = config.get("num_generations", 8)
+        if not 0 <= gate < rollouts:
+            raise InputError(f"gate={gate} is not possible; give a whole number from 0 to {rollouts - 1}")
+        if buffer is not None and buffer < 1:
+            raise InputError(f"buffer={buffer} is not possible; give a whole number from 1 on, or null")
+        if solved <= 0:
+            raise InputError(f"solved={solved} would count every rollout as solved; give a reward above 0")
+        self.solved = solved
+        self.gate = gate
+        self.buffer = buffer
+        self.tokens_per_forward = tokens_per_forward
+
+    def unsolved(self, batch: RolloutBatch) -> torch.Tensor:
+        """Return for each group of ``batch``, (groups,), whether at most ``gate`` of its rollouts are solved."""
+        solved = (batch.rewards >= self.solved).view(-1, batch.group_size).sum(dim=1)
+        return solved <= self.gate

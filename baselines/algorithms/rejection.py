@@ -1,0 +1,151 @@
+"""Rejection sampling: rounds of the policy's own rollouts, and SFT on those that succeed (RFT, arXiv 2308.01825).
+
+In each of ``rounds``, the policy rolls out every task ``samples`` times. Rollouts with a reward of at least
+``threshold`` become demonstrations, equal ones only once, and the policy is fine-tuned on them; the next round starts
+from the new policy. Rollouts and SFT are on the phase's bill.
+
+Deviations: RFT makes one round and starts SFT again from the model before it; more rounds, each from the last policy,
+are those of expert iteration. A round in which nothing succeeds trains nothing, and the next one samples anew.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from prism_bench.algorithms.contract import TrainingContext
+from prism_bench.algorithms.sft import SFT
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
+from prism_bench.models.policy import Policy, save_policy
+from prism_bench.rollouts.backend import Sampling
+
+
+class RejectionSampling:
+    """Rounds of rollouts and SFT; an :class:`prism_bench.algorithms.contract.Algorithm`.
+
+    Args:
+        sft: the algorithm of the fine-tuning.
+        rounds: of rolling out and fine-tuning.
+        samples: rollouts of each task in a round.
+        threshold: the reward from which on a rollout is learned from.
+        temperature: of sampling.
+        max_turns: of an episode, after which it has failed; None for the environment's own limit.
+
+    Raises:
+        InputError: an option is not possible.
+    """
+
+    needs_demonstrations: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        sft: SFT,
+        rounds: int = 3,
+        samples: int = 4,
+        threshold: float = 1.0,
+        temperature: float = 1.0,
+        max_turns: int | None = None,
+    ) -> None:
+        if not isinstance(sft, SFT):
+            raise InputError("sft of rejection sampling has to be an SFT algorithm, such as ${sft}")
+        if rounds < 1 or samples < 1 or (max_turns is not None and max_turns < 1):
+            raise InputError("rounds, samples and max_turns of rejection sampling are whole numbers from 1 on")
+        if temperature <= 0:
+            raise InputError(f"temperature={temperature} would sample the same rollout every time; give more than 0")
+        self.sft = sft
+        self.rounds = rounds
+        self.samples = samples
+        self.threshold = threshold
+        self.temperature = temperature
+        self.max_turns = max_turns
+
+    def train(
+        self,
+        policy: Policy,
+        demonstrations: Sequence[Trajectory],
+        tasks: Sequence[str],
+        context: TrainingContext,
+    ) -> None:
+        """Train ``policy`` in place on its own successes; there is no use for ``demonstrations``."""
+        updates = _Updates(context, self.rounds)
+        for number in range(self.rounds):
+            if context.flops_budget is not None and context.meter.spent.flops > context.flops_budget:
+                break
+            rollouts = self._roll_out(policy, tasks, context, number)
+            chosen = self._successes(rollouts)
+            rates = {
+                "success": float(np.mean([rollout.success for rollout in rollouts])),
+                "accepted": float(np.mean([rollout.score >= self.threshold for rollout in rollouts])),
+                "demonstrations": float(len(chosen)),
+            }
+            context.log({f"{context.phase}/{name}": value for name, value in rates.items()}, updates.done)
+            if chosen:
+                self.sft.train(policy, chosen, [], updates.of_round(number))
+        else:
+            context.progress(updates.done, updates.done)
+        if context.points and updates.evaluated < updates.done:
+            context.evaluate(policy, updates.done)
+
+    def _roll_out(
+        self, policy: Policy, tasks: Sequence[str], context: TrainingContext, number: int
+    ) -> list[Trajectory]:
+        seed = int(np.random.SeedSequence([context.seed, number]).generate_state(1)[0])
+        sampling = Sampling(self.temperature, context.max_completion_tokens, seed)
+        repeated = [task for task in tasks for _ in range(self.samples)]
+        checkpoint = context.folder / f"round_{number}"
+        save_policy(policy, checkpoint)  # engines in other processes load it from there
+        try:
+            with context.engine.start(policy, checkpoint, context.renderer.end_token_id) as backend:
+                episodes = context.player.play(
+                    backend,
+                    repeated,
+                    sampling,
+                    f"policy:{context.phase} round {number}",
+                    context.meter,
+                    max_turns=self.max_turns,
+                )
+        finally:
+            shutil.rmtree(checkpoint)
+        return [episode.trajectory for episode in episodes]
+
+    def _successes(self, rollouts: Sequence[Trajectory]) -> list[Trajectory]:
+        """Return the rollouts that are rewarded enough, of equal ones the first."""
+        accepted = [rollout for rollout in rollouts if rollout.score >= self.threshold]
+        return list({(rollout.task_id, rollout.steps): rollout for rollout in reversed(accepted)}.values())[::-1]
+
+
+class _Updates:
+    """Counts the updates of all rounds, so that the phase has one axis of them."""
+
+    def __init__(self, context: TrainingContext, rounds: int) -> None:
+        self.context = context
+        self.rounds = rounds
+        self.done = 0
+        self.evaluated = 0
+
+    def of_round(self, number: int) -> TrainingContext:
+        """Return the context of the SFT of a round, which has its share of the points of the learning curve."""
+        context, before = self.context, self.done
+        points = context.points * (number + 1) // self.rounds - context.points * number // self.rounds
+
+        def progress(done: int, planned: int) -> None:
+            self.done = before + done
+            context.progress(self.done, before + planned * (self.rounds - number))
+
+        def evaluate(policy: Policy, update: int) -> None:
+            self.evaluated = before + update
+            context.evaluate(policy, self.evaluated)
+
+        return replace(
+            context,
+            seed=context.seed + number,
+            points=points,
+            log=lambda values, update: context.log(values, before + update),
+            progress=progress,
+            evaluate=evaluate,
+        )

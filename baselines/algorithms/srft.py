@@ -1,0 +1,83 @@
+"""SRFT: SFT and RL in one update, weighted by the policy's entropy (Fu et al., arXiv 2506.19767).
+
+A group is n - 1 rollouts of a task and one demonstration of it, with GRPO's advantages A among all n. With H the mean
+entropy of the policy over the agent's tokens of an episode, which is not differentiated, and p the policy's probability
+of a token, what is maximized per token is
+
+    demonstration       0.5 exp(-H) log p  +  A p / (p + 0.1)
+    rollout             w A, clipped as in GRPO, with w = 0.1 exp(H) where A > 0 and 1 elsewhere
+
+so that the policy imitates where it is sure of itself, and is kept from collapsing onto what it did right.
+
+Deviations: the paper's rollouts earn +1 or -1, and their loss is -r log p; here their advantage takes the place of r,
+which tells them apart where rewards are partial. The reshaped ratio is that of LUFFY (arXiv 2504.14945). Means over
+tokens and episodes are those of ``loss_type``. A task without a demonstration has n rollouts; where it has several, one
+is drawn.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+
+from prism_bench.algorithms.grpo import GRPO
+from prism_bench.algorithms.grpo_trainer import Inputs
+from prism_bench.algorithms.hybrid_trainer import (
+    MixedGroupTrainer,
+    check_mixed_groups,
+    mean_entropies,
+    per_token,
+    shaped_ratio,
+)
+from prism_bench.errors import InputError
+
+
+class SRFTTrainer(MixedGroupTrainer):
+    """The trainer of :class:`SRFT`."""
+
+    algorithm: "SRFT"
+
+    def has_gradient(self, inputs: Inputs) -> torch.Tensor:
+        """Keep demonstrations without advantage too, since they are imitated."""
+        demonstrated: torch.Tensor = inputs["demonstrated"]
+        return super().has_gradient(inputs) | demonstrated
+
+    def demonstration_objective(
+        self, advantages: torch.Tensor, logprobs: torch.Tensor, entropies: torch.Tensor
+    ) -> torch.Tensor:
+        imitation = self.algorithm.sft_weight * torch.exp(-entropies) * logprobs
+        return imitation + advantages * shaped_ratio(logprobs, self.algorithm.shaping)
+
+    def loss(self, inputs: Inputs, logprobs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
+        advantages = per_token(inputs["advantages"])
+        weights = self.algorithm.positive_weight * torch.exp(mean_entropies(inputs, entropies))
+        weighted = torch.where((advantages > 0) & ~inputs["demonstrated"][:, None], weights * advantages, advantages)
+        return super().loss(inputs | {"advantages": weighted}, logprobs, entropies)
+
+
+class SRFT(GRPO):
+    """GRPO with a demonstration in each group, which is imitated as well.
+
+    Args:
+        sft_weight: the 0.5 of a demonstration's log-probability.
+        positive_weight: the 0.1 of a rollout better than its group.
+        shaping: the 0.1 of p / (p + 0.1).
+        config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
+
+    Raises:
+        InputError: an option is not possible, or has no meaning for a demonstration.
+    """
+
+    needs_demonstrations: ClassVar[bool] = True
+    trainer = SRFTTrainer
+    demonstration_in_group = True
+
+    def __init__(
+        self, *, sft_weight: float = 0.5, positive_weight: float = 0.1, shaping: float = 0.1, **config: Any
+    ) -> None:
+        super().__init__(**config)
+        check_mixed_groups(config)
+        if sft_weight < 0 or positive_weight < 0 or shaping <= 0:
+            raise InputError("sft_weight and positive_weight have to be 0 or more, and shaping above 0")
+        self.sft_weight = sft_weight
+        self.positive_weight = positive_weight
+        self.shaping = shaping
