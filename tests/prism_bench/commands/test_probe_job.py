@@ -31,7 +31,15 @@ def folder(tmp_path, corridor_policy, corridor_episodes) -> Path:
 
 
 def command(*settings: str) -> list[str]:
-    return [sys.executable, "-m", "prism_bench", "probe", "model=it's a model", "trajectories=episodes.parquet", *settings]
+    return [
+        sys.executable,
+        "-m",
+        "prism_bench",
+        "probe",
+        "model=it's a model",
+        "trajectories=episodes.parquet",
+        *settings,
+    ]
 
 
 def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder, corridor_episodes):
