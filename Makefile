@@ -41,7 +41,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
 	rm -rf .venv-vllm
-	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=...")'

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 from pathlib import Path
 
@@ -17,35 +18,33 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, folder: Path) -> str:
-    """Run a command in ``folder`` and return what it prints; it must succeed and report nothing."""
+def run(*command: str | Path, folder: Path, silent: bool = True) -> str:
+    """Run a command in ``folder`` and return what it prints; it must succeed, and report nothing if ``silent``."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.returncode == 0 and not (silent and finished.stderr), finished.stderr
     return finished.stdout
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an environment with the wheel; the packages that it requires are those of the tests' environment."""
+def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of the command in an empty environment that has the wheel.
+
+    What the wheel requires is not downloaded: links lead to the packages in the environment of the tests.
+    """
     folder = tmp_path_factory.mktemp("environment")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, folder=folder)
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, folder=folder, silent=False)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "venv", with_pip=False)
-    python = str(folder / "venv" / "bin" / "python")
-    run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, folder=folder)
-    return folder / "venv"
-
-
-@pytest.fixture(scope="module")
-def command(installed: Path) -> Path:
-    """Return the path of the command, once its environment has the libraries."""
-    (site,) = installed.glob("lib/python*/site-packages")
+    python = folder / "venv" / "bin" / "python"
+    run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, folder=folder, silent=False)
+    (site,) = folder.glob("venv/lib/python*/site-packages")
     assert {path.name.partition("-")[0] for path in site.iterdir()} == {"prism_bench", "envs", "baselines"}
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "libraries.pth").write_text("\n".join(libraries) + "\n")
-    return installed / "bin" / "prism-bench"
+    for library in Path(sysconfig.get_path("purelib")).iterdir():
+        if "prism_bench" not in library.name and library.suffix != ".pth":
+            (site / library.name).symlink_to(library)
+    return python.with_name("prism-bench")
 
 
 def test_it_is_the_wheel_that_runs(command, tmp_path):
