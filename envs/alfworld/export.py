@@ -24,7 +24,7 @@ from rich.progress import track
 
 from envs.alfworld.extract_layouts import package_folder
 from envs.alfworld.game import Game, Wording
-from envs.alfworld.game_file import GameFileError, parse_game
+from envs.alfworld.game_file import parse_game
 from envs.alfworld.generator import PRESETS, SPLIT_SIZES, GeneratedGames
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
@@ -53,7 +53,7 @@ def game_file(game: Game) -> str:
     }
     try:
         same = parse_game(content, game.task_id) == game
-    except GameFileError as error:
+    except InputError as error:
         raise InputError(f"{error}; export needs the texts of alfworld==0.4.2") from None
     if not same:
         raise InputError(f"{game.task_id}: the game holds something that a game file cannot say")

@@ -57,10 +57,6 @@ _GOALS: Mapping[str, str] = {
 }
 
 
-class GameFileError(InputError):
-    """A game file that is damaged or holds what this engine does not play."""
-
-
 def digest(text: str) -> str:
     """Return the digest by which a PDDL domain or grammar is known; blanks and the task sentence do not count."""
     return hashlib.sha256(_BLANKS.sub(" ", _TASK.sub("", text)).strip().encode()).hexdigest()
@@ -70,26 +66,26 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
     """Read a game from the text of a ``game.tw-pddl`` file, or from the mapping that its JSON holds.
 
     Raises:
-        GameFileError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
-        GameFileError: the domain or the grammar is not one of those the engine knows.
-        GameFileError: the file does not say that the game can be solved.
+        InputError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
+        InputError: the domain or the grammar is not one of those the engine knows.
+        InputError: the file does not say that the game can be solved.
     """
     data = _load(content, task_id)
     if data["solvable"] is not True:
-        raise GameFileError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
+        raise InputError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
     wording = _recognise(data, task_id)
     task = _TASK.search(data["grammar"])
     if task is None:
-        raise GameFileError(f"{task_id}: the grammar states no task; write the game file again")
+        raise InputError(f"{task_id}: the grammar states no task; write the game file again")
     problem = data["pddl_problem"]
     start, end = problem.find("(:init"), problem.find("(:goal")
     if not 0 <= start < end:
-        raise GameFileError(f"{task_id}: the PDDL problem lacks (:init or (:goal; write the game file again")
+        raise InputError(f"{task_id}: the PDDL problem lacks (:init or (:goal; write the game file again")
     facts = _facts(problem[start + 6 : end], task_id)
     try:
         receptacles, things, agent = _entities(facts)
     except (KeyError, IndexError) as missing:
-        raise GameFileError(f"{task_id}: the PDDL problem is incomplete, it says too little about {missing}") from None
+        raise InputError(f"{task_id}: the PDDL problem is incomplete, it says too little about {missing}") from None
     return Game(
         task_id=task_id,
         task_sentence=task[1] + ".",
@@ -107,14 +103,12 @@ def _load(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
         try:
             content = json.loads(content)
         except json.JSONDecodeError as error:
-            raise GameFileError(
-                f"{task_id}: the game file is not JSON ({error}); unpack or download it again"
-            ) from None
+            raise InputError(f"{task_id}: the game file is not JSON ({error}); unpack or download it again") from None
     if not isinstance(content, Mapping):
-        raise GameFileError(f"{task_id}: the game file holds no JSON object; unpack or download it again")
+        raise InputError(f"{task_id}: the game file holds no JSON object; unpack or download it again")
     for key in ("pddl_domain", "grammar", "pddl_problem"):
         if not isinstance(content.get(key), str):
-            raise GameFileError(f"{task_id}: the game file has no text under {key!r}; unpack or download it again")
+            raise InputError(f"{task_id}: the game file has no text under {key!r}; unpack or download it again")
     return {"solvable": None, **content}
 
 
@@ -123,7 +117,7 @@ def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
     unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
     unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
     if unknown:
-        raise GameFileError(
+        raise InputError(
             f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
             "play it with engine=textworld"
         )
@@ -148,12 +142,12 @@ def _facts(init: str, task_id: str) -> defaultdict[str, list[tuple[str, str]]]:
     found = _FACT.findall(init)
     if len(found) != init.count("("):
         odd = _FACT.sub("", init).replace(")", "").strip()
-        raise GameFileError(f"{task_id}: the PDDL problem holds something that is no simple fact: {odd[:60]!r}")
+        raise InputError(f"{task_id}: the PDDL problem holds something that is no simple fact: {odd[:60]!r}")
     for predicate, first, second in found:
         facts[predicate].append((first, second))
     unknown = facts.keys() - _PREDICATES
     if unknown:
-        raise GameFileError(
+        raise InputError(
             f"{task_id}: the native engine does not play games that start with facts of the kind {min(unknown)!r}; "
             "play it with engine=textworld"
         )
@@ -234,7 +228,5 @@ def _parse_goal(text: str, task_id: str) -> Goal:
     if task_type == "look_at_obj_in_light":
         return Goal(task_type, object_type=objects[1], lamp_type=objects[0])
     if task_type is None or len(set(objects)) != 1 or len(set(receptacles)) != 1:
-        raise GameFileError(
-            f"{task_id}: the native engine does not know this form of goal; play it with engine=textworld"
-        )
+        raise InputError(f"{task_id}: the native engine does not know this form of goal; play it with engine=textworld")
     return Goal(task_type, object_type=objects[0], receptacle_type=receptacles[0])

@@ -72,10 +72,6 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-class GeneratorError(InputError):
-    """Options for which no games can be made."""
-
-
 class GeneratedGames:
     """The generated games of one split, a :class:`envs.alfworld.source.GameSource`.
 
@@ -90,7 +86,7 @@ class GeneratedGames:
         wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
 
     Raises:
-        GeneratorError: an option that does not exist, or options that leave no game.
+        InputError: an option that does not exist, or options that leave no game.
     """
 
     def __init__(
@@ -118,15 +114,15 @@ class GeneratedGames:
         for number in self.floor_plans:
             _require(number, "floor plan", floor_plan_numbers())
         if size < 1:
-            raise GeneratorError(f"games={size} leaves no game; ask for 1 or more")
+            raise InputError(f"games={size} leaves no game; ask for 1 or more")
         if self.objects is not None and not 2 <= self.objects[0] <= self.objects[1]:
-            raise GeneratorError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
+            raise InputError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
         playable = [number for number in self.floor_plans if _in_split(number, split)]
         goals = {kind: [(number, goals_of(number, kind)) for number in playable] for kind in self.task_types}
         self._goals = {kind: [(number, found) for number, found in plans if found] for kind, plans in goals.items()}
         self._turns = [kind for kind in self.task_types if self._goals[kind]]
         if not self._turns:
-            raise GeneratorError(
+            raise InputError(
                 f"no game of the split {split} can be made in the floor plans {_numbers(self.floor_plans)} with the "
                 f"task types {', '.join(self.task_types)}; valid_unseen plays in {_numbers(UNSEEN_PLANS)}, "
                 f"the other splits never there"
@@ -160,7 +156,7 @@ class GeneratedGames:
             game = make_game(self.task_ids[index], floor_plan(number), goal, self.objects, self.wording, rng)
             if self.split not in _PARITY or content_hash(number, game) % 2 == _PARITY[self.split]:
                 return game
-        raise GeneratorError(
+        raise InputError(
             f"{self.task_ids[index]}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects"
         )
 
@@ -217,7 +213,7 @@ def _digest(text: str) -> bytes:
 
 def _require(value: object, what: str, choices: Collection[object]) -> None:
     if value not in choices:
-        raise GeneratorError(f"there is no {what} {value!r}; choose from {', '.join(map(str, choices))}")
+        raise InputError(f"there is no {what} {value!r}; choose from {', '.join(map(str, choices))}")
 
 
 def _numbers(numbers: Collection[int]) -> str:

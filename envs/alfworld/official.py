@@ -65,7 +65,7 @@ class OfficialGames:
         """Return the game of that id; KeyError when it is not one of ``task_ids``.
 
         Raises:
-            envs.alfworld.game_file.GameFileError: the file is damaged, or the native engine does not know its rules.
+            envs.alfworld.game_file.InputError: the file is damaged, or the native engine does not know its rules.
         """
         path = self._files[task_id]
         return parse_game(_text(path), str(path))

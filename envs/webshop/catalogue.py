@@ -17,19 +17,20 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from envs.webshop.compiling import FORMAT, compile_catalogue, from_record
+from envs.webshop.compiling import FORMAT, from_record
 from envs.webshop.goals import Goal, HumanInstruction, human_goal, synthetic_goal
 from envs.webshop.products import Product
 from envs.webshop.records import Records
 from envs.webshop.search import SearchIndex
+from envs.webshop.splits import SplitBy, split_indices
 from prism_bench.errors import InputError
-
-__all__ = ["Catalogue", "Goals", "InputError", "compile_catalogue", "open_catalogue"]
 
 KINDS = ("synthetic", "human")
 PRODUCTS_KEPT = 2048  # decoded; about 4 KiB each
 GOALS_KEPT = 4096
+SPLITS_KEPT = 12  # of a catalogue
 CATALOGUES_KEPT = 4  # open in a process
 
 _opening = threading.Lock()
@@ -67,14 +68,15 @@ class Catalogue:
         self.folder = folder
         self._records = Records(folder / "products")
         self._index = SearchIndex.open(folder / "index")
-        self._asins = np.load(folder / "asins.npy", mmap_mode="r")
-        self._asin_products = np.load(folder / "asin_products.npy", mmap_mode="r")
-        self._synthetic_products = np.load(folder / "synthetic_products.npy", mmap_mode="r")
+        self._goal_products: dict[str, NDArray[np.int32]] = {
+            kind: np.load(folder / f"{kind}_products.npy", mmap_mode="r") for kind in KINDS
+        }
         self._combinations = np.load(folder / "synthetic_combinations.npy", mmap_mode="r")
-        self._human_products = np.load(folder / "human_products.npy", mmap_mode="r")
         self._human = Records(folder / "human")
         self.product = functools.lru_cache(maxsize=PRODUCTS_KEPT)(self._product)
         """Return a product by its number; IndexError when there is none."""
+        self.split = functools.lru_cache(maxsize=SPLITS_KEPT)(self._split)
+        """Return the indices of a split's goals: ``split(kind, split, split_by)``, see :mod:`envs.webshop.splits`."""
         makers = {"synthetic": self._synthetic_goal, "human": self._human_goal}
         self._goals = {kind: Goals(self._meta["goals"][kind], makers[kind]) for kind in KINDS}
 
@@ -92,40 +94,38 @@ class Catalogue:
         """The seeds of prices (``price``) and of price limits (``goal``)."""
         return dict(self._meta["seeds"])
 
-    def find(self, asin: str) -> int | None:
-        """Return the number of the product of that code, None if there is none."""
-        place = int(np.searchsorted(self._asins, asin.encode(errors="replace")))
-        if place < len(self._asins):
-            number = int(self._asin_products[place])
-            if self.product(number).asin == asin:
-                return number
-        return None
-
     def search(self, query: str, limit: int = 50) -> list[int]:
         """Return the numbers of the products that answer a query, best first."""
         return self._index.search(query, limit)
 
     def goals(self, kind: str) -> Goals:
-        """Return the ``synthetic`` or ``human`` goals in the order of play, which is upstream's.
+        """Return the ``synthetic`` or ``human`` goals in upstream's order.
 
         Raises:
-            ValueError: there is no such kind.
+            InputError: there is no such kind.
         """
         if kind not in self._goals:
             raise InputError(f"WebShop has no {kind!r} goals; choose from {', '.join(KINDS)}")
         return self._goals[kind]
 
+    def goal_products(self, kind: str) -> NDArray[np.int32]:
+        """Return the number of the product that each ``synthetic`` or ``human`` goal asks for, shape (goals,)."""
+        return self._goal_products[kind]
+
+    def _split(self, kind: str, split: str, split_by: SplitBy) -> range | NDArray[np.int64]:
+        return split_indices(split, self._goal_products[kind], split_by)
+
     def _product(self, number: int) -> Product:
         return from_record(self._records[number])
 
     def _synthetic_goal(self, index: int) -> Goal:
-        product = self.product(int(self._synthetic_products[index]))
+        product = self.product(int(self._goal_products["synthetic"][index]))
         return synthetic_goal(product, int(self._combinations[index]), self._meta["seeds"]["goal"])
 
     def _human_goal(self, index: int) -> Goal:
         number, instruction, attributes, options = self._human[index]
         human = HumanInstruction(number, instruction, tuple(attributes), tuple(options))
-        return human_goal(self.product(int(self._human_products[index])), human, self._meta["seeds"]["goal"])
+        return human_goal(self.product(int(self._goal_products["human"][index])), human, self._meta["seeds"]["goal"])
 
 
 def open_catalogue(folder: Path | str) -> Catalogue:

@@ -3,7 +3,6 @@
     compile_catalogue(Path("items_shuffle.json"), Path("items_ins_v2.json"), None, Path("compiled"))
 
     products.jsonl, .npy           the products, in the order of the raw file (see envs.webshop.records)
-    asins.npy, asin_products.npy   product codes in sorted order, and whose they are
     index/                         what search needs (see envs.webshop.search)
     synthetic_products.npy         of each synthetic goal, in the order of play, the number of its product (int32)
     synthetic_combinations.npy     and of its combination of options (int32)
@@ -129,10 +128,6 @@ class _Compiler:
 
     def finish(self, price_seed: int, goal_seed: int) -> None:
         """Write codes, goals and what the folder is."""
-        codes = np.array([asin.encode() for asin in self.asins])
-        order = np.argsort(codes, kind="stable")
-        np.save(self.folder / "asins.npy", codes[order])
-        np.save(self.folder / "asin_products.npy", order.astype(np.int32))
         synthetic = self._write_synthetic()
         with RecordWriter(self.folder / "human") as writer:
             played = [self.human[goal] for goal in shuffled(len(self.human))]

@@ -24,11 +24,12 @@ import gymnasium
 from envs.webshop.catalogue import Catalogue
 from envs.webshop.engine import Score, Session, Storefront
 from envs.webshop.expert import SearchExpert
-from envs.webshop.goals import Goal, TaskIds, split_range
+from envs.webshop.goals import Goal
 from envs.webshop.pages import Observation
 from envs.webshop.products import Product
 from envs.webshop.reward import reward
 from envs.webshop.sources import CACHE, catalogue_for
+from envs.webshop.splits import SplitBy, TaskIds, shared_with_train
 from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
 from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError
 from prism_bench.errors import InputError
@@ -47,7 +48,8 @@ class WebShopEnvironment(TextEnvironment):
         products: how many to generate, 1,000 by default; of official ones 1000 or ``all``.
         seed: of the generated catalogue.
         goals: ``synthetic``, made from options, as is upstream's default; ``human``, written by people.
-        split: ``train``, ``valid`` or ``test``, by goal index, see :func:`envs.webshop.goals.split_range`.
+        split: ``train``, ``valid`` or ``test``, see :mod:`envs.webshop.splits`.
+        split_by: ``goal``, as upstream; ``product`` leaves out of ``train`` all products of ``valid`` and ``test``.
         observation: ``text``, or ``text_rich``, which also shows what was opened and selected.
         tagger: which words of a title count as nouns, see :mod:`envs.webshop.tagger`; the reward depends on it.
         price_seed: decides prices within a range.
@@ -68,6 +70,7 @@ class WebShopEnvironment(TextEnvironment):
         seed: int = 0,
         goals: Literal["synthetic", "human"] = "synthetic",
         split: str = "train",
+        split_by: SplitBy = "goal",
         observation: Observation = "text",
         tagger: str = DEFAULT_TAGGER,
         price_seed: int = 0,
@@ -88,11 +91,12 @@ class WebShopEnvironment(TextEnvironment):
                 cache=str(cache),
             )
         self._goals = self._catalogue.goals(goals)
-        self.task_ids = TaskIds(split_range(split, len(self._goals)))
-        self._protocol = {
+        self.task_ids = TaskIds(self._catalogue.split(goals, split, split_by))
+        self._protocol: dict[str, Any] = {
             "source": source,
             "goals": goals,
             "split": split,
+            "split_by": split_by,
             "observation": observation,
             "tagger": describe(tagger),
         } | ({"seed": seed} if source == "generated" else {})
@@ -133,11 +137,13 @@ class WebShopEnvironment(TextEnvironment):
         return observation, earned, session.done, False, self._info(session)
 
     def protocol(self) -> dict[str, Any]:
-        """Return what results depend on: the catalogue, the goals and their limits, the split, and the tagger."""
-        indices, count = self.task_ids.indices, len(self._goals)
-        return self._protocol | {
-            "tasks": len(indices),
-            "goal_indices": f"{indices[0]} to {indices[-1]} of {count}",
+        """Return what results depend on: the catalogue, the goals and their limits, the splits, and the tagger."""
+        described = self._protocol
+        products = self._catalogue.goal_products(described["goals"])
+        return described | {
+            "products_shared_with_train": shared_with_train(products, described["split_by"]),
+            "tasks": len(self.task_ids),
+            "goal_indices": f"{self.task_ids[0]} to {self.task_ids[-1]} of {len(self._goals)}",
             "products": len(self._catalogue),
             "catalogue": self._catalogue.identity,
             **{f"{name}_seed": seed for name, seed in self._catalogue.seeds.items()},

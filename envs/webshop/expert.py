@@ -17,7 +17,7 @@ from envs.webshop.engine import PAGE_LENGTH
 from envs.webshop.pages import BACK, BUY, ITEM_BUTTONS, NEXT, PREVIOUS
 
 STEPS = 15
-"""How many actions an episode has, unless the expert is told otherwise."""
+"""Number of actions in an episode; the last of them are kept for the options and for buying."""
 
 _BUY, _NEXT, _PREVIOUS, _BACK = (f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK))
 _BUTTONS = frozenset(name.lower() for name in ITEM_BUTTONS)  # an option value called like one cannot be selected
@@ -66,21 +66,14 @@ def read_request(instruction: str) -> Request:
 
 
 class SearchExpert:
-    """Plays one episode at a time, in either observation mode; deterministic.
-
-    Args:
-        steps: how many actions an episode has; the last of them are kept for the options and for buying.
-    """
-
-    def __init__(self, steps: int = STEPS) -> None:
-        self.steps = steps
+    """Shops in one episode at a time, in either observation mode; deterministic."""
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
         """Read the instruction on the first page."""
         pieces = _pieces(observation)
         self.instruction = " ".join(pieces[pieces.index("Instruction:") + 1 : -1])
         self.request = read_request(self.instruction)
-        self.left = self.steps
+        self.left = STEPS
         self.opened: set[str] = set()
         self.choosy = True  # not once all results were seen, or too few steps are left
         self.selection: list[str] | None = None  # what is still to be clicked before buying; None: not yet decided
@@ -102,12 +95,13 @@ class SearchExpert:
         return f"search[{' '.join(self.request.words)}]"
 
     def _on_results(self, pieces: list[str], possible: frozenset[str]) -> str:
-        choosy = self.choosy and self._can_afford(1)
+        is_last = _is_last_page(pieces)
+        choosy = self.choosy and self._can_afford(2 if is_last else 1)  # behind the last page comes the first search
         best = min(_results(pieces, possible), key=self._reluctance, default=None)
         if best is not None and not (choosy and any(self._reluctance(best))):
             self.opened.add(best[0])
             return best[0]
-        if not _is_last_page(pieces):
+        if not is_last:
             return _NEXT
         self.choosy = False
         return _BACK

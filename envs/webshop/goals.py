@@ -17,9 +17,7 @@ import itertools
 import math
 import random
 from array import array
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Product, draw, text, texts
@@ -33,8 +31,6 @@ LIMITS = tuple(10.0 * number for number in range(1, 100))
 
 ORDER_SEED = 233
 """Upstream shuffles its goals with this seed."""
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,70 +146,3 @@ def shuffled(count: int) -> "array[int]":
     order = array("q", range(count))
     random.Random(ORDER_SEED).shuffle(order)
     return order
-
-
-def split_range(split: str, count: int) -> range:
-    """Return the indices of a split's goals.
-
-    Of 3,000 goals or more, the first 500 are the test split, the next 1,000 the validation split, as everywhere in
-    the literature; of fewer the same shares, a sixth and a third. The rest is for training.
-
-    Raises:
-        ValueError: there is no such split, or no goal in it.
-    """
-    test = min(500, count // 6)
-    valid = test + min(1000, count // 3)
-    ranges = {"test": range(test), "valid": range(test, valid), "train": range(valid, count)}
-    if split not in ranges:
-        raise InputError(f"WebShop has no split {split!r}; choose from {', '.join(SPLITS)}")
-    if not ranges[split]:
-        raise InputError(
-            f"the split {split} of {count} goals is empty; take a larger catalogue or another kind of goals"
-        )
-    return ranges[split]
-
-
-class TaskIds(Sequence[str]):
-    """The task ids of a split: its goal indices as text, made when they are asked for."""
-
-    def __init__(self, indices: range) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "TaskIds": ...
-    def __getitem__(self, index: int | slice) -> "str | TaskIds":
-        return TaskIds(self.indices[index]) if isinstance(index, slice) else str(self.indices[index])
-
-    def __iter__(self) -> Iterator[str]:
-        return map(str, self.indices)
-
-    def __contains__(self, task_id: object) -> bool:
-        return isinstance(task_id, str) and (number := _number(task_id)) is not None and number in self.indices
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskIds) and other.indices == self.indices
-
-    def __hash__(self) -> int:
-        return hash(self.indices)
-
-    def __repr__(self) -> str:
-        return f"TaskIds({self.indices})"
-
-    def nearest(self, task_id: object) -> tuple[str, ...]:
-        """Return the ids around the place where ``task_id`` would be, or the first and last if it is no number."""
-        number = _number(str(task_id))
-        if number is None:
-            return tuple(dict.fromkeys((self[0], self[-1]))) if self else ()
-        position = min(max(bisect.bisect_left(self.indices, number), 1), max(len(self) - 2, 1))
-        return tuple(self[position - 1 : position + 2])
-
-
-def _number(task_id: str) -> int | None:
-    """Return the goal index that a task id spells, None for what spells none."""
-    spelt = len(task_id) <= 18 and task_id.isascii() and task_id.isdigit() and str(int(task_id)) == task_id
-    return int(task_id) if spelt else None

@@ -10,7 +10,7 @@ one byte holds; the average is exact, over the documents that have any term.
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -65,18 +65,23 @@ def decoded_lengths() -> NDArray[np.float32]:
 def build_index(
     documents: Iterable[str],
     folder: Path,
-    progress: Callable[[int], None] | None = None,
     identifiers: Sequence[str] | None = None,
 ) -> None:
     """Write the index of documents into a folder, made if need be; the documents' numbers count from 0.
 
-    Documents are read once and never held together; what grows in memory is the number of different terms. ``progress``
-    is called with the number of documents read so far, now and then. ``identifiers`` say in which order documents of
-    equal score are listed (Pyserini's rule; without, by number); they are read after the last document, so that a list
-    may be filled meanwhile. ValueError where their number is not that of the documents.
+    Documents are read once and never held together; only the number of different terms grows in memory.
+
+    Args:
+        documents: the texts.
+        folder: gets the files.
+        identifiers: of the documents; those of equal score are listed in the order of these (Pyserini's rule), or by
+            number. They are read after the last document, so that a list may be filled while documents are read.
+
+    Raises:
+        InputError: there are more or fewer identifiers than documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = _Runs(folder, progress)
+    runs = _Runs(folder)
     for document in documents:
         runs.add(analyse(document))
     runs.flush()
@@ -132,9 +137,8 @@ class _Runs:
     A file has three rows: number of the term (in order of appearance), document, and ``tf * 256 + length code``.
     """
 
-    def __init__(self, folder: Path, progress: Callable[[int], None] | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.progress = progress
         self.numbers: defaultdict[str, int] = defaultdict()
         self.numbers.default_factory = self.numbers.__len__
         self.frequencies = np.zeros(0, np.int64)  # documents that hold each term
@@ -166,8 +170,6 @@ class _Runs:
         self.with_terms += int(np.count_nonzero(lengths))
         self.length += int(lengths.sum())
         self._block_terms, self._block_lengths = array("i"), array("i")
-        if self.progress:
-            self.progress(self.documents)
 
 
 def _write_terms(runs: _Runs, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -35,9 +35,6 @@ class RecordWriter:
         if kind is None:
             np.save(self._path.with_suffix(".npy"), np.frombuffer(self._starts, dtype=np.int64))
 
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
     def append(self, record: Any) -> None:
         """Write one record, anything that JSON knows."""
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

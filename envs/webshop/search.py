@@ -49,10 +49,6 @@ class SearchIndex:
         """Open what :func:`build_index` wrote. ValueError, naming the file, where one is damaged or missing."""
         return cls(*open_arrays(folder))
 
-    def __len__(self) -> int:
-        """Return the number of documents."""
-        return self._documents
-
     def search(self, query: str, limit: int = 50) -> list[int]:
         """Return the numbers of the documents that match best, best first: at most ``limit``, none without a match."""
         terms = self._terms(query)

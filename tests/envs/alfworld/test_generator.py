@@ -22,11 +22,11 @@ from envs.alfworld.generator import (
     UNSEEN_PLANS,
     UNUSED_PLANS,
     GeneratedGames,
-    GeneratorError,
     content_hash,
 )
 from envs.alfworld.layouts import FITS, floor_plan, floor_plan_numbers
 from envs.alfworld.placement import OFFICIAL_OBJECTS
+from prism_bench.errors import InputError
 
 SPLITS = sorted(SPLIT_SIZES)
 
@@ -195,7 +195,7 @@ def test_the_wording_changes_nothing_else() -> None:
     ],
 )
 def test_options_that_leave_no_game_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(GeneratorError, match=message):
+    with pytest.raises(InputError, match=message):
         GeneratedGames(**options)  # type: ignore[arg-type]
 
 

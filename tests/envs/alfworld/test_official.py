@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.game_file import GameFileError
 from envs.alfworld.official import OfficialGames, is_solvable, task_type_of
 from prism_bench.errors import InputError
 
@@ -106,7 +105,7 @@ def test_a_damaged_game_file_is_named(tmp_path: Path, damage: str) -> None:
 def test_a_game_file_of_another_kind_is_named_when_it_is_loaded(tmp_path: Path) -> None:
     folder = add(tmp_path, MUG, "trial_1")
     games = OfficialGames(tmp_path, "train")
-    with pytest.raises(GameFileError, match=str(folder)):
+    with pytest.raises(InputError, match=str(folder)):
         games.game(games.task_ids[0])
     (folder / "game.tw-pddl").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is damaged"):

@@ -3,6 +3,7 @@ import string
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import gymnasium
@@ -218,6 +219,7 @@ def test_an_option_value_called_like_a_button_does_not_mislead_it(value: str) ->
 
 
 @given(SHELVES, st.integers(0, 11), st.randoms(use_true_random=False), st.integers(10, 1000))
+@example([((("size", ("small",)),), "$11.0", "x"), *[((), "$1.0", "x")] * 5], 0, Random(0), 10)
 def test_it_always_buys_and_both_observations_lead_to_the_same(
     stock: list[tuple[Options, str, str]], number: int, random: Any, limit: int
 ) -> None:
