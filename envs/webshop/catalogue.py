@@ -1,12 +1,12 @@
 """The catalogue of a shop: products, search and goals, read-only, shared by all sessions and processes.
 
-    catalogue = catalogue_for("generated")      # envs.webshop.sources; or open_catalogue(folder)
+    catalogue = catalogue_for("generated")      # of envs.webshop.sources
     goal = catalogue.goals("synthetic")[0]
     product = catalogue.product(catalogue.search("red dress")[0])
 
-A catalogue is compiled once into a folder (:mod:`envs.webshop.compiling`) and then opened by every process, which maps
-the files into memory: with a million products opening takes milliseconds, and what one process has read of them serves
-all. Products and goals are decoded when they are asked for, and a few thousand are kept.
+A catalogue is compiled once into a folder (:mod:`envs.webshop.compiling`). Every process maps its files into memory:
+opening a million products takes milliseconds, and all processes share the pages. Products and goals are decoded when
+they are needed, and a few thousand are kept.
 """
 
 import functools
@@ -37,7 +37,7 @@ _opening = threading.Lock()
 
 
 class Goals(Sequence[Goal]):
-    """Goals in the order of play, made when they are asked for."""
+    """Goals in upstream's order, made when they are needed."""
 
     def __init__(self, count: int, make: Callable[[int], Goal]) -> None:
         self._count = count
@@ -62,9 +62,9 @@ class Catalogue:
         try:
             self._meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise InputError(f"{folder} holds no compiled catalogue; make one with compile_catalogue") from None
+            raise InputError(f"{folder} is no compiled catalogue; remove it to compile it again") from None
         if self._meta.get("format") != FORMAT:
-            raise InputError(f"{folder} was compiled by another version of this program; remove it to compile it again")
+            raise InputError(f"{folder} was compiled by another version of the code; remove it to compile it again")
         self.folder = folder
         self._records = Records(folder / "products")
         self._index = SearchIndex.open(folder / "index")
@@ -86,7 +86,7 @@ class Catalogue:
 
     @property
     def identity(self) -> str:
-        """A digest of the raw files, the seeds and the format: equal for catalogues that are the same."""
+        """Digest of the raw files, the seeds and the format: equal for equal catalogues."""
         return str(self._meta["identity"])
 
     @property
@@ -95,7 +95,7 @@ class Catalogue:
         return dict(self._meta["seeds"])
 
     def search(self, query: str, limit: int = 50) -> list[int]:
-        """Return the numbers of the products that answer a query, best first."""
+        """Return the numbers of at most ``limit`` products that match a query, best first."""
         return self._index.search(query, limit)
 
     def goals(self, kind: str) -> Goals:
@@ -129,7 +129,7 @@ class Catalogue:
 
 
 def open_catalogue(folder: Path | str) -> Catalogue:
-    """Return the compiled catalogue of a folder, the same object whenever a process asks for it.
+    """Return the compiled catalogue of a folder: one object in a process.
 
     Raises:
         InputError: the folder holds none, or one of another version.

@@ -24,11 +24,12 @@ from envs.webshop.generator import (
     generate,
 )
 from envs.webshop.goals import Goal, read_human_instructions, synthetic_count, synthetic_goal
+from envs.webshop.indexing import build_index
 from envs.webshop.json_stream import JsonStream
 from envs.webshop.pages import ITEM_BUTTONS, NEXT, SEARCH
 from envs.webshop.products import Product, document, read_annotations, read_products
 from envs.webshop.reward import option_matches, reward, same_text
-from envs.webshop.search import SearchIndex, build_index
+from envs.webshop.search import SearchIndex
 from envs.webshop.tagger import noun_tagger
 from envs.webshop.vocabulary import Kind, vocabulary
 from prism_bench.errors import InputError
