@@ -143,10 +143,10 @@ def test_a_missing_split_lists_those_there_are(tmp_path: Path, split: str) -> No
 def test_a_split_without_a_game_says_why(tmp_path: Path) -> None:
     add(tmp_path, MUG, "trial_1", game=None)
     add(tmp_path, MUG, "trial_2", game={"solvable": False})
-    with pytest.raises(InputError, match=r"no game to play \(1 without game.tw-pddl, 1 not marked as solvable\)"):
+    with pytest.raises(InputError, match=r"no usable game \(1 without game.tw-pddl, 1 not marked as solvable\)"):
         OfficialGames(tmp_path, "train")
     (tmp_path / "json_2.1.1" / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no game to play \(it is empty\)"):
+    with pytest.raises(InputError, match=r"no usable game \(it is empty\)"):
         OfficialGames(tmp_path, "empty")
     with pytest.raises(InputError, match="there is no task type 'fly'"):
         OfficialGames(tmp_path, "train", task_types=["fly"])
