@@ -1,4 +1,4 @@
-"""What has to hold in every state: no string raises, only admissible commands act, nothing is shared, nothing grows."""
+"""Properties of every state: no string raises, only admissible commands act, nothing is shared, nothing grows."""
 
 import copy
 import gc

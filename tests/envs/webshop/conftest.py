@@ -1,4 +1,4 @@
-"""What the official code printed, the official products it was printed from, and a small shop of odd products."""
+"""Records of the official code, the official products, a generated catalogue, and a small shop of odd products."""
 
 import json
 import lzma

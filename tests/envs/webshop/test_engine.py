@@ -1,4 +1,4 @@
-"""What has to hold on every page: no string raises, only what is admissible acts, nothing is shared, nothing grows."""
+"""Properties of every page: no string raises, only admissible actions act, nothing is shared, nothing grows."""
 
 import copy
 import gc

@@ -69,7 +69,7 @@ def goals_of(product: Product) -> Iterator[Goal]:
 
 
 def offers(product: Product, goal: Goal) -> bool:
-    """Whether what a page shows, options and price, fits the goal."""
+    """Return whether the options and the price that a page shows satisfy the goal."""
     fits = all(value in dict(product.options).get(name, ()) for name, value in goal.options)
     return fits and product.price <= goal.price_upper
 
