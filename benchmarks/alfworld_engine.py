@@ -1,8 +1,8 @@
-"""How fast is the native ALFWorld engine, and how much faster than TextWorld? Both play the same commands in one run.
+"""Speed of the native ALFWorld engine and of TextWorld, with the same commands in one run.
 
     python benchmarks/alfworld_engine.py DIR [--games 8] [--steps 40]
 
-DIR holds ``json_2.1.1``. A step includes the sorted list of admissible commands. Needs the extra ``textworld``.
+DIR contains ``json_2.1.1``. A step includes the sorted list of admissible commands. Needs the extra ``textworld``.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from envs.alfworld.game_file import parse_game
 from envs.alfworld.tables import Tables
 from envs.alfworld.textworld_engine import TextWorldEpisode
 
-NATIVE_REPEATS = 50  # times that the native engine plays what TextWorld plays once
+NATIVE_REPEATS = 50  # of the commands that TextWorld carries out once
 NATIVE_RESETS = 10_000
 TEXTWORLD_RESETS = 20
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Medians over games: milliseconds to load and to reset, steps in a second."""
+    """Medians over games: milliseconds to load and to reset, steps per second."""
 
     load: float
     reset: float
@@ -57,8 +57,8 @@ def random_commands(episode: Episode, steps: int, seed: int) -> list[str]:
     return commands
 
 
-def play(episode: Episode | TextWorldEpisode, commands: list[str], repeats: int) -> float:
-    """Return the steps in a second; resets are not counted."""
+def pace(episode: Episode | TextWorldEpisode, commands: list[str], repeats: int) -> float:
+    """Return the steps per second, without resets."""
     seconds = 0.0
     for _ in range(repeats):
         episode.reset()
@@ -74,7 +74,7 @@ def measure_native(files: list[Path], scripts: list[list[str]]) -> Timing:
     load = [milliseconds(lambda file=file: load_native(file)) for file in files]  # type: ignore[misc]
     episodes = [load_native(file) for file in files]
     reset = [milliseconds(episode.reset) for episode in episodes]
-    steps = [play(episode, commands, NATIVE_REPEATS) for episode, commands in zip(episodes, scripts, strict=True)]
+    steps = [pace(episode, commands, NATIVE_REPEATS) for episode, commands in zip(episodes, scripts, strict=True)]
     return Timing(statistics.median(load), statistics.median(reset), statistics.median(steps))
 
 
@@ -84,12 +84,12 @@ def measure_textworld(files: list[Path], scripts: list[list[str]]) -> tuple[Timi
     for file, commands in zip(track(files, description="TextWorld"), scripts, strict=True):
         load.append(milliseconds(lambda file=file: episode.load(file)))  # type: ignore[misc]
         reset.append(milliseconds(episode.reset))
-        steps.append(play(episode, commands, 1))
+        steps.append(pace(episode, commands, 1))
     return Timing(statistics.median(load), statistics.median(reset), statistics.median(steps)), episode
 
 
 def growth(reset: Callable[[], object], count: int) -> float:
-    """Return by how many MiB the process grew over ``count`` resets."""
+    """Return the growth of the process over ``count`` resets in MiB."""
     process = psutil.Process()
     reset()
     before = process.memory_info().rss
@@ -100,7 +100,7 @@ def growth(reset: Callable[[], object], count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder that holds json_2.1.1")
+    parser.add_argument("data", type=Path, help="folder that contains json_2.1.1")
     parser.add_argument("--games", type=int, default=8)
     parser.add_argument("--steps", type=int, default=40, help="commands per game")
     parser.add_argument("--seed", type=int, default=0)
@@ -125,7 +125,7 @@ def main() -> None:
     ):
         table.add_row(name, f"{ours:.3f}", f"{theirs:.0f}", f"{theirs / ours:,.0f}")
     ratio = native.steps / textworld.steps
-    table.add_row("steps in a second", f"{native.steps:,.0f}", f"{textworld.steps:.1f}", f"{ratio:,.0f}")
+    table.add_row("steps per second", f"{native.steps:,.0f}", f"{textworld.steps:.1f}", f"{ratio:,.0f}")
     table.add_row(
         "memory growth, MiB",
         f"{native_growth:.1f} over {NATIVE_RESETS:,} resets",

@@ -1,9 +1,9 @@
-"""Does anything that can be typed break an environment? A million random and hostile actions, memory and time watched.
+"""Fuzzing of environments: a million random and hostile actions, with limits of time and memory.
 
     python benchmarks/fuzz_environments.py [ID ...] [--actions 1000000] [--limit 5]
 
-Without ids, both environments of this repository. Exits with 1 when an action raised, took longer than the limit or was
-answered by something that is no step, and when memory grew after the first tenth of the actions. Unix only.
+Without ids, both environments of this repository. Exits with 1 if an action raised, took longer than the limit or had
+an invalid result, or if memory grew after the first tenth of the actions. Unix only.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from rich.table import Table
 IDS = ("envs.alfworld:prism_bench/ALFWorld-v0", "envs.webshop:prism_bench/WebShop-v0")
 MEGABYTE = 1_000_000
 SHARE_OF_LONG = 1 / 5000  # a search for a megabyte of words is slow everywhere
-GROWTH_ALLOWED = 48.0  # MiB after the first tenth: caches fill, the allocator keeps what long strings took
+GROWTH_ALLOWED = 48.0  # MiB after the first tenth: caches fill, the allocator keeps the memory of long strings
 REPORTS = 10
-WATCHED = 1000  # actions that together may take ten times the limit of one
+WATCHED = 1000  # actions with a common limit, ten times that of one
 
 BOMBS = (
     "(a+)+$",
@@ -42,29 +42,14 @@ BOMBS = (
     "(?=(a+))a*b",
     "%s%n{0!r}",
 )
-WORDS = (
-    "search",
-    "click",
-    "go to",
-    "take",
-    "[",
-    "]",
-    "][",
-    "[]",
-    "<keywords>",
-    "\n",
-    "\x00",
-    "[SEP]",
-    "None",
-    "-1",
-    "{x}",
-)
+BRACKETS = ("[", "]", "][", "[]", "<keywords>", "[SEP]")
+WORDS = (*BRACKETS, "search", "click", "go to", "take", "\n", "\x00", "None", "-1", "{x}")
 UNICODE = "aé ß\u0130\u200b\u202e\ufeff\ud800\udfff\U0001f600\u0001\u2028漢字ﬁǅ\u0345"
 
 
 @dataclass
 class Report:
-    """What happened: counts, seconds, and the first actions that went wrong."""
+    """The results of fuzzing: counts, seconds, MiB, and the first failures."""
 
     name: str
     actions: int = 0
@@ -83,7 +68,7 @@ def admissible(rng: random.Random, actions: list[str]) -> str:
 
 
 def near_miss(rng: random.Random, actions: list[str]) -> str:
-    """An admissible action with one thing wrong."""
+    """Return an admissible action with one change."""
     action = admissible(rng, actions)
     at = rng.randint(0, len(action))
     change = rng.randrange(8)
@@ -142,10 +127,10 @@ KINDS: dict[Callable[[random.Random, list[str]], str], float] = {
 
 @contextmanager
 def step_limit(seconds: float) -> Iterator[Callable[[], None]]:
-    """Yield what starts the clock of a step; a step that exceeds it raises TimeoutError.
+    """Yield a function that starts the clock of a step; a step that exceeds it raises TimeoutError.
 
-    Where the interpreter itself does not come back, in a regular expression for instance, the process ends instead,
-    with a traceback.
+    If the interpreter itself does not return, in a regular expression for instance, the process ends instead, with a
+    traceback.
     """
 
     def ring(*_: Any) -> None:
@@ -161,7 +146,7 @@ def step_limit(seconds: float) -> Iterator[Callable[[], None]]:
 
 
 def wrong(result: Any) -> str | None:
-    """Return what is wrong with the result of a step."""
+    """Return the fault of a step's result, None if it is valid."""
     observation, reward, terminated, truncated, info = result
     if not isinstance(observation, str):
         return f"the observation is {type(observation).__name__}"
@@ -175,7 +160,7 @@ def wrong(result: Any) -> str | None:
 def fuzz(
     env: gymnasium.Env[str, str], actions: int, seed: int, limit: float, watch: Callable[[Report], None] | None = None
 ) -> Report:
-    """Play random and hostile actions; ``watch`` is told ten times how far it is."""
+    """Return the report on random and hostile actions; ``watch`` gets it ten times on the way."""
     rng = random.Random(seed)
     kinds, weights = list(KINDS), list(KINDS.values())
     process = psutil.Process()
@@ -198,7 +183,7 @@ def fuzz(
                 if problem := wrong(result):
                     failures.append(f"{action[:80]!r}: {problem}")
                 over, info = result[2] or result[3], result[4]
-            except Exception as error:  # whatever it is, it is what this program looks for
+            except Exception as error:  # any exception is a finding
                 failures.append(f"{action[:80]!r}: {type(error).__name__}: {error}"[:300])
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,12 +1,12 @@
-"""How fast is WebShop, and how do time and memory grow with the catalogue?
+"""Speed of WebShop, and growth of time and memory with the catalogue.
 
     python benchmarks/webshop_engine.py [--sizes 1000 10000 100000 1180000] [--cache DIR]
 
-The first table has a row for each size: what it takes to generate and compile a catalogue once; how long until a new
-process shows its first page, with Python's start; what one process and eight together keep in memory after some play
-(shared pages counted once); and how long a search with its page of results takes. Of a catalogue that is in DIR already
-the making is not measured. A million products take many minutes and some GB of disk. The second table is random play on
-1,000 products, in one process of one thread, one step in five a search; a step goes through the wrappers of
+The first table has a row for each size: the time, memory and disk to generate and compile a catalogue once; the time
+from the start of a new process to its first page; the memory of one process and of eight together after some steps
+(shared pages counted once); and the time of a search with its page of results. A catalogue that is in DIR already is
+not made again. A million products take many minutes and some GB of disk. The second table is a random rollout on 1,000
+products, in one process of one thread, one step in five a search; a step goes through the wrappers of
 ``gymnasium.make`` and includes the sorted admissible actions. Linux only.
 """
 
@@ -34,13 +34,13 @@ from envs.webshop.sources import catalogue_for
 
 ID = "envs.webshop:prism_bench/WebShop-v0"
 SEARCHES = 500
-PLAYED = 2_000  # steps of a process before its memory is measured
+STEPS = 2_000  # of a process before its memory is measured
 TOGETHER = 8
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Steps in a second, by the clock and by the processor's time for this process; and the share of searches."""
+    """Steps per second of wall time and of processor time, and the share of searches."""
 
     clock: float
     processor: float
@@ -49,7 +49,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Growth:
-    """What a size takes: seconds and the peak in MiB to make it (None: not made now), MiB on disk, and in use."""
+    """The costs of a size: seconds and peak MiB to make it (None: not made now), MiB on disk, and those in use."""
 
     products: int
     making: float | None
@@ -63,16 +63,16 @@ class Growth:
 
 
 def query(env: gymnasium.Env[str, str], rng: random.Random) -> str:
-    """Return what a shopper might type: the first words of an instruction, without "Find me"."""
+    """Return a plausible query: the first words of an instruction, without "Find me"."""
     shop: Any = env.unwrapped
     words = shop.goal(shop.task_ids[rng.randrange(len(shop.task_ids))]).instruction.split()[2:]
     return " ".join(words[: rng.randint(3, 12)])
 
 
-def play_at_random(env: gymnasium.Env[str, str], steps: int, seed: int) -> Pace:
-    """Play clicks at random and other words at every fifth step; the time of resets counts, they themselves do not.
+def random_rollout(env: gymnasium.Env[str, str], steps: int, seed: int) -> Pace:
+    """Return the pace of random clicks, with a search at every fifth step; resets count as time, not as steps.
 
-    Nobody clicks back to the start page, where only a search goes on, so that searches stay near a fifth.
+    The start page is not clicked, since only a search leads on from it: so searches stay near a fifth.
     """
     rng = random.Random(seed)
     searches = [f"search[{query(env, rng)}]" for _ in range(steps)]
@@ -109,7 +109,7 @@ def search_times(env: gymnasium.Env[str, str], seed: int) -> list[float]:
 
 
 def make_catalogue(products: int, cache: Path, seed: int) -> None:
-    """Make the catalogue in this process, and say what that took."""
+    """Make the catalogue in this process, and print its costs."""
     there = set(cache.iterdir()) if cache.is_dir() else set()
     start = time.perf_counter()
     folder = catalogue_for(products=products, cache=cache).folder
@@ -123,20 +123,20 @@ def make_catalogue(products: int, cache: Path, seed: int) -> None:
     )
 
 
-def play(products: int, cache: Path, seed: int) -> None:
-    """Show a first page, play, and wait to be measured and ended."""
+def roll_out(products: int, cache: Path, seed: int) -> None:
+    """Show a first page, make some steps, and wait until the memory is measured and the process killed."""
     env = gymnasium.make(ID, products=products, cache=cache)
     env.reset(seed=seed)
     ready = time.time() - psutil.Process().create_time()
     times = search_times(env, seed)
-    play_at_random(env, PLAYED, seed)
+    random_rollout(env, STEPS, seed)
     slow = statistics.quantiles(times, n=20)[-1]
     print(json.dumps({"ready": ready, "median": statistics.median(times), "slow": slow}), flush=True)
     sys.stdin.read()
 
 
 def spawn(role: str, products: int, cache: Path, seed: int) -> "subprocess.Popen[str]":
-    """Start this file as another process, which has the ``role`` of making or of playing."""
+    """Start this file as another process, with the ``role`` of making a catalogue or of using it."""
     arguments = ["--role", role, "--sizes", str(products), "--cache", str(cache), "--seed", str(seed)]
     return subprocess.Popen(
         [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -147,7 +147,7 @@ def answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        sys.exit("a process of the benchmark failed; what it said stands above")
+        sys.exit("a process of the benchmark failed; its output is above")
     return dict(json.loads(line))
 
 
@@ -160,19 +160,19 @@ def measure(products: int, cache: Path, seed: int) -> Growth:
     maker = spawn("make", products, cache, seed)
     made = answer(maker)
     maker.communicate()
-    players: list[subprocess.Popen[str]] = []
+    users: list[subprocess.Popen[str]] = []
     try:
-        players.append(spawn("play", products, cache, seed))
-        first = answer(players[0])
-        one = memory(players)
+        users.append(spawn("use", products, cache, seed))
+        first = answer(users[0])
+        one = memory(users)
         for number in track(range(1, TOGETHER), description=f"{products:,} products, {TOGETHER} processes"):
-            players.append(spawn("play", products, cache, seed + number))
-            answer(players[-1])
-        together = memory(players)
+            users.append(spawn("use", products, cache, seed + number))
+            answer(users[-1])
+        together = memory(users)
     finally:
-        for player in players:
-            player.kill()
-            player.communicate()
+        for user in users:
+            user.kill()
+            user.communicate()
     return Growth(
         products,
         made["seconds"] if made["new"] else None,
@@ -198,7 +198,7 @@ def print_growth(rows: list[Growth], console: Console) -> None:
         "search\nms",
         "95 %\nms",
     )
-    table = Table(title="WebShop: how it grows")
+    table = Table(title="WebShop: growth with the catalogue")
     for column in columns:
         table.add_column(column, justify="right")
     for row in rows:
@@ -219,13 +219,13 @@ def print_growth(rows: list[Growth], console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000], metavar="N", help="products")
-    parser.add_argument("--steps", type=int, default=50_000, help="of random play; half as many go before, unmeasured")
-    parser.add_argument("--cache", type=Path, help="where catalogues lie; without it they are removed in the end")
+    parser.add_argument("--steps", type=int, default=50_000, help="of the rollout, after half as many unmeasured")
+    parser.add_argument("--cache", type=Path, help="folder of catalogues; by default a temporary one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--role", choices=["make", "play"], help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=["make", "use"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role:
-        (make_catalogue if options.role == "make" else play)(options.sizes[0], options.cache, options.seed)
+        (make_catalogue if options.role == "make" else roll_out)(options.sizes[0], options.cache, options.seed)
         return
 
     console = Console()
@@ -236,8 +236,8 @@ def main() -> None:
         table = Table("", "steps/s", "steps/s of processor time", "searches", title="WebShop: 1,000 generated products")
         for observation in ("text", "text_rich"):
             env = gymnasium.make(ID, products=1000, cache=cache, observation=observation)
-            play_at_random(env, options.steps // 2, options.seed + 1)
-            pace = play_at_random(env, options.steps, options.seed)
+            random_rollout(env, options.steps // 2, options.seed + 1)
+            pace = random_rollout(env, options.steps, options.seed)
             table.add_row(observation, f"{pace.clock:,.0f}", f"{pace.processor:,.0f}", f"{pace.searches:.0%}")
         console.print(table)
 

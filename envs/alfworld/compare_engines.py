@@ -1,10 +1,10 @@
-"""Plays the same commands in the native engine and in TextWorld and compares every text.
+"""Comparison of the native engine with TextWorld: the same commands in both, every text compared.
 
     python -m envs.alfworld.compare_engines DIR [DIR ...] --games 100
 
-Each DIR holds ``json_2.1.1``. Every game is played twice: once as the search expert solves it, with invalid commands
-strewn in and some more after it is won; once at random, all verbs equally often, so that rare commands get their share.
-After every command the answer, the admissible commands and ``won`` have to be the same, byte for byte. Needs the extra
+Each DIR contains ``json_2.1.1``. Every game runs twice: once with the search expert's commands, invalid ones between
+them and some more after the game is won; once with random commands, drawn by verb, so that rare verbs occur too. After
+every command the answer, the admissible commands and ``won`` must be equal, byte for byte. Needs the extra
 ``textworld`` and takes about five seconds a game.
 """
 
@@ -29,12 +29,12 @@ from envs.alfworld.textworld_engine import TextWorldEpisode
 RANDOM_STEPS = 20
 EXPERT_STEPS = 50
 STEPS_AFTER_WINNING = 5
-SPOILT = 0.2  # share of commands that are spoilt
+SPOILT = 0.2  # share of commands that are altered
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place where the engines part in a game; ``what`` is text, admissible commands or won."""
+    """The first difference between the engines in a game; ``what`` is text, admissible commands or won."""
 
     game: str
     commands: tuple[str, ...]
@@ -45,7 +45,7 @@ class Difference:
 
 @dataclass
 class Report:
-    """What was compared: steps by the verb of the command, those without effect as ``invalid``."""
+    """The counts of a comparison: steps by the verb of the command, those without effect as ``invalid``."""
 
     games: int = 0
     won: int = 0
@@ -54,7 +54,7 @@ class Report:
 
 
 def spoil(command: str, rng: random.Random) -> str:
-    """Return a command that resembles ``command``; most such are invalid, some mean the same."""
+    """Return a command similar to ``command``; most results are invalid, some mean the same."""
     words = command.split(" ")
     match rng.randrange(8):
         case 0:
@@ -113,38 +113,38 @@ def solving_commands(game: Game, rng: random.Random) -> list[str]:
 
 
 def compare_game(game_file: Path, reference: TextWorldEpisode, rng: random.Random, report: Report) -> None:
-    """Play one game twice in both engines, add what was done to ``report`` and stop at the first difference."""
+    """Run one game twice in both engines, add the counts to ``report`` and stop at the first difference."""
     game = parse_game(game_file.read_text(encoding="utf-8"), str(game_file.parent))
     native = Episode(game)
     reference.load(game_file)
     report.games += 1
     won = False
     for commands in (solving_commands(game, rng), random_commands(game, rng, RANDOM_STEPS)):
-        said = native.reset(), reference.reset()
+        answers = native.reset(), reference.reset()
         for number in range(len(commands) + 1):
-            if difference := _difference(native, reference, said):
+            if difference := _difference(native, reference, answers):
                 report.differences.append(Difference(game.task_id, tuple(commands[:number]), *difference))
                 return
             won = won or reference.won
             if number < len(commands):
                 command = commands[number]
-                said = native.step(command), reference.step(command)
-                report.steps["invalid" if said[1] == NOTHING_HAPPENS else command.split()[0]] += 1
+                answers = native.step(command), reference.step(command)
+                report.steps["invalid" if answers[1] == NOTHING_HAPPENS else command.split()[0]] += 1
     report.won += won
 
 
 def _difference(
-    native: Episode, reference: TextWorldEpisode, said: tuple[str, str]
+    native: Episode, reference: TextWorldEpisode, answers: tuple[str, str]
 ) -> tuple[str, object, object] | None:
-    if said[0] != said[1]:
-        return "text", said[1], said[0]
+    if answers[0] != answers[1]:
+        return "text", answers[1], answers[0]
     if native.admissible_commands != reference.admissible_commands:
         return "admissible commands", reference.admissible_commands, native.admissible_commands
     return ("won", reference.won, native.won) if native.won != reference.won else None
 
 
 def compare(game_files: Iterable[Path], seed: int) -> Report:
-    """Compare the engines on every game; ``seed`` governs the commands."""
+    """Compare the engines on every game; ``seed`` decides the commands."""
     report, reference = Report(), None
     for game_file in game_files:
         reference = reference or TextWorldEpisode(game_file)
@@ -155,7 +155,7 @@ def compare(game_files: Iterable[Path], seed: int) -> Report:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare on the command line; the exit status is 1 if there was a difference."""
     parser = argparse.ArgumentParser(description="Compare the native ALFWorld engine with TextWorld, text for text.")
-    parser.add_argument("data", nargs="+", type=Path, help="folder that holds json_2.1.1")
+    parser.add_argument("data", nargs="+", type=Path, help="folder that contains json_2.1.1")
     parser.add_argument("--games", type=int, default=100, help="games drawn from each folder (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="draws the games and the commands (default: 0)")
     options = parser.parse_args(arguments)

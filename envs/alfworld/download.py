@@ -2,16 +2,16 @@
 
     python -m envs.alfworld.download DIR
 
-makes ``DIR/json_2.1.1/{train,valid_seen,valid_unseen}`` (about 110 MB to transfer, several times that on disk), which
-is what ``env.source=official env.data=DIR`` plays. DIR is a plain argument, because the command needs no other.
+writes ``DIR/json_2.1.1/{train,valid_seen,valid_unseen}`` for ``env.source=official env.data=DIR``: about 110 MB to
+transfer, several times that on disk.
 
 The addresses are those of upstream's script ``alfworld-download`` (package 0.4.2; 0.3.5 for the older wording); files
-that only its simulator needs are not fetched. Upstream publishes no checksums. The SHA-256 sums below were written down
-in public repositories by people who had downloaded the files: five records agree on the trajectories; of each archive
-of games there is one. A file that does not match is not unpacked, unless its sum is accepted with ``--sha256``.
+that only its simulator needs are not fetched. Upstream publishes no checksums. The SHA-256 sums below are from public
+repositories of people who had downloaded the files: five records agree on the trajectories; of each archive of games
+there is one. A file with another sum is not unpacked, unless the sum is accepted with ``--sha256``.
 
-An interrupted download goes on where it stopped when the command is run again. The games appear as a whole or not at
-all: they are unpacked beside their place and then renamed.
+An interrupted download resumes when the command is run again. The games appear as a whole or not at all: they are
+unpacked in a temporary folder, which is then renamed.
 """
 
 import argparse
@@ -24,18 +24,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from rich.console import Console
 from rich.progress import Progress
 
 from envs.alfworld.official import GAME_FILE, LAYOUT, TRAJECTORY_FILE
-from prism_bench.remote_file import DownloadError, RemoteFile, fetch, transfer_progress
+from prism_bench.errors import InputError
+from prism_bench.remote_file import RemoteFile, fetch, transfer_progress
 
 RELEASES = "https://github.com/alfworld/alfworld/releases/download"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One file of a release: where it is and what it must hash to."""
+    """One file of a release: its path and its SHA-256 sum."""
 
     path: str  # below RELEASES
     sha256: str
@@ -70,31 +70,27 @@ def download(
     data: Path,
     archives: Sequence[Archive],
     releases: str = RELEASES,
-    console: Console | None = None,
-    pause: float = 2.0,
 ) -> Path:
     """Fetch ``archives`` (games first, then trajectories) and unpack them; return ``data/json_2.1.1``.
 
     Args:
         data: the folder that gets ``json_2.1.1``.
-        archives: what to fetch, in the order of unpacking.
+        archives: the files to fetch, in the order of unpacking.
         releases: the address under which the archives lie, such as a mirror's.
-        console: where progress is shown; None: on standard error.
-        pause: seconds before the second attempt, doubled for each further one.
 
     Raises:
-        DownloadError: ``json_2.1.1`` is there already, the server does not answer or has another file, or an archive is
-            damaged or holds what does not belong there. Nothing half-done stands in the place of the games.
+        InputError: ``json_2.1.1`` is there already, the server does not answer or has another file, or an archive is
+            damaged or holds other files. No part of the games is left behind.
         OSError: the disk is full or not writable.
     """
     target = data / LAYOUT
     if target.exists():
-        raise DownloadError(f"{target} is there already; remove it or choose another folder to download again")
+        raise InputError(f"{target} is there already; remove it or choose another folder to download again")
     data.mkdir(parents=True, exist_ok=True)
-    with transfer_progress(console) as progress:
-        files = [fetch(archive.under(releases), data, progress, pause) for archive in archives]
+    with transfer_progress() as progress:
+        files = [fetch(archive.under(releases), data, progress) for archive in archives]
         staging = data / f".{LAYOUT}.unpacking"
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed run left
+        shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
         try:
             for file in files:
                 _unpack(file, staging, progress)
@@ -115,7 +111,7 @@ def _unpack(file: Path, folder: Path, progress: Progress) -> None:
             for member in members:
                 path = PurePosixPath(member.filename)
                 if path.is_absolute() or ".." in path.parts or path.parts[:1] != (LAYOUT,) or "\\" in member.filename:
-                    raise DownloadError(
+                    raise InputError(
                         f"{file} holds {member.filename!r}, which lies outside {LAYOUT}; nothing was unpacked"
                     )
             wanted = [
@@ -126,11 +122,11 @@ def _unpack(file: Path, folder: Path, progress: Progress) -> None:
                 archive.extract(member, folder)
                 progress.advance(bar, member.file_size)
     except zipfile.BadZipFile as error:
-        raise DownloadError(f"{file} is no intact zip archive ({error}); remove it and run the command again") from None
+        raise InputError(f"{file} is no intact zip archive ({error}); remove it and run the command again") from None
 
 
 def _drop_trials_without_game(folder: Path) -> None:
-    """Remove trials for which upstream has no game: nothing can play them."""
+    """Remove trials for which upstream has no game."""
     for trajectory in list(folder.glob(f"*/*/*/{TRAJECTORY_FILE}")):
         if not trajectory.with_name(GAME_FILE).exists():
             trajectory.unlink()
@@ -150,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("give the folder that shall hold the games")
+        parser.error("give the folder to download the games into")
     sums = dict(entry.partition("=")[::2] for entry in options.sha256)
     archives = [GAMES[options.version], TRAJECTORIES]
     if unknown := sums.keys() - {archive.name for archive in archives}:
@@ -158,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     archives = [replace(archive, sha256=sums.get(archive.name, archive.sha256)) for archive in archives]
     try:
         target = download(options.data.expanduser(), archives, options.releases)
-    except (DownloadError, OSError) as error:
+    except (InputError, OSError) as error:
         sys.exit(f"download: {error}")
-    print(f"the games are in {target}; play them with env.source=official env.data={target.parent}")
+    print(f"the games are in {target}; use them with env.source=official env.data={target.parent}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""ALFWorld as a text environment: household tasks played by typing commands.
+"""ALFWorld as a text environment: household tasks, solved by typed commands.
 
     env = gymnasium.make("envs.alfworld:prism_bench/ALFWorld-v0", source="official", data=DIR, split="valid_seen")
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step("go to fridge 1")
 
-Source: ALFWorld (Shridhar et al., ICLR 2021, https://arxiv.org/abs/2010.03768). As upstream scores it, an episode
-succeeds when the goal holds (``won``), and has 50 steps. The reward is 1 on the step that wins and 0 otherwise.
+Source: ALFWorld (Shridhar et al., ICLR 2021, https://arxiv.org/abs/2010.03768). As upstream, an episode succeeds when
+the goal holds (``won``), and has 50 steps. The reward is 1 on the step that wins and 0 otherwise.
 """
 
 from collections.abc import Mapping
@@ -24,41 +24,41 @@ from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environments.contract import Expert, TextEnvironment
 from prism_bench.errors import InputError
 
-SEEN_PLANS = frozenset(PRESETS["full"].floor_plans) - UNSEEN_PLANS  # where train and valid_seen play
+SEEN_PLANS = frozenset(PRESETS["full"].floor_plans) - UNSEEN_PLANS  # of train and valid_seen
 RELEASES: Mapping[Wording, str] = {"put": "up to v2.1.1", "move": "v2.1.2 or later"}
 
 
-class Play(Protocol):
-    """What both engines offer."""
+class EngineEpisode(Protocol):
+    """The interface of both engines."""
 
     @property
     def won(self) -> bool:
-        """Whether the goal holds now."""
+        """Whether the goal holds."""
 
     @property
     def admissible_commands(self) -> list[str]:
-        """The commands that do something in this state, sorted."""
+        """The commands with an effect in this state, sorted."""
 
     def reset(self) -> str:
-        """Begin anew and return the first observation."""
+        """Restart the game and return the first observation."""
 
     def step(self, command: str) -> str:
-        """Carry out a command and return what the game answers."""
+        """Carry out a command and return the answer."""
 
 
 class ALFWorldEnvironment(TextEnvironment):
     """The games of one split.
 
     Args:
-        source: ``generated`` makes games from a seed; ``official`` reads game files.
-        data: for ``official``, the folder that holds ``json_2.1.1`` (upstream's ``$ALFWORLD_DATA``).
+        source: ``generated``: games from a seed; ``official``: game files.
+        data: for ``official``, the folder that contains ``json_2.1.1`` (upstream's ``$ALFWORLD_DATA``).
         split: ``train``, ``valid_seen``, ``valid_unseen`` or, for ``official``, any other split folder.
         engine: ``native``, or ``textworld`` for upstream's engine (official games and the extra ``textworld`` only).
         generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`. Official
-            games take ``task_types`` and leave the others aside, so that one configuration serves both sources.
+            games take ``task_types`` and ignore the others, so that one configuration serves both sources.
 
     Raises:
-        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+        InputError: an option does not exist or contradicts another, or the data are missing or damaged.
     """
 
     def __init__(
@@ -73,34 +73,34 @@ class ALFWorldEnvironment(TextEnvironment):
         if engine not in ("native", "textworld"):
             raise InputError(f"there is no ALFWorld engine {engine!r}; choose native or textworld")
         if engine == "textworld" and source != "official":
-            raise InputError("engine=textworld plays game files only; use it with source=official and data=DIR")
+            raise InputError("engine=textworld reads game files only; use it with source=official and data=DIR")
         self._shared = open_games(source, data, split, generator)
         self._games = self._shared.source
         self._source, self._split, self._engine = source, split, engine
         self._preset = generator.get("preset", OPTIONS["preset"].default)
         self.task_ids = self._games.task_ids
         self._reference: TextWorldEpisode | None = None
-        self._play: Play | None = None
+        self._episode: EngineEpisode | None = None
         self._task_id = self._task_type = ""
 
     def game(self, task_id: str) -> Game:
-        """Return the game behind a task, with all that a player does not see."""
+        """Return the game of a task, with the parts that no observation shows."""
         return self._shared.tables(task_id).game
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the task ``options["task_id"]``, or one drawn from ``np_random``."""
         super().reset(seed=seed)
         self._task_id = self.choose_task(options)
-        self._play = self._start(self._task_id)
-        observation = self._play.reset()
-        return observation, self._info(self._play)
+        self._episode = self._start(self._task_id)
+        observation = self._episode.reset()
+        return observation, self._info(self._episode)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Carry out a command; one that means nothing here is answered "Nothing happens."."""
-        if self._play is None:
+        """Carry out a command; one without effect is answered "Nothing happens."."""
+        if self._episode is None:
             raise gymnasium.error.ResetNeeded("the environment was never reset; call reset() before step()")
-        observation = self._play.step(action)
-        info = self._info(self._play)
+        observation = self._episode.step(action)
+        info = self._info(self._episode)
         return observation, info["score"], info["success"], False, info
 
     def task_types(self) -> list[str]:
@@ -108,7 +108,7 @@ class ALFWorldEnvironment(TextEnvironment):
         return [task_id.partition("-")[0] for task_id in self.task_ids]
 
     def protocol(self) -> dict[str, Any]:
-        """Return what results depend on: the source, version and split of the games, and what is left out of them."""
+        """Return the settings that results depend on: source, version and split of the games, and restrictions."""
         names = [task_id.partition("/")[0] for task_id in self.task_ids]  # <task type>-..-<number of the floor plan>
         plans, types = {name.rpartition("-")[2] for name in names}, set(self.task_types())
         found: dict[str, Any] = {
@@ -127,7 +127,7 @@ class ALFWorldEnvironment(TextEnvironment):
             every = len(UNSEEN_PLANS if self._split == "valid_unseen" else SEEN_PLANS)
             if len(plans) < every or len(types) < len(TASK_TYPES) or games.objects is not None:
                 objects = f", {games.objects[0]} to {games.objects[1]} objects a room" if games.objects else ""
-                advice = "; env.preset=full plays everything" if self._preset != "full" else ""
+                advice = "; env.preset=full has no restriction" if self._preset != "full" else ""
                 found["restricted"] = (
                     f"to {len(plans)} of {every} floor plans, {len(types)} of {len(TASK_TYPES)} task types"
                     f"{objects}{advice}"
@@ -141,10 +141,10 @@ class ALFWorldEnvironment(TextEnvironment):
         return found
 
     def expert(self, name: str) -> Expert:
-        """Return an expert: ``search`` acts on what a player sees, ``oracle`` follows a shortest plan.
+        """Return an expert: ``search`` acts on the observations, ``oracle`` follows a shortest plan.
 
         Raises:
-            ValueError: there is no expert of that name.
+            InputError: there is no expert of that name.
         """
         if name == "search":
             return SearchExpert()
@@ -152,12 +152,12 @@ class ALFWorldEnvironment(TextEnvironment):
             return _Oracle(self)
         raise InputError(f"ALFWorld has no expert {name!r}; choose search or oracle")
 
-    def _start(self, task_id: str) -> Play:
+    def _start(self, task_id: str) -> EngineEpisode:
         if self._engine == "native":
             tables = self._shared.tables(task_id)
             self._task_type = tables.game.goal.task_type
             return Episode(tables)
-        # Official ids begin with the task type, and the native reader may refuse the file.
+        # Official ids begin with the task type; the native reader might refuse the file.
         self._task_type = task_id.partition("-")[0]
         assert isinstance(self._games, OfficialGames)  # textworld goes with no other source
         game_file = self._games.game_file(task_id)
@@ -167,19 +167,19 @@ class ALFWorldEnvironment(TextEnvironment):
             self._reference.load(game_file)
         return self._reference
 
-    def _info(self, play: Play) -> dict[str, Any]:
-        won = play.won
+    def _info(self, episode: EngineEpisode) -> dict[str, Any]:
+        won = episode.won
         return {
             "task_id": self._task_id,
             "task_type": self._task_type,
-            "admissible_actions": play.admissible_commands,
+            "admissible_actions": episode.admissible_commands,
             "score": float(won),
             "success": won,
         }
 
 
 class _Oracle:
-    """The oracle of whatever game is played: a new plan at each reset."""
+    """The oracle of the environment's current game, with a new plan at each reset."""
 
     def __init__(self, environment: ALFWorldEnvironment) -> None:
         self._environment = environment

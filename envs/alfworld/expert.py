@@ -1,8 +1,8 @@
-"""Experts that play ALFWorld: one that searches as a player must, one that knows where everything is.
+"""Experts for ALFWorld: one that searches the room as a policy must, one that knows the whole game.
 
-``SearchExpert`` reads nothing but what the environment prints. It goes through the receptacles in a fixed order (those
-in which the object may well lie first, of these the ones that need no opening first, then as the room lists them),
-remembers what it saw, and does with the object what the task says. Upstream's hand-coded expert
+``SearchExpert`` reads only the observations. It goes through the receptacles in a fixed order (first those that the
+object fits, first of these the ones that are never closed, otherwise in the order of the room's list), remembers their
+contents, and treats and places the object as the task asks. Upstream's hand-coded expert
 (``alfworld/agents/expert/handcoded_expert_tw.py``) has the same plan; it searches in random order and does not know the
 wording ``move X to Y``.
 
@@ -23,9 +23,9 @@ _APPLIANCE_FOR = {verb: receptacle.lower() for receptacle, verb in APPLIANCES.it
 _FITS = {(receptacle.lower(), thing.lower()) for receptacle, thing in FITS}
 _OPENABLE = {receptacle.lower() for receptacle in OPENABLE}
 
-# Upstream's task sentences, and what they ask to be done to the object.
+# Upstream's task sentences, and the treatment of the object that they ask for.
 _TASKS = (
-    (r"(?:look at|examine the) (?:sliced )?(?P<thing>\w+) (?:under|with) the (?P<lamp>\w+)", None),
+    (r"(?:look at|examine the) (?P<thing>\w+) (?:under|with) the (?P<lamp>\w+)", None),
     (r"(?:put two|find two) (?P<thing>\w+) (?:and put them )?in (?P<goal>\w+)", None),
     (r"(?:put a clean|clean some) (?P<thing>\w+) (?:and put it )?in (?P<goal>\w+)", "clean"),
     (r"(?:put a hot|heat some) (?P<thing>\w+) (?:and put it )?in (?P<goal>\w+)", "heat"),
@@ -35,20 +35,20 @@ _TASKS = (
 
 
 class SearchExpert:
-    """Searches the room, fetches, treats and places, from the printed text alone."""
+    """Expert that searches the room for the object, then treats and places it; it reads only the observations."""
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
         """Read the room and the task.
 
         Raises:
-            InputError: the task is not in one of upstream's sentences.
+            InputError: the task is none of upstream's sentences.
         """
         room, _, sentence = observation.partition("Your task is to: ")
         named, self.treatment = _read_task(sentence)
         self.thing, self.lamp, self.goal = named["thing"], named.get("lamp"), named.get("goal")
         self.places: list[str] = _ENTITY.findall(room)
         self.search_order = sorted(self.places, key=self._reluctance)
-        self.contents: dict[str, list[str]] = {}  # what was seen where; a place that is in it is open
+        self.contents: dict[str, list[str]] = {}  # of the places seen inside, which are open
         self.closed: set[str] = set()
         self.here: str | None = None
         self.held: str | None = None
@@ -57,7 +57,7 @@ class SearchExpert:
         self.last = ""
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Return the next command; ``info`` is not looked at."""
+        """Return the next command; ``info`` is not used."""
         self._remember(self.last, observation)
         self.last = self._decide()
         return self.last
@@ -67,11 +67,11 @@ class SearchExpert:
         return (kind, self.thing) not in _FITS, kind in _OPENABLE
 
     def _remember(self, command: str, answer: str) -> None:
-        """Take in what ``command`` led to."""
+        """Update the memory with the answer to ``command``."""
         verb = command.partition(" ")[0]
         if verb == "go":
-            # "Nothing happens." too: two receptacles may stand at one place, and there is no way to go from one to the
-            # other. What is in the second has to be examined.
+            # After "Nothing happens." too: two receptacles may share a location, and no command goes from one to the
+            # other. The second has to be examined.
             self.here = command.removeprefix("go to ")
         if answer == NOTHING_HAPPENS or self.here is None:
             return
@@ -88,7 +88,7 @@ class SearchExpert:
                 self.treated = True
 
     def _see(self, place: str, answer: str) -> None:
-        """Take in a sentence such as ``You arrive at fridge 1. The fridge 1 is closed.``"""
+        """Update the memory with a sentence such as ``You arrive at fridge 1. The fridge 1 is closed.``"""
         if answer.startswith("You arrive at loc "):  # only games with the older wording print the location
             self.put = "put {thing} in/on {place}"
         if answer.endswith("is closed."):
@@ -111,26 +111,26 @@ class SearchExpert:
         return self._inside(place, self.put.format(thing=self.held, place=place))
 
     def _beside(self, place: str, command: str) -> str:
-        """Return ``command``, or first the way to ``place``."""
+        """Return ``command``, or the command to go to ``place`` first."""
         return command if self.here == place else f"go to {place}"
 
     def _inside(self, place: str, command: str) -> str:
-        """Return ``command``, or what has to come first: to go to ``place``, look at it, open it."""
+        """Return ``command``, or a command that must come first: go to ``place``, examine it, open it."""
         if self.here == place and place not in self.contents:
             command = f"open {place}" if place in self.closed else f"examine {place}"
         return self._beside(place, command)
 
     def _explore(self) -> str:
-        """Return a step towards the inside of the first place that was not seen yet."""
+        """Return the next command to see the inside of the first place not seen yet."""
         unseen = [place for place in self.search_order if place not in self.contents]
         if self.here in unseen:
             unseen.insert(0, self.here)
         return self._inside(unseen[0], "look") if unseen else "look"
 
     def _find(self, kind: str) -> tuple[str, str] | None:
-        """Return a thing of ``kind`` that may be taken and where it was seen: here if possible, else where seen first.
+        """Return a thing of ``kind`` to take and its place: here if possible, else the place seen first.
 
-        What is already where two of its kind have to be brought stays there.
+        Of two things to bring to one place, the first stays where it was put.
         """
         stays = self.contents.get(self._destination(), []) if self.goal and self.treatment is None else []
         for place in sorted(self.contents, key=lambda place: place != self.here):
@@ -140,7 +140,7 @@ class SearchExpert:
         return None
 
     def _destination(self) -> str:
-        """Return the receptacle to fill: the first of its kind that already holds such a thing, else the first."""
+        """Return the receptacle to fill: the first of its kind that holds such a thing already, else the first."""
         assert self.goal is not None
         for place in self.places:
             if _kind(place) == self.goal and self.thing in map(_kind, self.contents.get(place, ())):
@@ -152,16 +152,16 @@ class SearchExpert:
 
 
 class OracleExpert:
-    """Follows a shortest plan computed from the game itself.
+    """Expert that follows a shortest plan computed from the game itself.
 
-    It sees what no player sees, so its episodes show what is possible, not how to find it.
+    It uses facts that no observation shows. Its episodes show the shortest solutions, not how to find them.
     """
 
     def __init__(self, game: Game) -> None:
         self.game = game
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
-        """Plan.
+        """Compute the plan.
 
         Raises:
             InputError: nothing wins the game.

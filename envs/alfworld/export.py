@@ -1,14 +1,14 @@
-"""Writes a generated game as the files of an official one, for every program that plays ALFWorld.
+"""Export of generated games as official game files, for other programs that read ALFWorld's.
 
     python -m envs.alfworld.export DIR --split valid_seen --games 20
 
-writes ``DIR/json_2.1.1/valid_seen/<task>/<trial>/{game.tw-pddl,traj_data.json}``: what upstream's environment and
+writes ``DIR/json_2.1.1/valid_seen/<task>/<trial>/{game.tw-pddl,traj_data.json}``, which upstream's environment and
 :class:`envs.alfworld.official.OfficialGames` read.
 
 The PDDL domain, the goals and the text grammar are upstream's and are read from the installed package ``alfworld``
-0.4.2 (the extra ``textworld``). The package ships them with the wording ``move``; for ``put``, what the games v2.1.1
-have otherwise is changed back: the verb, the sentence on arrival, no ``help``, and sinks beside their basins. Every
-file is read again before it is written, so that it says what the game says.
+0.4.2 (the extra ``textworld``). The package ships them with the wording ``move``; for ``put``, the differences of the
+games v2.1.1 are restored: the verb, the sentence on arrival, no ``help``, and sinks beside their basins. Every file is
+parsed before it is written, to check that the same game comes back.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.progress import track
 
 from envs.alfworld.extract_layouts import package_folder
 from envs.alfworld.game import Game, Wording
-from envs.alfworld.game_file import GameFileError, parse_game
+from envs.alfworld.game_file import parse_game
 from envs.alfworld.generator import PRESETS, SPLIT_SIZES, GeneratedGames
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
@@ -39,7 +39,7 @@ def game_file(game: Game) -> str:
 
     Raises:
         ModuleNotFoundError: the package ``alfworld`` is not installed.
-        InputError: the written file would not read back as the same game.
+        InputError: the file would not be read back as the same game.
     """
     domain, grammar, goals = _upstream_texts(game.wording)
     grammar = grammar.replace(_TASK_PLACEHOLDER, game.task_sentence.removesuffix("."))
@@ -53,22 +53,22 @@ def game_file(game: Game) -> str:
     }
     try:
         same = parse_game(content, game.task_id) == game
-    except GameFileError as error:
+    except InputError as error:
         raise InputError(f"{error}; export needs the texts of alfworld==0.4.2") from None
     if not same:
-        raise InputError(f"{game.task_id}: the game holds something that a game file cannot say")
+        raise InputError(f"{game.task_id}: a game file cannot express this game; export another")
     return json.dumps(content)
 
 
 def trajectory_file(game: Game) -> str:
-    """Return the text of ``traj_data.json``, as far as upstream's environment and experts read it."""
+    """Return the text of ``traj_data.json`` with the entries that upstream's environment and experts read."""
     goal = game.goal
     content: dict[str, Any] = {
         "task_id": game.task_id.rpartition("/")[2],
         "task_type": goal.task_type,
         "pddl_params": {
             "mrecep_target": "",
-            "object_sliced": goal.sliced,
+            "object_sliced": False,
             "object_target": goal.object_type,
             "parent_target": goal.receptacle_type or "",
             "toggle_target": goal.lamp_type or "",
@@ -81,7 +81,7 @@ def trajectory_file(game: Game) -> str:
 
 
 def write_game(game: Game, folder: Path) -> Path:
-    """Write both files into ``folder`` and return the path of the game file; see :func:`game_file` for errors."""
+    """Write both files into ``folder`` and return the path of the game file; errors are those of :func:`game_file`."""
     text, path = game_file(game), folder / "game.tw-pddl"
     write_atomically(folder / "traj_data.json", trajectory_file(game))
     write_atomically(path, text)
@@ -113,13 +113,13 @@ def _upstream_texts(wording: Wording) -> tuple[str, str, dict[str, Any]]:
 
 def _goal(game: Game, goals: dict[str, Any]) -> str:
     goal = game.goal
-    template: str = goals[goal.task_type + ("_slice" if goal.sliced else "")]["pddl"]
+    template: str = goals[goal.task_type]["pddl"]
     filled = template.format(obj=goal.object_type, recep=goal.receptacle_type, toggle=goal.lamp_type)
     return filled.replace("#", "-")  # upstream's templates are written for another planner first
 
 
 def _problem(game: Game, named_by_domain: Sequence[str]) -> str:
-    """Return the PDDL problem up to the goal. ``named_by_domain``: types that must be declared even if none occurs."""
+    """Return the PDDL problem up to the goal. ``named_by_domain`` are types to declare even if none occurs."""
     thing_types = {thing.type for thing in game.things} | {held for _, held in game.fits} | {game.goal.object_type}
     receptacle_types = {receptacle.type for receptacle in game.receptacles} | {holder for holder, _ in game.fits}
     receptacle_types |= {kind for kind in named_by_domain if kind in ("SinkBasin", "Microwave", "Fridge")}

@@ -1,18 +1,19 @@
-"""Writes ``layouts.json``, the facts about rooms and objects from which games are generated.
+"""Extraction of ``layouts.json``, the facts about rooms and objects from which games are generated.
 
     python -m envs.alfworld.extract_layouts
 
 Source: the package ``alfworld`` 0.4.2 (MIT, see ``LICENSE-ALFWORLD``; ``pip install 'prism-bench[textworld]'``):
 
-* ``gen/layouts/FloorPlanN-openable.json``: the receptacles of a floor plan and where one stands to use each;
-* ``gen/layouts/FloorPlanN-objects.json``: the classes of everything in it, ``-layout.npy``: where one can stand;
-* ``gen/constants.py``: what fits where, what can be cleaned, heated and so on, which tasks suit which kind of room;
+* ``gen/layouts/FloorPlanN-openable.json``: the receptacles of a floor plan and the location to use each from;
+* ``gen/layouts/FloorPlanN-objects.json``: the classes of everything in it, ``-layout.npy``: the free locations;
+* ``gen/constants.py``: the objects that fit each receptacle, the objects that can be cleaned, heated and so on, the
+  tasks of each kind of room;
 * ``gen/goal_library.py``: the task sentences.
 
-Two things are ours. The package does not list every receptacle: of a class that occurs in a plan but is not listed,
-such as stove burners, we put the number that most official rooms have, at places of their own (two to a place). An
-unlisted class that could be opened is left out, because upstream found no place from where to open it. And a
-receptacle is known by its class and rank (``Cabinet 3``), in the order of upstream's ids, not by its coordinates.
+Deviations: the package does not list every receptacle. Of a class that occurs in a plan but is not listed, such as
+stove burners, we add the number that most official rooms have, at locations of their own (two to a location). An
+unlisted class that could be opened is left out, because upstream found no location from which to open it. Receptacles
+are identified by class and rank (``Cabinet 3``), in the order of upstream's ids, not by coordinates.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import numpy as np
 from prism_bench.files import write_atomically
 
 LAYOUTS = Path(__file__).with_name("layouts.json")
-STANDING_PLACES = 12  # places kept of each plan, apart from those of its receptacles
+STANDING_PLACES = 12  # free places kept of each plan
 UNLISTED_COUNTS = {"StoveBurner": 4}  # every other unlisted class: 1; counted in the official games
 GRID = 0.25  # metres; upstream writes a location as grid cells, quarter turns and the camera's angle
 
@@ -39,7 +40,7 @@ _NOTE = (
 
 
 def package_folder() -> Path:
-    """Return where the package ``alfworld`` is installed, without importing it.
+    """Return the folder of the installed package ``alfworld``, without importing it.
 
     Raises:
         ModuleNotFoundError: it is not installed.
@@ -123,7 +124,7 @@ def _place(x: float, z: float, degrees: float, angle: float) -> list[int]:
 
 
 def _spread(places: Sequence[list[int]], count: int) -> list[list[int]]:
-    """Return at most ``count`` of ``places``, evenly over their order."""
+    """Return at most ``count`` of ``places``, evenly spaced in their order."""
     return [places[index * len(places) // count] for index in range(count)] if len(places) > count else list(places)
 
 

@@ -1,8 +1,8 @@
-"""One ALFWorld game as plain data: what the engine plays, the generator makes and the official files hold.
+"""One ALFWorld game as plain data, from the generator or from an official file.
 
-Source: the PDDL problems inside ``game.tw-pddl`` (ALFWorld, https://github.com/alfworld/alfworld, MIT). A problem says
-where every receptacle is, what lies in it, what fits where, and a goal of one of six forms; everything else in it
-(distances, object classes that do not occur) never shows in the text of a game and is left out here.
+Source: the PDDL problems inside ``game.tw-pddl`` (ALFWorld, https://github.com/alfworld/alfworld, MIT). A problem lists
+the receptacles and their locations, their contents, the types that fit into each, and a goal of one of six forms.
+Everything else in it (distances, object classes that do not occur) never shows in the text of a game and is left out.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Wording = Literal["move", "put"]
 
 @dataclass(frozen=True, slots=True)
 class Receptacle:
-    """A place that holds objects and never moves. ``id`` is its PDDL name, ``name`` what a player reads."""
+    """A place that holds objects and never moves. ``id`` is its PDDL name, ``name`` the one in texts."""
 
     id: str
     name: str
@@ -35,11 +35,11 @@ class Receptacle:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None for what lies beside.
+    """An object. ``receptacle`` is the id of the receptacle that holds it at the start, None if none does.
 
     Official games have objects that upstream's geometry finds in several receptacles at once (a coffee machine and the
     counter under it); ``also_in`` holds the others. A ``vessel`` is an object that others can lie in, such as a bowl;
-    what lies in it shows when a player examines it and never changes.
+    its contents show when it is examined and never change.
     """
 
     id: str
@@ -61,21 +61,20 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What wins: one of the six task types and the object types it names."""
+    """The winning condition: one of the six task types and the types it names."""
 
     task_type: str
     object_type: str
     receptacle_type: str | None = None  # None for look_at_obj_in_light
     lamp_type: str | None = None  # look_at_obj_in_light only
-    sliced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """A whole game, immutable and shared by every episode that plays it."""
+    """A whole game, immutable and shared by all its episodes."""
 
     task_id: str
-    task_sentence: str  # what follows "Your task is to: "
+    task_sentence: str  # after "Your task is to: "
     wording: Wording
     start: str  # the location of the agent
     receptacles: tuple[Receptacle, ...]

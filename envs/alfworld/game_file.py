@@ -1,9 +1,9 @@
-"""Reads an official ``game.tw-pddl`` file into a :class:`~envs.alfworld.game.Game`.
+"""Reader of official ``game.tw-pddl`` files: returns a :class:`~envs.alfworld.game.Game`.
 
 Such a file is JSON with the PDDL domain, the text grammar, the PDDL problem and whether the game can be solved. Domain
-and grammar are the same for every game of a release but for the task sentence, so they are recognised by a digest and
-the rules live in :mod:`envs.alfworld.engine`; only the problem is read. A domain or grammar that is not known is
-refused, because the engine could not promise to play it word for word.
+and grammar are the same in all games of a release except for the task sentence. They are recognised by a digest, and
+their rules are in :mod:`envs.alfworld.engine`; only the problem is parsed. An unknown domain or grammar is refused,
+because the engine could not answer word for word.
 """
 
 import functools
@@ -38,7 +38,7 @@ _FACT = re.compile(r"\((\w+) (\w+)(?: (\w+))?\)")
 _DISTANCES = re.compile(r"\(= \(distance [^()]*\) \d+\)")
 _BLANKS = re.compile(r"\s+")
 
-# What a problem may state at the start. The last three never show in the text of a game.
+# Predicates of facts at the start. The last three never show in the text of a game.
 _PREDICATES = {
     *("atLocation", "receptacleAtLocation", "objectAtLocation", "receptacleType", "objectType", "inReceptacle"),
     *("openable", "opened", "canContain", "pickupable", "cleanable", "heatable", "coolable", "toggleable", "sliceable"),
@@ -57,39 +57,34 @@ _GOALS: Mapping[str, str] = {
 }
 
 
-class GameFileError(InputError):
-    """A game file that is damaged or holds what this engine does not play."""
-
-
 def digest(text: str) -> str:
-    """Return the digest by which a PDDL domain or grammar is known; blanks and the task sentence do not count."""
+    """Return the digest of a PDDL domain or grammar without its task sentence, whatever its white space."""
     return hashlib.sha256(_BLANKS.sub(" ", _TASK.sub("", text)).strip().encode()).hexdigest()
 
 
 def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
-    """Read a game from the text of a ``game.tw-pddl`` file, or from the mapping that its JSON holds.
+    """Return the game of the text of a ``game.tw-pddl`` file, or of its parsed JSON.
 
     Raises:
-        GameFileError: the content is no game file, or a fact or the goal is of a kind that official games do not have.
-        GameFileError: the domain or the grammar is not one of those the engine knows.
-        GameFileError: the file does not say that the game can be solved.
+        InputError: the content is no game file, its domain, grammar, goal or a fact is unknown to the native engine, or
+            the file does not say that the game can be solved.
     """
     data = _load(content, task_id)
     if data["solvable"] is not True:
-        raise GameFileError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
+        raise InputError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
     wording = _recognise(data, task_id)
     task = _TASK.search(data["grammar"])
     if task is None:
-        raise GameFileError(f"{task_id}: the grammar states no task; write the game file again")
+        raise InputError(f"{task_id}: the grammar states no task; write the game file again")
     problem = data["pddl_problem"]
     start, end = problem.find("(:init"), problem.find("(:goal")
     if not 0 <= start < end:
-        raise GameFileError(f"{task_id}: the PDDL problem lacks (:init or (:goal; write the game file again")
+        raise InputError(f"{task_id}: the PDDL problem lacks (:init or (:goal; write the game file again")
     facts = _facts(problem[start + 6 : end], task_id)
     try:
         receptacles, things, agent = _entities(facts)
     except (KeyError, IndexError) as missing:
-        raise GameFileError(f"{task_id}: the PDDL problem is incomplete, it says too little about {missing}") from None
+        raise InputError(f"{task_id}: the PDDL problem is incomplete, facts about {missing} are missing") from None
     return Game(
         task_id=task_id,
         task_sentence=task[1] + ".",
@@ -107,14 +102,12 @@ def _load(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
         try:
             content = json.loads(content)
         except json.JSONDecodeError as error:
-            raise GameFileError(
-                f"{task_id}: the game file is not JSON ({error}); unpack or download it again"
-            ) from None
+            raise InputError(f"{task_id}: the game file is not JSON ({error}); unpack or download it again") from None
     if not isinstance(content, Mapping):
-        raise GameFileError(f"{task_id}: the game file holds no JSON object; unpack or download it again")
+        raise InputError(f"{task_id}: the game file holds no JSON object; unpack or download it again")
     for key in ("pddl_domain", "grammar", "pddl_problem"):
         if not isinstance(content.get(key), str):
-            raise GameFileError(f"{task_id}: the game file has no text under {key!r}; unpack or download it again")
+            raise InputError(f"{task_id}: the game file has no text under {key!r}; unpack or download it again")
     return {"solvable": None, **content}
 
 
@@ -123,9 +116,9 @@ def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
     unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
     unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
     if unknown:
-        raise GameFileError(
+        raise InputError(
             f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
-            "play it with engine=textworld"
+            "use engine=textworld"
         )
     return _GRAMMARS[grammar]
 
@@ -136,7 +129,7 @@ def _digest_without_task(text: str) -> str:
 
 
 def _known_digest(text: str) -> str:
-    # All games of a release share these texts, so the task is cut out first and what remains is digested once.
+    # All games of a release share these texts without their task, so that each is hashed once.
     return _digest_without_task(_TASK.sub("", text))
 
 
@@ -148,14 +141,14 @@ def _facts(init: str, task_id: str) -> defaultdict[str, list[tuple[str, str]]]:
     found = _FACT.findall(init)
     if len(found) != init.count("("):
         odd = _FACT.sub("", init).replace(")", "").strip()
-        raise GameFileError(f"{task_id}: the PDDL problem holds something that is no simple fact: {odd[:60]!r}")
+        raise InputError(f"{task_id}: the PDDL problem has an entry that is no simple fact: {odd[:60]!r}")
     for predicate, first, second in found:
         facts[predicate].append((first, second))
     unknown = facts.keys() - _PREDICATES
     if unknown:
-        raise GameFileError(
-            f"{task_id}: the native engine does not play games that start with facts of the kind {min(unknown)!r}; "
-            "play it with engine=textworld"
+        raise InputError(
+            f"{task_id}: the native engine does not know facts of the kind {min(unknown)!r} at the start of a game; "
+            "use engine=textworld"
         )
     return facts
 
@@ -165,7 +158,7 @@ def _plain(type_name: str) -> str:
 
 
 def _entities(facts: Mapping[str, list[tuple[str, str]]]) -> tuple[tuple[Receptacle, ...], tuple[Thing, ...], str]:
-    """Return receptacles and things, each sorted by lower-case id, and where the agent starts."""
+    """Return receptacles and things, each sorted by lower-case id, and the agent's location at the start."""
 
     def members(predicate: str) -> set[str]:
         return {first.lower() for first, _ in facts[predicate]}
@@ -234,7 +227,5 @@ def _parse_goal(text: str, task_id: str) -> Goal:
     if task_type == "look_at_obj_in_light":
         return Goal(task_type, object_type=objects[1], lamp_type=objects[0])
     if task_type is None or len(set(objects)) != 1 or len(set(receptacles)) != 1:
-        raise GameFileError(
-            f"{task_id}: the native engine does not know this form of goal; play it with engine=textworld"
-        )
+        raise InputError(f"{task_id}: the native engine does not know this form of goal; use engine=textworld")
     return Goal(task_type, object_type=objects[0], receptacle_type=receptacles[0])

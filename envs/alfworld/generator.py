@@ -1,18 +1,18 @@
-"""Games without end from a seed, offline: real floor plans, sampled goals and placements.
+"""Games generated from a seed, without a network: real floor plans, sampled goals and placements.
 
     games = GeneratedGames(split="train", seed=0, preset="small")
     game = games.game(games.task_ids[0])
 
 A task id such as ``look_at_obj_in_light-Mug-None-DeskLamp-302/train-0-000123`` is spelt like an official one and ends
-in split, seed and index, from which the whole game follows.
+in split, seed and index, which determine the whole game.
 
-The splits never share a game. ``valid_unseen`` plays in floor plans of its own. Between ``train`` and ``valid_seen``
-the content of a game decides (floor plan, goal, which types lie in which receptacle; not the start, the wording or the
-numbers of the objects): a hash of it is even for one and odd for the other, whatever the seeds, and a placement of the
-wrong parity is drawn again.
+The splits never share a game. ``valid_unseen`` has its own floor plans, the four official ones. ``train`` and
+``valid_seen`` share floor plans and differ in the content of their games (floor plan, goal, types in each receptacle;
+not the start, the wording or the numbers of the objects): a hash of it is even in ``train`` and odd in ``valid_seen``,
+for all seeds, and a placement of the wrong parity is drawn again.
 
-Objects are placed by us (see :mod:`envs.alfworld.placement`), so results on generated games do not compare with results
-on official ones.
+Objects are placed by :mod:`envs.alfworld.placement`, so results on generated games do not compare with results on
+official ones.
 """
 
 import functools
@@ -27,8 +27,8 @@ from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, floor_plan, flo
 from envs.alfworld.placement import make_game
 from prism_bench.errors import InputError
 
-# Official rooms, read off the names of the official games v2.1.2: valid_unseen plays in these four, train in the 108
-# that remain without the next eight (in which no public game plays), and valid_seen in 76 of those 108.
+# From the names of the official games v2.1.2: valid_unseen has these four floor plans, the next eight occur in no
+# public game, train has the 108 others, and valid_seen 76 of those 108.
 UNSEEN_PLANS = frozenset({10, 219, 308, 424})
 UNUSED_PLANS = frozenset({9, 29, 215, 226, 315, 325, 404, 425})
 
@@ -37,10 +37,10 @@ GAMES_KEPT = 256
 _PARITY = {"train": 0, "valid_seen": 1}
 _MOST_TRIES = 1000
 
-# What can hold a goal's objects: never one of these in official games, and of two objects none that holds but one.
+# Receptacles that are no target of an official goal, and no target for two objects, because they hold only one.
 NO_TARGETS = frozenset({"BathtubBasin", "HandTowelHolder", "LaundryHamper", "SinkBasin", "TVStand", "TowelHolder"})
 NO_TARGETS_FOR_TWO = NO_TARGETS | {"CoffeeMachine", "StoveBurner", "ToiletPaperHanger"}
-# What a task does to its object, and the appliance for it, which is then no place to bring it to.
+# The property that a task needs of its object, and the appliance, which is no target of the same task.
 TREATMENTS = {
     "pick_clean_then_place_in_recep": ("cleanable", "SinkBasin"),
     "pick_heat_then_place_in_recep": ("heatable", "Microwave"),
@@ -50,7 +50,7 @@ TREATMENTS = {
 
 @dataclass(frozen=True)
 class Preset:
-    """Which games to make; ``objects`` is the least and most number of things to pick up, None: as official rooms."""
+    """A choice of games; ``objects`` are the least and most things to pick up, None: as in official rooms."""
 
     floor_plans: tuple[int, ...]
     task_types: tuple[str, ...]
@@ -72,25 +72,21 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-class GeneratorError(InputError):
-    """Options for which no games can be made."""
-
-
 class GeneratedGames:
     """The generated games of one split, a :class:`envs.alfworld.source.GameSource`.
 
     Args:
-        split: ``train``, ``valid_seen`` or ``valid_unseen``; it chooses among the floor plans.
-        seed: other seeds give other games; the splits stay apart for all seeds.
-        preset: a name in ``PRESETS``, which stands for the next three arguments where they are not given.
+        split: ``train``, ``valid_seen`` or ``valid_unseen``.
+        seed: other seeds give other games; the splits are disjoint across all seeds.
+        preset: a name in ``PRESETS``, the defaults of the next three arguments.
         floor_plans: numbers of floor plans.
         task_types: names in ``TASK_TYPES``; the tasks take turns.
         objects: the least and the most things to pick up in a room.
-        games: how many games the split has; None takes ``SPLIT_SIZES``. Any number is cheap.
+        games: number of games of the split; None takes ``SPLIT_SIZES``. Any number is cheap.
         wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
 
     Raises:
-        GeneratorError: an option that does not exist, or options that leave no game.
+        InputError: an option does not exist, or the options leave no game.
     """
 
     def __init__(
@@ -118,18 +114,18 @@ class GeneratedGames:
         for number in self.floor_plans:
             _require(number, "floor plan", floor_plan_numbers())
         if size < 1:
-            raise GeneratorError(f"games={size} leaves no game; ask for 1 or more")
+            raise InputError(f"games={size} leaves no game; ask for 1 or more")
         if self.objects is not None and not 2 <= self.objects[0] <= self.objects[1]:
-            raise GeneratorError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
+            raise InputError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
         playable = [number for number in self.floor_plans if _in_split(number, split)]
         goals = {kind: [(number, goals_of(number, kind)) for number in playable] for kind in self.task_types}
         self._goals = {kind: [(number, found) for number, found in plans if found] for kind, plans in goals.items()}
         self._turns = [kind for kind in self.task_types if self._goals[kind]]
         if not self._turns:
-            raise GeneratorError(
+            raise InputError(
                 f"no game of the split {split} can be made in the floor plans {_numbers(self.floor_plans)} with the "
-                f"task types {', '.join(self.task_types)}; valid_unseen plays in {_numbers(UNSEEN_PLANS)}, "
-                f"the other splits never there"
+                f"task types {', '.join(self.task_types)}; the floor plans of valid_unseen are "
+                f"{_numbers(UNSEEN_PLANS)}, and the other splits have none of these"
             )
         self._drawn = [self._draw(index) for index in range(size)]
         self.task_ids = tuple(_task_id(number, goal, split, seed, i) for i, (number, goal) in enumerate(self._drawn))
@@ -144,7 +140,7 @@ class GeneratedGames:
         return self._make(index)
 
     def _draw(self, index: int) -> tuple[int, Goal]:
-        # A hash draws, because ids are listed in bulk and seeding a random generator for each takes 20 times longer.
+        # Drawn by a hash, because seeding a random generator for every listed id takes 20 times longer.
         kind = self._turns[index % len(self._turns)]
         bits = int.from_bytes(_digest(f"{self.seed}/{self.split}/{index}"))
         bits, at = divmod(bits, len(self._goals[kind]))
@@ -160,13 +156,13 @@ class GeneratedGames:
             game = make_game(self.task_ids[index], floor_plan(number), goal, self.objects, self.wording, rng)
             if self.split not in _PARITY or content_hash(number, game) % 2 == _PARITY[self.split]:
                 return game
-        raise GeneratorError(
+        raise InputError(
             f"{self.task_ids[index]}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects"
         )
 
 
 def content_hash(number: int, game: Game) -> int:
-    """Return the hash that assigns a game to its split: equal for games that differ in names, start or wording only."""
+    """Return the hash that decides a game's split; it ignores names, start and wording."""
     placement = sorted(f"{thing.receptacle} {thing.type}" for thing in game.things)
     goal = game.goal
     return int.from_bytes(
@@ -196,7 +192,7 @@ def _targets(plan: FloorPlan, task_type: str, kind: str) -> list[str]:
             return []
         return sorted(types - NO_TARGETS - {appliance})
     if len(types) < 2:
-        return []  # it could lie nowhere else at the start
+        return []  # the object could only start at its target
     return sorted(types - (NO_TARGETS_FOR_TWO if task_type == "pick_two_obj_and_place" else NO_TARGETS))
 
 
@@ -217,7 +213,7 @@ def _digest(text: str) -> bytes:
 
 def _require(value: object, what: str, choices: Collection[object]) -> None:
     if value not in choices:
-        raise GeneratorError(f"there is no {what} {value!r}; choose from {', '.join(map(str, choices))}")
+        raise InputError(f"there is no {what} {value!r}; choose from {', '.join(map(str, choices))}")
 
 
 def _numbers(numbers: Collection[int]) -> str:

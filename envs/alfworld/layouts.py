@@ -1,6 +1,6 @@
-"""The 120 floor plans and what is known about their objects, from ``layouts.json``.
+"""The 120 floor plans and the facts about their objects, from ``layouts.json``.
 
-See :mod:`envs.alfworld.extract_layouts` for the source of every fact.
+The source of every fact is in :mod:`envs.alfworld.extract_layouts`.
 """
 
 import functools
@@ -13,8 +13,8 @@ from typing import Any
 from envs.alfworld.game import Receptacle
 from envs.alfworld.naming import SEPARATOR, number_names
 
-# Where official games with the goal look_at_obj_in_light have their lamp, the most common first. The package does not
-# say what a lamp stands on. Floor lamps stand in no receptacle, so no goal can name one.
+# The receptacles of lamps in official games with the goal look_at_obj_in_light, the most common first; the package does
+# not list them. Floor lamps stand in no receptacle, so that no goal names one.
 LAMP_STANDS = ("Desk", "SideTable", "Dresser", "Shelf", "CoffeeTable")
 DESK_LAMP = "DeskLamp"
 
@@ -27,9 +27,9 @@ class FloorPlan:
     kind: str  # Kitchen, LivingRoom, Bedroom or Bathroom
     task_types: tuple[str, ...]
     receptacles: tuple[Receptacle, ...]
-    holders: Mapping[str, tuple[Receptacle, ...]]  # object type -> the receptacles that it fits
-    lamp_stands: tuple[Receptacle, ...]  # empty where there is no desk lamp, or nothing to put it on
-    standing: tuple[str, ...]  # locations at which there is no receptacle
+    holders: Mapping[str, tuple[Receptacle, ...]]  # object type -> receptacles that it fits
+    lamp_stands: tuple[Receptacle, ...]  # empty if there is no desk lamp or no receptacle for it
+    standing: tuple[str, ...]  # locations without a receptacle
     fits: frozenset[tuple[str, str]]  # (receptacle type, object type)
 
     @property
@@ -45,7 +45,7 @@ def facts() -> Mapping[str, Any]:
     return content
 
 
-# What fits where, as (receptacle type, object type), and the types of receptacles that are closed at first.
+# Pairs of (receptacle type, object type that fits it), and the types of receptacles that are closed at the start.
 FITS = frozenset((holder, held) for holder, kinds in facts()["fits"].items() for held in kinds)
 OPENABLE = frozenset(facts()["openable"])
 
@@ -103,7 +103,7 @@ def floor_plan(number: int) -> FloorPlan:
 
 
 def receptacle_id(kind: str, rank: int) -> str:
-    """Return the PDDL id, in lower case as TextWorld has it; two digits make ids sort, and names run, as upstream's."""
+    """Return the PDDL id, in lower case as in TextWorld; the rank has two digits so that ids sort as upstream's."""
     lowered = kind.lower()
     basin = f"{SEPARATOR}{lowered}" if lowered.endswith("basin") else ""
     return f"{lowered.removesuffix('basin')}{SEPARATOR}{rank:02}{basin}"

@@ -1,7 +1,7 @@
-"""The names that players read, from the ids that a game file uses: ``Drawer_bar_..`` becomes ``drawer 3``.
+"""The names of entities in texts, from the ids of a game file: ``Drawer_bar_..`` becomes ``drawer 3``.
 
 Source: class ``Demangler`` in ``alfworld/agents/utils/misc.py`` (ALFWorld 0.4.2, MIT). Within one class of entities the
-numbers run downwards over the ids sorted as lower-case text: the first id gets the highest number.
+numbers descend over the ids sorted as lower-case text: the first id gets the highest number.
 """
 
 from collections import defaultdict
@@ -13,8 +13,8 @@ SEPARATOR = "_bar_"
 def number_names(ids: Iterable[str]) -> dict[str, str]:
     """Return the name of every id in ``ids`` (ids of receptacles, objects or locations, together or apart).
 
-    The class is what stands before the first ``_bar_``; an id that holds ``basin`` names the basin of a sink or
-    bathtub, which is another class than the sink itself. An id without ``_bar_`` keeps its own text.
+    The class is the text before the first ``_bar_``. An id that contains ``basin`` is the basin of a sink or bathtub,
+    which is another class than the sink itself. An id without ``_bar_`` keeps its own text.
     """
     names: dict[str, str] = {}
     classes: defaultdict[str, list[str]] = defaultdict(list)

@@ -1,13 +1,13 @@
-"""Official games: the folder that upstream calls ``$ALFWORLD_DATA``.
+"""Official games, from the folder that upstream calls ``$ALFWORLD_DATA``.
 
     games = OfficialGames("data", split="valid_seen")   # data/json_2.1.1/valid_seen/<task>/<trial>/game.tw-pddl
     game = games.game(games.task_ids[0])
 
 Source: ``AlfredTWEnv.collect_game_files`` in ``alfworld/agents/environment/alfred_tw_env.py`` (ALFWorld 0.4.2, MIT). As
-there, a trial is left out if its path says ``movable`` or ``Sliced``, if it has no ``traj_data.json`` or no game, or if
-its game is not marked as solvable. Two deviations: games are sorted by task id, where upstream takes them as the file
-system lists them; and of each game file only the end is read at first, where official files keep that mark, so that
-3,553 games are listed in about half a second.
+there, a trial is left out if its path contains ``movable`` or ``Sliced``, if it lacks ``traj_data.json`` or a game, or
+if its game is not marked as solvable. Deviations: games are sorted by task id, where upstream takes the order of the
+file system; and only the end of a game file, where official files have that mark, is read at first, so that 3,553
+games are listed in about half a second.
 """
 
 import json
@@ -21,7 +21,7 @@ from envs.alfworld.game import TASK_TYPES, Game
 from envs.alfworld.game_file import parse_game
 from prism_bench.errors import InputError
 
-LAYOUT = "json_2.1.1"  # the folder of all releases, whatever their games' version
+LAYOUT = "json_2.1.1"  # the folder's name in all releases, whatever their games' version
 GAME_FILE, TRAJECTORY_FILE = "game.tw-pddl", "traj_data.json"
 _TAIL = 4096
 # A quotation mark inside a JSON string has a backslash before it, so this finds keys only.
@@ -33,12 +33,12 @@ class OfficialGames:
     """The official games of one split, a :class:`envs.alfworld.source.GameSource`.
 
     Args:
-        data: the folder that holds ``json_2.1.1``.
+        data: the folder that contains ``json_2.1.1``.
         split: ``train``, ``valid_seen``, ``valid_unseen`` or any other folder in it.
         task_types: only these; None takes all six.
 
     Raises:
-        InputError: no such folder, no game to play in it, or a file that cannot be read.
+        InputError: the folder does not exist or has no usable game, or a file cannot be read.
     """
 
     def __init__(self, data: str | Path, split: str, task_types: Sequence[str] | None = None) -> None:
@@ -46,7 +46,7 @@ class OfficialGames:
             raise InputError(f"there is no task type {min(unknown)!r}; choose from {', '.join(TASK_TYPES)}")
         self.folder = _split_folder(Path(data).expanduser(), split)
         self.skipped: Counter[str] = Counter()
-        """How many trials were left out, by reason."""
+        """Number of trials left out, by reason."""
         self._files = {
             f"{trial.parent.name}/{trial.name}": trial / GAME_FILE
             for trial in _trials(self.folder)
@@ -55,7 +55,7 @@ class OfficialGames:
         self.task_ids = tuple(sorted(self._files))
         if not self.task_ids:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items()) or "it is empty"
-            raise InputError(f"{self.folder} has no game to play ({reasons}); download the games again")
+            raise InputError(f"{self.folder} has no usable game ({reasons}); download the games again")
 
     def game_file(self, task_id: str) -> Path:
         """Return the path of a game file; KeyError when ``task_id`` is not one of ``task_ids``."""
@@ -65,7 +65,7 @@ class OfficialGames:
         """Return the game of that id; KeyError when it is not one of ``task_ids``.
 
         Raises:
-            envs.alfworld.game_file.GameFileError: the file is damaged, or the native engine does not know its rules.
+            InputError: the file is damaged, or the native engine does not know its rules.
         """
         path = self._files[task_id]
         return parse_game(_text(path), str(path))
@@ -87,7 +87,7 @@ class OfficialGames:
 
 
 def is_solvable(game_file: Path) -> bool:
-    """Return whether a game file says that its game can be solved.
+    """Return whether a game file marks its game as solvable.
 
     Raises:
         InputError: the file is not JSON.
@@ -95,7 +95,7 @@ def is_solvable(game_file: Path) -> bool:
     with game_file.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
         tail = file.read()
-    # The whole file is parsed if the mark is elsewhere, or if the end looks cut off.
+    # The whole file is parsed if the mark is elsewhere, or if the file may be truncated.
     if (mark := _SOLVABLE.search(tail)) and tail.rstrip().endswith(b"}"):
         return mark[1] == b"true"
     content = _json(game_file)

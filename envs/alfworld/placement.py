@@ -1,8 +1,8 @@
-"""Makes one game: puts objects into a floor plan so that a goal is open and can be reached.
+"""Generation of one game: objects are placed in a floor plan so that a goal is open and can be reached.
 
-Upstream lets the simulator AI2-THOR scatter the objects. Here each object goes to a receptacle that it fits, drawn
-with a weight, and the numbers follow what official games show: every type up to three times, the type of the goal up
-to four times, on tables and counters more often than in drawers and cabinets. Nothing is heated, cooled or sliced.
+Upstream lets the simulator AI2-THOR place the objects. Here each object goes to a receptacle that it fits, drawn with a
+weight, and the numbers follow official games: every type up to three times, the type of the goal up to four times, on
+tables and counters more often than in drawers and cabinets. No object starts heated, cooled or sliced.
 """
 
 import random
@@ -21,11 +21,11 @@ SPARSE = frozenset(
         *("SinkBasin", "ToiletPaperHanger", "TowelHolder"),
     }
 )
-CROWD = 4  # how much likelier a receptacle of another type is to get an object
-MOST_INSTANCES = 3  # of a type the goal does not name (upstream's MAX_NUM_OF_OBJ_INSTANCES)
+CROWD = 4  # weight of a receptacle of another type
+MOST_INSTANCES = 3  # of a type that the goal does not name (upstream's MAX_NUM_OF_OBJ_INSTANCES)
 MOST_TARGETS = 4  # of the type that the goal names (upstream's PICKUP_REPEAT_MAX)
 
-# Least and most objects that a player can pick up, as in official rooms of a kind.
+# Least and most objects to pick up, as in official rooms of a kind.
 OFFICIAL_OBJECTS = {"Kitchen": (30, 60), "LivingRoom": (8, 32), "Bedroom": (13, 32), "Bathroom": (10, 23)}
 
 
@@ -41,7 +41,7 @@ def make_game(
     for kind, count in _choose_objects(plan, goal, amount, rng).items():
         holders = plan.holders[kind]
         if kind == goal.object_type and goal.task_type in ("pick_and_place_simple", "pick_two_obj_and_place"):
-            # As upstream, so that the goal is never reached, not even by half, before the first step.
+            # As upstream, so that no part of the goal is reached before the first step.
             holders = tuple(holder for holder in holders if holder.type != goal.receptacle_type)
         weights = [1 if holder.type in SPARSE else CROWD for holder in holders]
         placed += [(kind, holder) for holder in rng.choices(holders, weights, k=count)]
@@ -60,7 +60,7 @@ def make_game(
 
 
 def _choose_objects(plan: FloorPlan, goal: Goal, amount: int, rng: random.Random) -> Counter[str]:
-    """Return how many objects of each type there are: each type once before any comes twice."""
+    """Return the number of objects of each type: every type gets one before any gets two."""
     least = 2 if goal.task_type == "pick_two_obj_and_place" else 1
     counts = Counter({goal.object_type: rng.randint(least, max(least, min(MOST_TARGETS, amount)))})
     others = sorted(plan.holders.keys() - {goal.object_type})

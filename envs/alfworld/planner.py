@@ -1,13 +1,13 @@
-"""Shortest plans: the fewest commands that win a game, found by exact search in what the game itself knows.
+"""Shortest plans: the fewest commands that win a game, found by exact search with full knowledge of the game.
 
     plan = shortest_plan(game)   # ["go to fridge 1", "open fridge 1", "take apple 2 from fridge 1", ...]
 
-The search is A* (Hart, Nilsson and Raphael 1968, doi 10.1109/TSSC.1968.300136). Its moves are what changes the state of
-the goal: to take an object of the goal's type, put it into a receptacle of the goal's type, treat it, or light the
-lamp. Each costs one command, one more to go where it is done, and one more to open what is closed. Nothing shorter is
-lost: walking and opening only ever serve the next such move, so a plan with other commands in it can be rearranged into
-one of these at no cost; a hand need not be freed elsewhere, because no goal asks for more than one type of object; and
-a lamp may be lit last. The distance to go that A* assumes is one command for every object to take, put or treat.
+The search is A* (Hart, Nilsson and Raphael 1968, doi 10.1109/TSSC.1968.300136). Its moves are those that the goal
+depends on: take an object of the goal's type, put it into a receptacle of the goal's type, treat it, or turn on the
+lamp. Each costs one command, one more to go there, and one more to open a closed receptacle. No shorter plan is missed:
+going and opening only prepare the next such move, so that a plan with other commands can be rearranged into one of
+these at no cost; a hand need not be freed elsewhere, because no goal asks for two types of object; and the lamp may be
+turned on last. The heuristic of A* is one command for every object still to take, put or treat.
 
 Upstream's ``walkthrough``, from the planner Fast Downward, is as long in every official game that has one. The rules,
 with their quirks, are those of :mod:`envs.alfworld.engine`.
@@ -27,7 +27,7 @@ _TREATMENT_OF = {f"pick_{verb}_then_place_in_recep": verb for verb in APPLIANCES
 
 
 class _State(NamedTuple):
-    """What matters to the goal; things, receptacles and places have the numbers of the game's tables."""
+    """The state as far as the goal depends on it; entities have the numbers of the game's tables."""
 
     place: int
     held: int | None
@@ -37,19 +37,16 @@ class _State(NamedTuple):
     lit: bool
 
 
-def shortest_plan(game: Game | Tables) -> list[str]:
+def shortest_plan(game: Game) -> list[str]:
     """Return the fewest commands that win ``game`` from its start, in its own wording; none if it is won already.
 
     Raises:
-        InputError: nothing wins the game, or its goal asks for slices (no game of either source does).
+        InputError: nothing wins the game.
     """
-    tables = game if isinstance(game, Tables) else Tables(game)
-    task_id, goal = tables.game.task_id, tables.game.goal
-    if goal.sliced:
-        raise InputError(f"{task_id}: the goal asks for slices, for which there is no planner; use the expert search")
+    tables = Tables(game)
     problem = _Problem(tables)
     start = problem.start()
-    order = itertools.count()  # among equals the one found first, so that a game has one plan
+    order = itertools.count()  # of equal costs the first one found comes first, so that the plan is unique
     waiting = [(problem.least_to_go(start), next(order), 0, start)]
     reached: dict[_State, tuple[int, _State | None, list[str]]] = {start: (0, None, [])}
     while waiting:
@@ -63,7 +60,7 @@ def shortest_plan(game: Game | Tables) -> list[str]:
             if after not in reached or cost < reached[after][0]:
                 reached[after] = cost, state, commands
                 heappush(waiting, (cost + problem.least_to_go(after), next(order), cost, after))
-    raise InputError(f"{task_id}: nothing wins this game; leave it out")
+    raise InputError(f"{game.task_id}: nothing wins this game; leave it out")
 
 
 def _commands(reached: dict[_State, tuple[int, _State | None, list[str]]], last: _State) -> list[str]:
@@ -104,14 +101,14 @@ class _Problem:
         return state.lit if self.looking else self._missing(state) == 0
 
     def least_to_go(self, state: _State) -> int:
-        """Return a number of commands that is never more than the rest of a plan needs."""
+        """Return a lower bound of the commands to the goal."""
         if self.looking:
             return 0 if state.lit else 2 - (state.held is not None)
         missing = self._missing(state)
         return 2 * missing - (missing > 0 and state.held is not None)
 
     def _missing(self, state: _State) -> int:
-        """Return how many objects the fullest receptacle of the goal still lacks."""
+        """Return the number of objects that the fullest receptacle of the goal still lacks."""
         counts = dict.fromkeys(self.tables.goal_receptacles, 0)
         for t, r in state.lies:
             if r in counts and self._is_as_asked(t, state):
@@ -124,7 +121,7 @@ class _Problem:
         return thing in state.treated and self.treatment in self.tables.treatments[thing]
 
     def moves(self, state: _State) -> Iterator[tuple[_State, list[str]]]:
-        """Yield the states to which one move leads, with its commands."""
+        """Yield the states after one move, with its commands."""
         tables, held = self.tables, state.held
         if held is None:
             for t, r in sorted(state.lies):
@@ -137,7 +134,7 @@ class _Problem:
             after = self._reach(state, r)._replace(held=None, lies=state.lies | {(held, r)})
             yield self._move(state, after, r, f"{tables.put_verb} {name}{tables.put_link}{tables.receptacles[r].name}")
         if self.treatment in tables.treatments[held]:
-            for r in self.appliances:  # which treat what is held whether they are open or not
+            for r in self.appliances:  # which need not be open
                 after = state._replace(place=tables.place_of[r], treated=state.treated | {held})
                 yield self._move(state, after, r, f"{self.treatment} {name} with {tables.receptacles[r].name}")
         for t, r in self.lamps:
@@ -148,7 +145,7 @@ class _Problem:
         return state._replace(place=self.tables.place_of[receptacle], opened=state.opened | {receptacle})
 
     def _move(self, before: _State, after: _State, receptacle: int, command: str) -> tuple[_State, list[str]]:
-        """Return ``after`` and ``command``, with what has to come first."""
+        """Return ``after``, and ``command`` after the commands that it needs before it."""
         name = self.tables.receptacles[receptacle].name
         going = [f"go to {name}"] if before.place != after.place else []
         opening = [f"open {name}"] if before.opened != after.opened else []

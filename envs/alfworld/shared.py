@@ -1,8 +1,8 @@
-"""The games of a split, opened once in a process and shared by all environments that play them.
+"""The games of a split, opened once in a process and shared by its environments.
 
-A policy plays some hundred episodes at once, each in an environment of its own. To list a split takes up to half a
-second and to read a game some milliseconds, so environments with equal options share both the list and what was read of
-the games played last. Neither ever changes, and threads may share them too.
+Rollouts use some hundred environments at once. To list a split takes up to half a second and to read a game some
+milliseconds, so environments with equal options share the list and the last games read. Neither ever changes, and
+threads may share them too.
 """
 
 import functools
@@ -26,7 +26,7 @@ _opening = threading.Lock()
 
 
 class SharedGames:
-    """A source of games with the tables of those played last."""
+    """A source of games with the tables of the last games used."""
 
     def __init__(self, source: GameSource) -> None:
         self.source = source
@@ -44,12 +44,12 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
 
     Args:
         source: ``generated`` or ``official``.
-        data: for ``official``, the folder that holds ``json_2.1.1``.
+        data: for ``official``, the folder that contains ``json_2.1.1``.
         split: the split's name.
         options: of :class:`envs.alfworld.generator.GeneratedGames`; official games look at ``task_types`` only.
 
     Raises:
-        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+        InputError: an option does not exist or contradicts another, or the data are missing or damaged.
     """
     if unknown := options.keys() - OPTIONS:
         raise InputError(
@@ -59,7 +59,7 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
     with _opening:
         if source == "official":
             if data is None:
-                raise InputError("source=official needs data=DIR, the folder that holds json_2.1.1")
+                raise InputError("source=official needs data=DIR, the folder that contains json_2.1.1")
             folder = Path(data).expanduser().absolute()
             return _official(folder, split, hashable.get("task_types"), _changed(folder / LAYOUT / split))
         if source != "generated":
@@ -80,5 +80,5 @@ def _generated(**options: Any) -> SharedGames:
 
 
 def _changed(folder: Path) -> int:
-    """Return when something was last added to a folder or removed from it, 0 where there is none."""
+    """Return the time at which an entry was last added to a folder or removed from it, 0 if there is no folder."""
     return folder.stat().st_mtime_ns if folder.is_dir() else 0

@@ -1,4 +1,4 @@
-"""Where ALFWorld games come from: the two sources (generated, official) behind one small contract."""
+"""The interface of the two sources of games, generated and official."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from envs.alfworld.game import Game
 
 
 class GameSource(Protocol):
-    """The games of one split. A source of official games also has ``game_file(task_id) -> Path``."""
+    """The games of one split."""
 
     @property
     def task_ids(self) -> Sequence[str]:

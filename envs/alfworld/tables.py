@@ -1,18 +1,18 @@
-"""What the engine looks up while it plays a game, computed once per game."""
+"""The lookup tables of a game, computed once and shared by all its episodes."""
 
 from envs.alfworld.game import Game
 from envs.alfworld.naming import number_names
 
 
 def enumeration(items: list[str]) -> str:
-    """Return a list as the texts have it: ``a, b, and c``, or ``nothing``."""
+    """Return a list in the form of the texts: ``a, b, and c``, or ``nothing``."""
     if len(items) < 2:
         return items[0] if items else "nothing"
     return f"{', '.join(items[:-1])}, and {items[-1]}"
 
 
 class Tables:
-    """What an engine looks up while it plays a game; entities are numbered in the order of their ids."""
+    """Lookup tables of a game; entities are numbered in the order of their ids."""
 
     def __init__(self, game: Game) -> None:
         receptacles = sorted(game.receptacles, key=lambda receptacle: receptacle.id.lower())
@@ -24,7 +24,7 @@ class Tables:
         self.thing_named = {thing.name: index for index, thing in enumerate(things)}
         self.thing_texts = [f"a {thing.name}" for thing in things]
 
-        # Locations are numbered over all that the game mentions, also those of objects that lie in no receptacle.
+        # All locations that the game mentions are numbered, those of objects in no receptacle too.
         mentioned = [game.start, *(r.location for r in receptacles), *(t.location for t in things if t.location)]
         locations = sorted(set(mentioned))
         place = {location: index for index, location in enumerate(locations)}
@@ -36,7 +36,7 @@ class Tables:
             self.at[location].append(index)
         self.newer = game.wording == "move"  # has the command `help` and announces arrivals by the receptacle's name
         self.put_verb, self.put_link = ("move", " to ") if self.newer else ("put", " in/on ")
-        # The commands that every state at a location has, whatever is held, open or there.
+        # The commands that are admissible at a location in every state.
         steady = ["inventory", "look", *(["help"] if self.newer else [])]
         self.always = []
         for p in range(len(locations)):

@@ -1,8 +1,8 @@
 """ALFWorld through upstream's own engine, TextWorld: the reference for :mod:`envs.alfworld.engine`.
 
-Needs the optional extra ``textworld`` (packages ``alfworld`` and ``textworld``). Slow (about 0.5 s to load or reset a
-game and 50 ms a step), not thread-safe, and every object loads a private copy of a 34 MB planner library that cannot be
-given back (unloading it crashes the process that loads it again): keep one object and ``load`` games into it. It plays
+Needs the optional extra ``textworld`` (packages ``alfworld`` and ``textworld``). It is slow (about 0.5 s to load or
+reset a game and 50 ms a step) and not thread-safe, and every object loads a private copy of a 34 MB planner library
+that cannot be unloaded (a process that loads it again crashes): keep one object and ``load`` games into it. It accepts
 games that the native engine refuses, and the tests compare both.
 """
 
@@ -16,7 +16,7 @@ from prism_bench.errors import InputError
 
 
 class TextWorldEpisode:
-    """One play of an official game file, with the contract of :class:`envs.alfworld.engine.Episode`.
+    """One episode of an official game file, with the interface of :class:`envs.alfworld.engine.Episode`.
 
     Raises:
         InputError: the optional extra is not installed.
@@ -37,25 +37,25 @@ class TextWorldEpisode:
         self.load(game_file)
 
     def load(self, game_file: Path) -> None:
-        """Take up another game; far cheaper in memory than another object. ``reset`` comes next."""
+        """Load another game, which needs far less memory than another object; call ``reset`` next."""
         with _kept_arguments():
             self._environment.load(str(game_file))
         self._state: Any = None
 
     def reset(self) -> str:
-        """Begin the game anew and return its first observation, which holds the task."""
+        """Restart the game and return its first observation, which states the task."""
         with _kept_arguments():
             self._state = self._environment.reset()
         return str(self._state["feedback"])
 
     def step(self, command: str) -> str:
-        """Carry out ``command`` and return what the game answers."""
+        """Carry out ``command`` and return the answer."""
         self._state, _, _ = self._environment.step(command)
         return str(self._state["feedback"])
 
     @property
     def admissible_commands(self) -> list[str]:
-        """The commands that do something in this state, sorted."""
+        """The commands with an effect in this state, sorted."""
         return list(self._state["admissible_commands"])
 
     @property

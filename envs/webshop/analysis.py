@@ -5,10 +5,10 @@ Source: Lucene 8 (https://github.com/apache/lucene-solr), which upstream reaches
 its 33 words, PorterStemFilter. In product texts this is more than detail: ``color:black``, ``30.00`` and ``★`` are
 one term each.
 
-Where it deviates: Lucene's tables of letters are Unicode 9's, here they are those of the installed ``regex``; they
-differ for characters added or reclassified since, but not for emoji, whose table is written out below. The emoji
-among letters (U+2139, Ⓜ, 🅰, 🅱, 🅾, 🅿) are never joined to a following emoji, a Hebrew word may end in ' after a ", and
-of more than 255 underscores before a word not the last 254 are kept.
+Deviations: Lucene's tables of letters are those of Unicode 9, ours those of the installed ``regex``; they differ for
+characters added or reclassified since, but not for emoji, whose table is written out below. The emoji among letters
+(U+2139, Ⓜ, 🅰, 🅱, 🅾, 🅿) are never joined to a following emoji, a Hebrew word may end in ' after a ", and of more than
+255 underscores before a word not the last 254 are kept.
 """
 
 import re
@@ -44,7 +44,7 @@ _PICTOGRAPHS = (
 _ASCII_TOKEN = re.compile(
     r"(\w+(?:(?:(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[,;.'](?=[0-9]))\w+)*)", re.ASCII | re.IGNORECASE
 )
-"""Finds in ASCII what :func:`_unicode_token` finds, several times as fast."""
+"""Finds the tokens of ASCII text that :func:`_unicode_token` finds, several times as fast."""
 
 
 def analyse(text: str) -> list[str]:
@@ -74,7 +74,7 @@ def _find(pattern: re.Pattern[str] | regex.Pattern[str], text: str) -> list[str]
         stop = bisect_right(units, units[start] + _LONGEST) - 1
         match = pattern.search(text, start, stop)
         if match is None:
-            start = max(start + 1, stop - 2)  # the window may have cut the beginning of an emoji
+            start = max(start + 1, stop - 2)  # the window may end inside an emoji
         elif match.start() > start:
             start = match.start()
         else:
@@ -95,8 +95,7 @@ def _unicode_token() -> regex.Pattern[str]:
         "base": r"\p{Emoji_Modifier_Base}",
         "pictograph": f"[{pictographs}]",
         "flag": r"\p{WB=Regional_Indicator}",
-        # What follows a character and belongs to it (UAX #29, WB4); in emoji, the two presentation selectors count by
-        # themselves.
+        # Characters that belong to the one before them (UAX #29, WB4); in emoji, the two presentation selectors do not.
         "more": r"[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]*+",
         "also": r"[[\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}]--[\ufe0e\ufe0f]]*+",
     }

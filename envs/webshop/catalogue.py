@@ -1,12 +1,12 @@
 """The catalogue of a shop: products, search and goals, read-only, shared by all sessions and processes.
 
-    catalogue = catalogue_for("generated")      # envs.webshop.sources; or open_catalogue(folder)
+    catalogue = catalogue_for("generated")      # of envs.webshop.sources
     goal = catalogue.goals("synthetic")[0]
     product = catalogue.product(catalogue.search("red dress")[0])
 
-A catalogue is compiled once into a folder (:mod:`envs.webshop.compiling`) and then opened by every process, which maps
-the files into memory: with a million products opening takes milliseconds, and what one process has read of them serves
-all. Products and goals are decoded when they are asked for, and a few thousand are kept.
+A catalogue is compiled once into a folder (:mod:`envs.webshop.compiling`). Every process maps its files into memory:
+opening a million products takes milliseconds, and all processes share the pages. Products and goals are decoded when
+they are needed, and a few thousand are kept.
 """
 
 import functools
@@ -17,26 +17,27 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
-from envs.webshop.compiling import FORMAT, compile_catalogue, from_record
+from envs.webshop.compiling import FORMAT, from_record
 from envs.webshop.goals import Goal, HumanInstruction, human_goal, synthetic_goal
 from envs.webshop.products import Product
 from envs.webshop.records import Records
 from envs.webshop.search import SearchIndex
+from envs.webshop.splits import SplitBy, split_indices
 from prism_bench.errors import InputError
-
-__all__ = ["Catalogue", "Goals", "InputError", "compile_catalogue", "open_catalogue"]
 
 KINDS = ("synthetic", "human")
 PRODUCTS_KEPT = 2048  # decoded; about 4 KiB each
 GOALS_KEPT = 4096
+SPLITS_KEPT = 12  # of a catalogue
 CATALOGUES_KEPT = 4  # open in a process
 
 _opening = threading.Lock()
 
 
 class Goals(Sequence[Goal]):
-    """Goals in the order of play, made when they are asked for."""
+    """Goals in upstream's order, made when they are needed."""
 
     def __init__(self, count: int, make: Callable[[int], Goal]) -> None:
         self._count = count
@@ -61,20 +62,21 @@ class Catalogue:
         try:
             self._meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            raise InputError(f"{folder} holds no compiled catalogue; make one with compile_catalogue") from None
+            raise InputError(f"{folder} is no compiled catalogue; remove it to compile it again") from None
         if self._meta.get("format") != FORMAT:
-            raise InputError(f"{folder} was compiled by another version of this program; remove it to compile it again")
+            raise InputError(f"{folder} was compiled by another version of the code; remove it to compile it again")
         self.folder = folder
         self._records = Records(folder / "products")
         self._index = SearchIndex.open(folder / "index")
-        self._asins = np.load(folder / "asins.npy", mmap_mode="r")
-        self._asin_products = np.load(folder / "asin_products.npy", mmap_mode="r")
-        self._synthetic_products = np.load(folder / "synthetic_products.npy", mmap_mode="r")
+        self._goal_products: dict[str, NDArray[np.int32]] = {
+            kind: np.load(folder / f"{kind}_products.npy", mmap_mode="r") for kind in KINDS
+        }
         self._combinations = np.load(folder / "synthetic_combinations.npy", mmap_mode="r")
-        self._human_products = np.load(folder / "human_products.npy", mmap_mode="r")
         self._human = Records(folder / "human")
         self.product = functools.lru_cache(maxsize=PRODUCTS_KEPT)(self._product)
         """Return a product by its number; IndexError when there is none."""
+        self.split = functools.lru_cache(maxsize=SPLITS_KEPT)(self._split)
+        """Return the indices of a split's goals: ``split(kind, split, split_by)``, see :mod:`envs.webshop.splits`."""
         makers = {"synthetic": self._synthetic_goal, "human": self._human_goal}
         self._goals = {kind: Goals(self._meta["goals"][kind], makers[kind]) for kind in KINDS}
 
@@ -84,7 +86,7 @@ class Catalogue:
 
     @property
     def identity(self) -> str:
-        """A digest of the raw files, the seeds and the format: equal for catalogues that are the same."""
+        """Digest of the raw files, the seeds and the format: equal for equal catalogues."""
         return str(self._meta["identity"])
 
     @property
@@ -92,44 +94,42 @@ class Catalogue:
         """The seeds of prices (``price``) and of price limits (``goal``)."""
         return dict(self._meta["seeds"])
 
-    def find(self, asin: str) -> int | None:
-        """Return the number of the product of that code, None if there is none."""
-        place = int(np.searchsorted(self._asins, asin.encode(errors="replace")))
-        if place < len(self._asins):
-            number = int(self._asin_products[place])
-            if self.product(number).asin == asin:
-                return number
-        return None
-
     def search(self, query: str, limit: int = 50) -> list[int]:
-        """Return the numbers of the products that answer a query, best first."""
+        """Return the numbers of at most ``limit`` products that match a query, best first."""
         return self._index.search(query, limit)
 
     def goals(self, kind: str) -> Goals:
-        """Return the ``synthetic`` or ``human`` goals in the order of play, which is upstream's.
+        """Return the ``synthetic`` or ``human`` goals in upstream's order.
 
         Raises:
-            ValueError: there is no such kind.
+            InputError: there is no such kind.
         """
         if kind not in self._goals:
             raise InputError(f"WebShop has no {kind!r} goals; choose from {', '.join(KINDS)}")
         return self._goals[kind]
 
+    def goal_products(self, kind: str) -> NDArray[np.int32]:
+        """Return the number of the product that each ``synthetic`` or ``human`` goal asks for, shape (goals,)."""
+        return self._goal_products[kind]
+
+    def _split(self, kind: str, split: str, split_by: SplitBy) -> range | NDArray[np.int64]:
+        return split_indices(split, self._goal_products[kind], split_by)
+
     def _product(self, number: int) -> Product:
         return from_record(self._records[number])
 
     def _synthetic_goal(self, index: int) -> Goal:
-        product = self.product(int(self._synthetic_products[index]))
+        product = self.product(int(self._goal_products["synthetic"][index]))
         return synthetic_goal(product, int(self._combinations[index]), self._meta["seeds"]["goal"])
 
     def _human_goal(self, index: int) -> Goal:
         number, instruction, attributes, options = self._human[index]
         human = HumanInstruction(number, instruction, tuple(attributes), tuple(options))
-        return human_goal(self.product(int(self._human_products[index])), human, self._meta["seeds"]["goal"])
+        return human_goal(self.product(int(self._goal_products["human"][index])), human, self._meta["seeds"]["goal"])
 
 
 def open_catalogue(folder: Path | str) -> Catalogue:
-    """Return the compiled catalogue of a folder, the same object whenever a process asks for it.
+    """Return the compiled catalogue of a folder: one object in a process.
 
     Raises:
         InputError: the folder holds none, or one of another version.

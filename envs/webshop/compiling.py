@@ -1,18 +1,17 @@
-"""Compiles a catalogue: raw files, read once, become a folder that every process opens without reading it.
+"""Compilation of a catalogue: from raw files to a folder that processes map into memory.
 
     compile_catalogue(Path("items_shuffle.json"), Path("items_ins_v2.json"), None, Path("compiled"))
 
     products.jsonl, .npy           the products, in the order of the raw file (see envs.webshop.records)
-    asins.npy, asin_products.npy   product codes in sorted order, and whose they are
     index/                         what search needs (see envs.webshop.search)
-    synthetic_products.npy         of each synthetic goal, in the order of play, the number of its product (int32)
-    synthetic_combinations.npy     and of its combination of options (int32)
-    human_products.npy             of each human goal, in the order of play, the number of its product (int32)
-    human.jsonl, .npy              and [number, instruction, attributes, options]
-    meta.json                      what the folder was made from, and how much there is of everything
+    synthetic_products.npy         the product number of each synthetic goal, in upstream's order (int32)
+    synthetic_combinations.npy     the number of its combination of options (int32)
+    human_products.npy             the product number of each human goal, in upstream's order (int32)
+    human.jsonl, .npy              its [number, instruction, attributes, options]
+    meta.json                      the sums of the raw files, the seeds, and the numbers of products and goals
 
-Memory: the annotations and codes of all products (about half a kilobyte each), their goals' numbers, and what building
-the index needs; never the products.
+The raw files are read once. Memory: the annotations and codes of all products (about half a kilobyte each), the numbers
+of their goals, and the memory of :func:`envs.webshop.indexing.build_index`; never the products.
 """
 
 import hashlib
@@ -40,7 +39,7 @@ from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
 FORMAT = 1
-"""Part of every compiled folder; to be raised when folders written before cannot be read any more."""
+"""Version of compiled folders; raise it when older folders cannot be read any more."""
 
 MOST_GOALS = 100_000_000
 
@@ -55,20 +54,19 @@ def compile_catalogue(
     goal_seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Compile raw files into ``folder``, which appears with everything in it or not at all.
+    """Compile raw files into ``folder``, which appears as a whole or not at all.
 
     Args:
         products: ``items_shuffle.json`` or ``items_shuffle_1000.json``.
         attributes: ``items_ins_v2.json`` or ``items_ins_v2_1000.json``.
         human: ``items_human_ins.json``; None: there are no human goals.
-        folder: does not exist yet.
-        price_seed: decides prices within a range.
-        goal_seed: decides price limits.
-        progress: called with the bytes of ``products`` read so far and their number.
+        folder: a path that does not exist.
+        price_seed: seed of prices within a range.
+        goal_seed: seed of price limits.
+        progress: called with the bytes of ``products`` read so far and their total.
 
     Raises:
-        InputError: ``folder`` is there already, or there are no products, or too many goals.
-        InputError: a raw file is damaged.
+        InputError: ``folder`` exists, there are no products or too many goals, or a raw file is damaged.
     """
     if folder.exists():
         raise InputError(f"{folder} is there already; remove it to compile the catalogue again")
@@ -85,7 +83,7 @@ def compile_catalogue(
 
 
 class _Compiler:
-    """The state of one compilation: what was seen of the products so far."""
+    """The state of one compilation, gathered from the products read so far."""
 
     def __init__(self, folder: Path, attributes: Path, human: Path | None) -> None:
         self.folder = folder
@@ -128,17 +126,13 @@ class _Compiler:
             raise InputError(f"{path} holds no product")
 
     def finish(self, price_seed: int, goal_seed: int) -> None:
-        """Write codes, goals and what the folder is."""
-        codes = np.array([asin.encode() for asin in self.asins])
-        order = np.argsort(codes, kind="stable")
-        np.save(self.folder / "asins.npy", codes[order])
-        np.save(self.folder / "asin_products.npy", order.astype(np.int32))
+        """Write the goals and ``meta.json``."""
         synthetic = self._write_synthetic()
         with RecordWriter(self.folder / "human") as writer:
-            played = [self.human[goal] for goal in shuffled(len(self.human))]
-            for _, human in played:
+            ordered = [self.human[goal] for goal in shuffled(len(self.human))]
+            for _, human in ordered:
                 writer.append([human.number, human.instruction, human.attributes, human.options])
-        np.save(self.folder / "human_products.npy", np.array([number for number, _ in played], dtype=np.int32))
+        np.save(self.folder / "human_products.npy", np.array([number for number, _ in ordered], dtype=np.int32))
         made_from: dict[str, Any] = {
             "format": FORMAT,
             "files": self.sums,
@@ -147,28 +141,28 @@ class _Compiler:
         meta = made_from | {
             "identity": hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16],
             "products": len(self.asins),
-            "goals": {"synthetic": synthetic, "human": len(played)},
+            "goals": {"synthetic": synthetic, "human": len(ordered)},
         }
         write_atomically(self.folder / "meta.json", json.dumps(meta, indent=2) + "\n")
 
     def _write_synthetic(self) -> int:
         counts = np.frombuffer(self.counts, dtype=np.int64)
         count = int(counts.sum())
-        played = np.frombuffer(shuffled(count), dtype=np.int64)
-        products = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[played]
+        order = np.frombuffer(shuffled(count), dtype=np.int64)
+        products = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
         first = np.cumsum(counts) - counts
         np.save(self.folder / "synthetic_products.npy", products)
-        np.save(self.folder / "synthetic_combinations.npy", (played - first[products]).astype(np.int32))
+        np.save(self.folder / "synthetic_combinations.npy", (order - first[products]).astype(np.int32))
         return count
 
 
 def to_record(product: Product) -> list[Any]:
-    """Return the product as the list that is written: its fields in their order."""
+    """Return the fields of a product in their order, for a record."""
     return [getattr(product, name) for name in Product.__slots__]
 
 
 def from_record(record: list[Any]) -> Product:
-    """Return the product of :func:`to_record`, read from JSON."""
+    """Return the product of a record that :func:`to_record` made and JSON read back."""
     asin, title, description, bullets, price_text, price, options, *rest = record
     category, query, product_category, attributes, instruction, instruction_attributes, rating = rest
     return Product(

@@ -3,15 +3,14 @@
     python -m envs.webshop.download DIR           # 1,000 products, upstream's default: 10 MB
     python -m envs.webshop.download DIR --all     # 1.18 million products: 5.7 GB
 
-makes the files that ``env.source=official env.data=DIR`` compiles. DIR is a plain argument, because the command needs
-no other.
+writes the files that ``env.source=official env.data=DIR`` compiles.
 
 Upstream's script ``setup.sh`` fetches them from Google Drive, whose quota is often used up, and publishes no checksums.
-So the default is a copy on the Hugging Face hub, at a fixed revision; ``--mirror drive`` takes upstream's own. The
-SHA-256 sums below were written down in several public repositories by people who had downloaded the files from Drive or
-from one of three mirrors. A file that does not match is removed, unless its sum is accepted with ``--sha256``.
+The default is therefore a copy on the Hugging Face hub, at a fixed revision; ``--mirror drive`` takes upstream's own.
+The SHA-256 sums below are from several public repositories of people who had downloaded the files from Drive or from
+one of three mirrors. A file with another sum is removed, unless the sum is accepted with ``--sha256``.
 
-An interrupted download goes on where it stopped when the command is run again; files that are there are checked.
+An interrupted download resumes when the command is run again; files that are there are checked.
 """
 
 import argparse
@@ -21,10 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
 from envs.webshop.sources import FULL, HUMAN, SMALL
-from prism_bench.remote_file import DownloadError, RemoteFile, fetch, transfer_progress
+from prism_bench.errors import InputError
+from prism_bench.remote_file import RemoteFile, fetch, transfer_progress
 
 HUB = "https://huggingface.co/datasets/YWZBrandon/webshop-data/resolve/ce990fff5aee388db2706f07820c578ab68e0453"
 DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
@@ -32,14 +30,14 @@ DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t
 
 @dataclass(frozen=True)
 class Source:
-    """One official file: its name, which upstream's script shows under its Drive id, and what it must hash to."""
+    """One official file: its name, its id on upstream's Google Drive, and its SHA-256 sum."""
 
     name: str
     drive: str
     sha256: str
 
     def at(self, mirror: str) -> RemoteFile:
-        """Return the file as it lies below a mirror's address, or on Google Drive if that is ``drive``."""
+        """Return the file below a mirror's address, or on Google Drive if ``mirror`` is ``drive``."""
         return RemoteFile(self.name, DRIVE + self.drive if mirror == "drive" else f"{mirror}/{self.name}", self.sha256)
 
 
@@ -75,26 +73,22 @@ SOURCES = {
 }
 
 
-def download(
-    data: Path, sources: Sequence[Source], mirror: str = HUB, console: Console | None = None, pause: float = 2.0
-) -> None:
+def download(data: Path, sources: Sequence[Source], mirror: str = HUB) -> None:
     """Fetch ``sources`` into ``data``.
 
     Args:
         data: the folder that gets the files.
-        sources: which files.
-        mirror: the address below which they lie by name, or ``drive``.
-        console: where progress is shown; None: on standard error.
-        pause: seconds before the second attempt, doubled for each further one.
+        sources: the files to fetch.
+        mirror: the address below which the files are found by name, or ``drive``.
 
     Raises:
-        DownloadError: the server does not answer or has another file, or another file is there already.
+        InputError: the server does not answer or has another file, or another file is there already.
         OSError: the disk is full or not writable.
     """
     data.mkdir(parents=True, exist_ok=True)
-    with transfer_progress(console) as progress:
+    with transfer_progress() as progress:
         for source in sources:
-            fetch(source.at(mirror), data, progress, pause)
+            fetch(source.at(mirror), data, progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,11 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Download the official WebShop catalogue.")
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("WEBSHOP_DATA"))
     parser.add_argument("--all", action="store_true", help="1.18 million products instead of 1,000")
-    parser.add_argument("--mirror", default=HUB, metavar="URL", help="where the files lie; drive: at upstream's")
+    parser.add_argument("--mirror", default=HUB, metavar="URL", help="address of the files; drive: upstream's")
     parser.add_argument("--sha256", action="append", default=[], metavar="FILE=SUM", help="accept this sum for a file")
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("give the folder that shall hold the catalogue")
+        parser.error("give the folder to download the catalogue into")
     sums = dict(entry.partition("=")[::2] for entry in options.sha256)
     names = (*(FULL if options.all else SMALL), HUMAN)
     if unknown := sums.keys() - set(names):
@@ -115,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.data.expanduser()
     try:
         download(folder, sources, options.mirror.rstrip("/"))
-    except (DownloadError, OSError) as error:
+    except (InputError, OSError) as error:
         sys.exit(f"download: {error}")
-    print(f"the catalogue is in {folder}; play it with env.source=official env.data={folder}")
+    print(f"the catalogue is in {folder}; use it with env.source=official env.data={folder}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The native WebShop engine: what upstream's server and browser do with an action, without either.
+"""The native WebShop engine: the effect of an action in upstream's server and browser, without either.
 
 Source: ``SimServer``, ``SimBrowser`` and ``WebAgentTextEnv.step`` in ``web_agent_site/envs/web_agent_text_env.py`` and
 ``parse_action`` in ``web_agent_site/engine/engine.py`` of https://github.com/princeton-nlp/WebShop.
 
-``search[words]`` works on every page. ``click[text]`` works when something on the page can be clicked and says that,
-lower-cased; ``click[search]`` does nothing. Anything else does nothing either: the same page again.
+``search[words]`` works on every page. ``click[text]`` works when the page has something clickable with that text,
+lower-cased; ``click[search]`` does nothing. Any other action does nothing either: the same page again.
 
-Deviations. After ``buy now`` nothing acts any more. ``<r>``, ``<a>``, ``<c>`` and ``<q>``, with which upstream lists
+Deviations. After ``buy now`` no action has an effect. ``<r>``, ``<a>``, ``<c>`` and ``<q>``, with which upstream lists
 random products or those of an attribute, a category or a query, are words like any other. A query that holds the name
 of an upstream address (``search_results``) misleads upstream's buttons, not ours. An option value ``attributes``
 selects the option; upstream would show the attributes, which belong to the reward.
@@ -32,14 +32,14 @@ ITEMS_KEPT = 2_048  # rendered, some KiB each
 SEARCH_FORM = "search[<keywords>]"
 """The one open form among the admissible actions."""
 
-INERT = ("click", "search")  # what upstream never carries out
+INERT = ("click", "search")  # has no effect upstream
 
 SUB_PAGES = {name.lower(): name for name in pages.SUB_PAGES}
 BACK, PREVIOUS, NEXT, BUY = (name.lower() for name in (pages.BACK, pages.PREVIOUS, pages.NEXT, pages.BUY))
 
 
 class Shop(Protocol):
-    """What the engine needs of a catalogue: read only, shared by all sessions, safe to use from several threads."""
+    """The part of a catalogue that the engine needs: read-only, shared by all sessions, safe for several threads."""
 
     def product(self, number: int) -> Product:
         """Return a product by its number."""
@@ -53,10 +53,10 @@ Score = Callable[[Product, Goal, Mapping[str, str]], float]
 
 
 class Storefront:
-    """A shop with its pages in one observation mode; keeps what it rendered last. Shared like the shop."""
+    """A shop with its pages in one observation mode; keeps the last rendered texts. Shared like the shop."""
 
     def __init__(self, shop: Shop, observation: Observation = "text") -> None:
-        """Raise ValueError where there is no such observation mode."""
+        """Raise InputError if there is no such observation mode."""
         if observation not in pages.OBSERVATIONS:
             choices = " or ".join(pages.OBSERVATIONS)
             raise InputError(f"there is no WebShop observation {observation!r}; choose {choices}")
@@ -78,10 +78,10 @@ class Storefront:
 
 
 def parse(action: str) -> tuple[str, str] | None:
-    """Return the name of an action and its argument, None where it has not that form; takes linear time.
+    """Return the name of an action and its argument, None if it has another form; takes linear time.
 
-    It is what ``re.match(r"(.+)\\[(.+)\\]", action)`` finds, the argument lower-cased: the last opening bracket before
-    the last closing one, both on the first line, with something before them and between them.
+    These are the groups of ``re.match(r"(.+)\\[(.+)\\]", action)``, the argument lower-cased: the last opening bracket
+    before the last closing one, both on the first line, with text before them and between them.
     """
     line = action.partition("\n")[0]
     closing = line.rfind("]")
@@ -90,12 +90,12 @@ def parse(action: str) -> tuple[str, str] | None:
 
 
 class Session:
-    """One shopper: which page is open, and what was searched for, opened and selected.
+    """The state of one episode: the open page, the search, the products opened and the options selected.
 
     Args:
         storefront: the shop and its pages.
-        goal: what the shopper is told to buy; only ``instruction`` is shown.
-        score: what buying earns.
+        goal: the goal to buy for; only its ``instruction`` is shown.
+        score: returns the reward of a purchase.
     """
 
     def __init__(self, storefront: Storefront, goal: Goal, score: Score) -> None:
@@ -103,17 +103,12 @@ class Session:
         self.goal = goal
         self._score = score
         self._item_head = pages.item_head(goal.instruction, storefront.observation)
-        self.reset()
-
-    def reset(self) -> str:
-        """Begin anew and return the first page."""
         self.done = False
         self.reward = 0.0
         self._start()
-        return self.text
 
     def step(self, action: str) -> str:
-        """Carry out an action and return the page that is open then; no string raises."""
+        """Carry out an action and return the page after it; no string raises."""
         parsed = None if self.done else parse(action)
         if parsed is not None and parsed != INERT:
             name, argument = parsed
@@ -125,15 +120,15 @@ class Session:
 
     @property
     def admissible_actions(self) -> list[str]:
-        """The actions that do something, sorted; a search is among them only where the page has a search bar.
+        """The actions with an effect, sorted; a search is among them only on a page with a search bar.
 
-        ``click[search]`` is not, although upstream calls that button clickable.
+        ``click[search]`` is left out, although upstream calls that button clickable.
         """
         return list(self._actions)
 
     @property
     def clickables(self) -> list[str]:
-        """What upstream calls clickable on this page, in its order."""
+        """The texts that upstream lists as clickable on this page, in its order; tests compare them with its traces."""
         if self.done:
             return []
         if self._number is None:

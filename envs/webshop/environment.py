@@ -1,16 +1,16 @@
-"""WebShop as a text environment: find and buy what an instruction asks for, by searching and clicking.
+"""WebShop as a text environment: find the product that an instruction describes, and buy it, by search and click.
 
     env = gymnasium.make("envs.webshop:prism_bench/WebShop-v0", source="official", data=DIR, split="valid")
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step("search[red dress]")
 
-Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream scores it, the reward comes
-with ``buy now`` and is 0 to 1; an episode succeeds when it is exactly 1. Upstream has no step limit; the registration
-sets one of 15. A task is a goal, its id the index in upstream's order.
+Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream, the reward of 0 to 1 comes
+with ``buy now``, and an episode succeeds when it is exactly 1. Upstream has no step limit; the registration sets one of
+15. A task is a goal, its id the index in upstream's order.
 
-Admissible actions are ``search[<keywords>]``, whose brackets take any words, where the page has a search bar, and a
-click for whatever the page offers. A search is understood on every page, as upstream's; the start page's own button
-``click[search]`` does nothing there, and is left out.
+Admissible actions are ``search[<keywords>]`` on a page with a search bar, where any words may stand in the brackets,
+and a click for everything clickable. As upstream, a search works on every page, and ``click[search]`` on none: it is
+left out.
 """
 
 import functools
@@ -24,11 +24,12 @@ import gymnasium
 from envs.webshop.catalogue import Catalogue
 from envs.webshop.engine import Score, Session, Storefront
 from envs.webshop.expert import SearchExpert
-from envs.webshop.goals import Goal, TaskIds, split_range
+from envs.webshop.goals import Goal
 from envs.webshop.pages import Observation
 from envs.webshop.products import Product
 from envs.webshop.reward import reward
 from envs.webshop.sources import CACHE, catalogue_for
+from envs.webshop.splits import SplitBy, TaskIds, shared_with_train
 from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
 from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError
 from prism_bench.errors import InputError
@@ -40,23 +41,24 @@ _opening = threading.Lock()
 
 
 class WebShopEnvironment(TextEnvironment):
-    """The goals of one split, in one shop. All environments of a process with the same shop share it.
+    """The goals of one split, in one shop. Environments of a process share equal shops.
 
     Args:
-        source: ``generated`` makes a catalogue from a seed; ``official`` reads upstream's files.
+        source: ``generated``: a catalogue from a seed; ``official``: upstream's files.
         data: for ``official``, the folder that ``python -m envs.webshop.download`` filled.
-        products: how many to generate, 1,000 by default; of official ones 1000 or ``all``.
+        products: the size of a generated catalogue, 1,000 by default; of the official one 1000 or ``all``.
         seed: of the generated catalogue.
-        goals: ``synthetic``, made from options, as is upstream's default; ``human``, written by people.
-        split: ``train``, ``valid`` or ``test``, by goal index, see :func:`envs.webshop.goals.split_range`.
-        observation: ``text``, or ``text_rich``, which also shows what was opened and selected.
-        tagger: which words of a title count as nouns, see :mod:`envs.webshop.tagger`; the reward depends on it.
-        price_seed: decides prices within a range.
-        goal_seed: decides price limits.
-        cache: where compiled catalogues lie.
+        goals: ``synthetic``: made from options, upstream's default; ``human``: written by people.
+        split: ``train``, ``valid`` or ``test``, see :mod:`envs.webshop.splits`.
+        split_by: ``goal``, as upstream; ``product`` leaves out of ``train`` all products of ``valid`` and ``test``.
+        observation: ``text``, or ``text_rich``, which also shows the products opened and the options selected.
+        tagger: decides which words of a title count as nouns for the reward, see :mod:`envs.webshop.tagger`.
+        price_seed: seed of prices within a range.
+        goal_seed: seed of price limits.
+        cache: the folder of compiled catalogues.
 
     Raises:
-        ValueError: an option that does not exist or does not go with the others, or data that is not there.
+        InputError: an option does not exist or contradicts another, or the data are missing or damaged.
     """
 
     task_ids: TaskIds
@@ -69,6 +71,7 @@ class WebShopEnvironment(TextEnvironment):
         seed: int = 0,
         goals: Literal["synthetic", "human"] = "synthetic",
         split: str = "train",
+        split_by: SplitBy = "goal",
         observation: Observation = "text",
         tagger: str = DEFAULT_TAGGER,
         price_seed: int = 0,
@@ -89,11 +92,12 @@ class WebShopEnvironment(TextEnvironment):
                 cache=str(cache),
             )
         self._goals = self._catalogue.goals(goals)
-        self.task_ids = TaskIds(split_range(split, len(self._goals)))
-        self._protocol = {
+        self.task_ids = TaskIds(self._catalogue.split(goals, split, split_by))
+        self._protocol: dict[str, Any] = {
             "source": source,
             "goals": goals,
             "split": split,
+            "split_by": split_by,
             "observation": observation,
             "tagger": describe(tagger),
         } | ({"seed": seed} if source == "generated" else {})
@@ -101,7 +105,7 @@ class WebShopEnvironment(TextEnvironment):
         self._task_id = ""
 
     def goal(self, task_id: str) -> Goal:
-        """Return the goal behind a task, with all that a player does not see."""
+        """Return the goal of a task, with the parts that no observation shows."""
         return self._goals[int(task_id)]
 
     def choose_task(self, options: dict[str, Any] | None) -> str:
@@ -124,7 +128,7 @@ class WebShopEnvironment(TextEnvironment):
         return self._session.text, self._info(self._session)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Carry out an action; one that means nothing here is answered by the same page again."""
+        """Carry out an action; one without effect returns the same page."""
         session = self._session
         if session is None:
             raise gymnasium.error.ResetNeeded("the environment was never reset; call reset() before step()")
@@ -140,21 +144,23 @@ class WebShopEnvironment(TextEnvironment):
         return [_task_type(self.goal(task_id)) for task_id in self.task_ids]
 
     def protocol(self) -> dict[str, Any]:
-        """Return what results depend on: the catalogue, the goals and their limits, the split, and the tagger."""
-        indices, count = self.task_ids.indices, len(self._goals)
-        return self._protocol | {
-            "tasks": len(indices),
-            "goal_indices": f"{indices[0]} to {indices[-1]} of {count}",
+        """Return the settings that results depend on: catalogue, goals, price limits, splits and tagger."""
+        described = self._protocol
+        products = self._catalogue.goal_products(described["goals"])
+        return described | {
+            "products_shared_with_train": shared_with_train(products, described["split_by"]),
+            "tasks": len(self.task_ids),
+            "goal_indices": f"{self.task_ids[0]} to {self.task_ids[-1]} of {len(self._goals)}",
             "products": len(self._catalogue),
             "catalogue": self._catalogue.identity,
             **{f"{name}_seed": seed for name, seed in self._catalogue.seeds.items()},
         }
 
     def expert(self, name: str) -> Expert:
-        """Return an expert: ``search`` acts on what a player sees.
+        """Return the expert ``search``, which acts on the observations.
 
         Raises:
-            ValueError: there is no expert of that name.
+            InputError: there is no expert of that name.
         """
         if name != "search":
             raise InputError(f"WebShop has no expert {name!r}; choose search")

@@ -1,11 +1,11 @@
-"""An expert that shops from what the pages show: the instruction, results with their prices, the options of a product.
+"""An expert that acts on the pages alone: the instruction, results with their prices, the options of a product.
 
-It searches for the words of the instruction, opens the first result that costs no more than the limit, goes back to the
-next one as long as a product lacks a wanted option, selects the options in the order of the page, and buys. It never
-sees a goal's attributes or category as such and does not read descriptions: that the search ranks what matches them
-first has to do. So some of its purchases earn less than 1; only those that earn 1 are worth imitating.
+It searches for the words of the instruction and opens the first result within the price limit. While a product lacks a
+wanted option, it goes back and opens the next one. Then it selects the options in the order of the page, and buys. It
+does not know a goal's attributes or category and reads no descriptions; it relies on the ranking of the search. Some of
+its purchases therefore have a reward below 1; only those with a reward of 1 are demonstrations.
 
-Upstream's rule-based baseline searches for the whole instruction and buys the first result without a look at options.
+Upstream's rule-based baseline searches for the whole instruction and buys the first result, without selecting options.
 """
 
 import math
@@ -17,13 +17,13 @@ from envs.webshop.engine import PAGE_LENGTH
 from envs.webshop.pages import BACK, BUY, ITEM_BUTTONS, NEXT, PREVIOUS
 
 STEPS = 15
-"""How many actions an episode has, unless the expert is told otherwise."""
+"""Number of actions in an episode; the last of them are kept for the options and for buying."""
 
 _BUY, _NEXT, _PREVIOUS, _BACK = (f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK))
 _BUTTONS = frozenset(name.lower() for name in ITEM_BUTTONS)  # an option value called like one cannot be selected
 
 # Upstream's wording of synthetic goals: "Find me A, B QUERY with C, D for E with NAME: VALUE, and NAME: VALUE, and
-# price lower than 30.00 dollars". The first pattern matches people's own instructions too.
+# price lower than 30.00 dollars". The first pattern matches human instructions too.
 _LIMIT = re.compile(r"(?P<rest>.*?)(?:, and price lower than (?P<limit>\d+(?:\.\d+)?) dollars)?", re.DOTALL)
 _OPTIONS = re.compile(r"Find me (?P<rest>.*?) with (?P<options>(?:(?! with )[^:])+: .*)", re.DOTALL)
 _NEXT_OPTION = re.compile(r", and (?=[^:,]+: )")
@@ -40,9 +40,9 @@ _NOT_SEARCHED = frozenset(_UNSEARCHED.split())
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an instruction asks for, as far as its sentence tells.
+    """The product that an instruction asks for.
 
-    ``options`` are (name, value) pairs; None for a sentence of people's own, whose ``words`` may name values.
+    ``options`` are (name, value) pairs; None for a human instruction, whose ``words`` may name values.
     """
 
     words: tuple[str, ...]
@@ -51,7 +51,7 @@ class Request:
 
 
 def read_request(instruction: str) -> Request:
-    """Return what ``instruction`` asks for; ``words`` are those to search for, in its order, each once."""
+    """Return the request of ``instruction``; ``words`` are those to search for, in its order, each once."""
     sentence = _LIMIT.fullmatch(instruction)
     assert sentence is not None  # the pattern matches any text
     text = sentence["rest"]
@@ -66,27 +66,20 @@ def read_request(instruction: str) -> Request:
 
 
 class SearchExpert:
-    """Plays one episode at a time, in either observation mode; deterministic.
-
-    Args:
-        steps: how many actions an episode has; the last of them are kept for the options and for buying.
-    """
-
-    def __init__(self, steps: int = STEPS) -> None:
-        self.steps = steps
+    """Shops in one episode at a time, in either observation mode; deterministic."""
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
         """Read the instruction on the first page."""
         pieces = _pieces(observation)
         self.instruction = " ".join(pieces[pieces.index("Instruction:") + 1 : -1])
         self.request = read_request(self.instruction)
-        self.left = self.steps
+        self.left = STEPS
         self.opened: set[str] = set()
-        self.choosy = True  # not once all results were seen, or too few steps are left
-        self.selection: list[str] | None = None  # what is still to be clicked before buying; None: not yet decided
+        self.choosy = True  # until all results were seen or too few steps are left
+        self.selection: list[str] | None = None  # clicks to come before buying; None: not yet decided
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Return the next action; of ``info`` only the admissible actions are looked at."""
+        """Return the next action, from the page and its admissible actions."""
         action = self._decide(_pieces(observation), frozenset(info["admissible_actions"]))
         self.left -= 1
         return action
@@ -98,22 +91,23 @@ class SearchExpert:
         if _NEXT in possible:
             return self._on_results(pieces, possible)
         if _PREVIOUS in possible:
-            return _PREVIOUS  # from a page of text, which it never opens itself
+            return _PREVIOUS  # from a sub-page, which the expert never opens
         return f"search[{' '.join(self.request.words)}]"
 
     def _on_results(self, pieces: list[str], possible: frozenset[str]) -> str:
-        choosy = self.choosy and self._can_afford(1)
+        is_last = _is_last_page(pieces)
+        choosy = self.choosy and self._can_afford(2 if is_last else 1)  # behind the last page comes the first search
         best = min(_results(pieces, possible), key=self._reluctance, default=None)
         if best is not None and not (choosy and any(self._reluctance(best))):
             self.opened.add(best[0])
             return best[0]
-        if not _is_last_page(pieces):
+        if not is_last:
             return _NEXT
         self.choosy = False
         return _BACK
 
     def _reluctance(self, result: tuple[str, float]) -> tuple[bool, bool]:
-        """Return whether a result was opened before, and whether it costs too much."""
+        """Return whether a result was opened before, and whether it is too expensive."""
         click, price = result
         return click in self.opened, price > self.request.limit
 
@@ -126,11 +120,11 @@ class SearchExpert:
         return self.selection.pop(0) if self.selection else _BUY
 
     def _can_afford(self, actions: int) -> bool:
-        """Return whether, after ``actions`` more, there are enough to open a product, select its options and buy it."""
+        """Return whether, after ``actions`` more, enough are left to open a product, select its options and buy it."""
         return self.left >= actions + 2 + len(self.request.options or ())
 
     def _wanted(self, offered: dict[str, list[str]]) -> tuple[list[str], bool]:
-        """Return which of the ``offered`` values (by option name) to select, and whether none is missing."""
+        """Return the ``offered`` values (by option name) to select, and whether all wanted values are among them."""
         if self.request.options is None:
             mentioned = (_mentioned(values, self.instruction.lower()) for values in offered.values())
             return [value for value in mentioned if value is not None], True
@@ -140,7 +134,7 @@ class SearchExpert:
 
 
 def _pieces(observation: str) -> list[str]:
-    """Return the texts of a page in their order, less the marks of ``text_rich``."""
+    """Return the texts of a page in their order, without the marks of ``text_rich``."""
     if "[button_]" not in observation and "[clicked button_]" not in observation:
         return observation.split(" [SEP] ")
     lines = (line.strip() for line in observation.split("\n"))
@@ -148,7 +142,7 @@ def _pieces(observation: str) -> list[str]:
 
 
 def _results(pieces: list[str], possible: frozenset[str]) -> list[tuple[str, float]]:
-    """Return (the action that opens it, its lowest price) of every result on the page."""
+    """Return (click, lowest price) of every result on the page."""
     clicks = [(at, f"click[{piece.lower()}]") for at, piece in enumerate(pieces)]
     starts = [(at, click) for at, click in clicks if click in possible and click not in (_BACK, _PREVIOUS, _NEXT)]
     ends = [at for at, _ in starts[1:]] + [len(pieces)]
@@ -179,6 +173,6 @@ def _options(pieces: list[str], possible: frozenset[str]) -> dict[str, list[str]
 
 
 def _mentioned(values: list[str], text: str) -> str | None:
-    """Return the longest of ``values`` that stands in ``text``, as words of its own."""
+    """Return the longest of ``values`` that occurs in ``text`` as whole words."""
     found = [value for value in values if re.search(rf"(?<![\w']){re.escape(value)}(?!\w)", text)]
     return max(found, key=len, default=None)

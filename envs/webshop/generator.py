@@ -1,19 +1,20 @@
-"""A catalogue from a seed, offline: three files in the official raw schema, which the loader reads like official ones.
+"""A catalogue generated from a seed, without a network: three files in the official raw schema.
 
     python -m envs.webshop.generator FOLDER --products 1000 --seed 0
 
 Schema: ``items_shuffle.json``, ``items_ins_v2.json`` and ``items_human_ins.json`` of
-https://github.com/princeton-nlp/WebShop, less fields that upstream never reads (of an option value only ``value`` is
-written). Every name and sentence is ours (:mod:`envs.webshop.vocabulary`, :mod:`envs.webshop.listing`), so results on a
-generated catalogue do not compare with results on the official one.
+https://github.com/princeton-nlp/WebShop, without the fields that upstream never reads (of an option value only
+``value`` is written). Every name and sentence is ours (:mod:`envs.webshop.vocabulary`, :mod:`envs.webshop.listing`), so
+results on a generated catalogue do not compare with results on the official one.
 
-Products of a kind share their search phrase and category path, and differ in attributes, in the colours, sizes or
-flavours they come in, and in price: a goal made from one of them is nearly met by several. Every attribute stands in
-the product's texts: the first in the title, all but at most one in what search indexes (title, description, first
-bullet point), that one in a later bullet point. Titles are in sentence case: attributes are spelt there as in a goal.
+Products of a kind share their search phrase and category path. They differ in attributes, options and price, so that
+several products almost satisfy a goal. Every attribute occurs in the product's texts: the first in the title, and all
+but at most one in the indexed texts (title, description, first bullet point); that one occurs in a later bullet point.
+Titles are in sentence case: attributes are spelt there as in a goal.
 
 Product ``i`` depends on the seed and on ``i`` only, not on the number of products. Random numbers are drawn per block
-of products, and only ``Generator.random`` is used, whose stream NumPy keeps; memory does not grow with the catalogue.
+of products with ``Generator.random``, whose stream is the same in all versions of NumPy. Memory does not grow with the
+catalogue.
 """
 
 import argparse
@@ -51,28 +52,24 @@ _ASINS = 36**8
 _ASIN_STEP = 1_743_560_884_421  # has no factor in common with 36, so that codes repeat after 36**8 products only
 
 
-class GeneratorError(InputError):
-    """A catalogue that cannot be made, or not in that place."""
-
-
 def generate(folder: Path, products: int, seed: int, progress: Callable[[int], None] | None = None) -> None:
     """Write a catalogue to ``folder``, which appears with all three files or not at all.
 
     Args:
         folder: a folder that does not exist yet, or is empty.
-        products: how many, 1 to ``MOST_PRODUCTS``.
+        products: number of products, 1 to ``MOST_PRODUCTS``.
         seed: 0 or more; other seeds give other products.
-        progress: is told how many products have been written, every thousand or so.
+        progress: called with the number of products written so far, about every thousand.
 
     Raises:
-        GeneratorError: a number out of its range, or a folder with something in it.
+        InputError: a number out of its range, or a folder with something in it.
     """
     if not 1 <= products <= MOST_PRODUCTS:
-        raise GeneratorError(f"products={products} is no size of a catalogue; ask for 1 to {MOST_PRODUCTS}")
+        raise InputError(f"products={products} is no size of a catalogue; ask for 1 to {MOST_PRODUCTS}")
     if seed < 0:
-        raise GeneratorError(f"seed={seed} is negative; give 0 or more")
+        raise InputError(f"seed={seed} is negative; give 0 or more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise GeneratorError(f"{folder} exists and is no empty folder; give a new one or remove it")
+        raise InputError(f"{folder} exists and is no empty folder; give a new one or remove it")
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.parent / f".{folder.name}-{secrets.token_hex(4)}"
@@ -95,7 +92,7 @@ def _write(folder: Path, products: int, seed: int, progress: Callable[[int], Non
                 asin = _asin(seed, number)
                 catalogue.add(product_entry(draw, asin))
                 instructions.add(annotation_entry(draw), asin)
-                if draw.written_for:
+                if draw.has_human:
                     human.add(human_entries(draw, asin), asin)
             if progress is not None:
                 progress(stop)
@@ -124,10 +121,11 @@ class _JsonFile:
 
 @functools.cache
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cumulative shares of the kinds, and by how much a random key grows per attribute and per option value.
+    """Return the cumulative shares of the kinds, and the factors of random keys per attribute and per option value.
 
-    The smallest keys win: what stands late in a list grows and is chosen less often; what is not there, never.
-    Shapes: (kinds,), (kinds, most attributes), (kinds, most options, most values).
+    The entries with the smallest keys are chosen: later entries of a list have larger factors and are chosen less
+    often; a factor of infinity marks an entry that does not exist. Shapes: (kinds,), (kinds, most attributes), (kinds,
+    most options, most values).
     """
     every = vocabulary().kinds
     rank = np.array([sum(other.category == kind.category for other in every[:at]) for at, kind in enumerate(every)])
@@ -143,13 +141,13 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _draws(seed: int, start: int) -> Iterator[Draw]:
-    """Yield the draws of a whole block: those that are not needed are drawn all the same, for the same stream."""
+    """Yield the draws of a whole block, whose random numbers do not depend on how many of them are used."""
     words, every = vocabulary(), vocabulary().kinds
     shares, attribute_growth, value_growth = _tables()
     rng = np.random.default_rng((seed, start))
     kind_numbers = np.minimum(np.searchsorted(shares, rng.random(_BLOCK)), len(every) - 1)
     numbers = np.arange(start, start + _BLOCK)
-    # Shops and their ranges grow: late products know more brands and models. Cubes make few of them frequent.
+    # Later products are drawn from more brands and models. The cube makes few of them frequent.
     popularity = rng.random((2, _BLOCK))
     popularity = popularity * popularity * popularity
     brands = (np.minimum(50 + numbers // 600, words.brands) * popularity[0]).astype(int).tolist()
@@ -181,7 +179,7 @@ def _draws(seed: int, start: int) -> Iterator[Draw]:
             attributes=attributes,
             options=options,
             wanted=wanted if has_instruction else [],
-            written_for=next(chances) < _WITH_HUMAN_INSTRUCTION,
+            has_human=next(chances) < _WITH_HUMAN_INSTRUCTION,
             rest=list(chances),
         )
 
@@ -227,7 +225,7 @@ def main() -> None:
             generate(
                 arguments.folder, arguments.products, arguments.seed, lambda done: bar.update(task, completed=done)
             )
-    except GeneratorError as error:
+    except InputError as error:
         raise SystemExit(str(error)) from None
     print(f"{arguments.products} products with seed {arguments.seed}: {arguments.folder}")
 

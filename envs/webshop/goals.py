@@ -1,15 +1,15 @@
-"""What a shopper wants: goals made from products, frozen.
+"""Goals: instructions to find a product, made from the catalogue.
 
 Source: ``web_agent_site/engine/goal.py`` of https://github.com/princeton-nlp/WebShop (``get_synthetic_goals``,
 ``get_human_goals``) and ``web_agent_site/envs/web_agent_text_env.py`` for their order.
 
-A *synthetic* goal is a product's instruction with one combination of its options; a *human* one is an instruction that
-a person wrote for the product. Both get a price limit where one fits.
+A *synthetic* goal is a product's instruction with one combination of its options; a *human* goal is an instruction that
+a person wrote for the product. Both get a price limit, unless the product is too expensive for one.
 
-Deviation: upstream draws limits from the process's random state, so that every server has its own. Here a limit comes
-from a seed and from what the goal is made of: the product's code, and for a human goal the number of its instruction.
-Goals are then in upstream's order, whatever the seed. An instruction without attributes makes no goal; upstream leaves
-such human instructions out, too, and stops at a synthetic one.
+Deviations: upstream draws limits from the process's random state, so that they differ between servers. Here a limit
+depends on a seed, the product's code and, for a human goal, the number of its instruction. The goals are in upstream's
+order for every seed. An instruction without attributes makes no goal; upstream leaves such human instructions out, too,
+and stops at a synthetic one.
 """
 
 import bisect
@@ -17,24 +17,20 @@ import itertools
 import math
 import random
 from array import array
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 from envs.webshop.json_stream import JsonStream
 from envs.webshop.products import Product, draw, text, texts
 from prism_bench.errors import InputError
 
 NO_LIMIT = 1_000_000.0
-"""The price limit of a goal that names none (upstream's number)."""
+"""The price limit of a goal without one (upstream's number)."""
 
 LIMITS = tuple(10.0 * number for number in range(1, 100))
-"""Limits are among these: two of the four next above the price are drawn, and the larger one is taken."""
+"""Possible limits: two of the four next above the price are drawn, and the larger one is taken."""
 
 ORDER_SEED = 233
 """Upstream shuffles its goals with this seed."""
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,7 @@ class Goal:
     """One goal. ``options`` are (name, value) pairs of a synthetic goal, or plain strings of a human one.
 
     ``name`` is the title of the product that the goal was made from; with ``query``, ``product_category`` and
-    ``attributes`` it belongs to the reward and is never shown. ``instruction`` is the whole sentence a player reads.
+    ``attributes`` it belongs to the reward and is never shown. ``instruction`` is the whole sentence that is shown.
     """
 
     asin: str
@@ -58,7 +54,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class HumanInstruction:
-    """What a person wrote for a product; ``number`` counts all of the product from 0, unusable ones too."""
+    """An instruction that a person wrote for a product; ``number`` counts a product's from 0, unusable ones too."""
 
     number: int
     instruction: str
@@ -70,7 +66,7 @@ def read_human_instructions(stream: JsonStream) -> dict[str, tuple[HumanInstruct
     """Return the instructions of ``items_human_ins.json`` that make a goal, by asin.
 
     Raises:
-        InputError: the file is no JSON object of such lists.
+        InputError: the file is no JSON object of lists of instructions.
     """
     instructions = {}
     for place, asin, entries in stream.members():
@@ -90,14 +86,14 @@ def read_human_instructions(stream: JsonStream) -> dict[str, tuple[HumanInstruct
 
 
 def price_limit(price: float, *key: object) -> float:
-    """Return the limit of a goal whose product costs ``price``, drawn by ``key``; from 980 dollars on none fits."""
+    """Return the limit of a goal whose product costs ``price``, drawn by ``key``; none from 980 dollars on."""
     start = bisect.bisect_right(LIMITS, price)
     larger = [pair[1] for pair in itertools.combinations(LIMITS[start : start + 4], 2)]
     return larger[int(draw("limit", *key) * len(larger))] if larger else NO_LIMIT
 
 
 def synthetic_count(product: Product) -> int:
-    """Return how many synthetic goals a product makes: one for each combination of its options."""
+    """Return the number of synthetic goals of a product: one for each combination of its options."""
     if product.instruction is None or not product.instruction_attributes:
         return 0
     return math.prod(len(values) for _, values in product.options)
@@ -120,7 +116,7 @@ def synthetic_goal(product: Product, combination: int, seed: int) -> Goal:
 
 
 def human_goal(product: Product, human: HumanInstruction, seed: int) -> Goal:
-    """Return the goal of one human instruction; each has a limit of its own."""
+    """Return the goal of one human instruction; each has its own limit."""
     limit = price_limit(product.price, seed, product.asin, human.number)
     return _goal(product, human.instruction.strip("."), human.attributes, limit, human.options)
 
@@ -146,74 +142,7 @@ def _goal(
 
 
 def shuffled(count: int) -> "array[int]":
-    """Return the numbers of ``count`` goals, as they are made, in the order in which they are played."""
+    """Return the numbers of ``count`` goals, counted as they are made, in upstream's order."""
     order = array("q", range(count))
     random.Random(ORDER_SEED).shuffle(order)
     return order
-
-
-def split_range(split: str, count: int) -> range:
-    """Return the indices of a split's goals.
-
-    Of 3,000 goals or more, the first 500 are the test split, the next 1,000 the validation split, as everywhere in
-    the literature; of fewer the same shares, a sixth and a third. The rest is for training.
-
-    Raises:
-        ValueError: there is no such split, or no goal in it.
-    """
-    test = min(500, count // 6)
-    valid = test + min(1000, count // 3)
-    ranges = {"test": range(test), "valid": range(test, valid), "train": range(valid, count)}
-    if split not in ranges:
-        raise InputError(f"WebShop has no split {split!r}; choose from {', '.join(SPLITS)}")
-    if not ranges[split]:
-        raise InputError(
-            f"the split {split} of {count} goals is empty; take a larger catalogue or another kind of goals"
-        )
-    return ranges[split]
-
-
-class TaskIds(Sequence[str]):
-    """The task ids of a split: its goal indices as text, made when they are asked for."""
-
-    def __init__(self, indices: range) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "TaskIds": ...
-    def __getitem__(self, index: int | slice) -> "str | TaskIds":
-        return TaskIds(self.indices[index]) if isinstance(index, slice) else str(self.indices[index])
-
-    def __iter__(self) -> Iterator[str]:
-        return map(str, self.indices)
-
-    def __contains__(self, task_id: object) -> bool:
-        return isinstance(task_id, str) and (number := _number(task_id)) is not None and number in self.indices
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, TaskIds) and other.indices == self.indices
-
-    def __hash__(self) -> int:
-        return hash(self.indices)
-
-    def __repr__(self) -> str:
-        return f"TaskIds({self.indices})"
-
-    def nearest(self, task_id: object) -> tuple[str, ...]:
-        """Return the ids around the place where ``task_id`` would be, or the first and last if it is no number."""
-        number = _number(str(task_id))
-        if number is None:
-            return tuple(dict.fromkeys((self[0], self[-1]))) if self else ()
-        position = min(max(bisect.bisect_left(self.indices, number), 1), max(len(self) - 2, 1))
-        return tuple(self[position - 1 : position + 2])
-
-
-def _number(task_id: str) -> int | None:
-    """Return the goal index that a task id spells, None for what spells none."""
-    spelt = len(task_id) <= 18 and task_id.isascii() and task_id.isdigit() and str(int(task_id)) == task_id
-    return int(task_id) if spelt else None

@@ -1,16 +1,16 @@
-"""The index of :mod:`envs.webshop.search` on disk: written in memory that does not grow with it, opened memory-mapped.
+"""The index of :mod:`envs.webshop.search` on disk: built in bounded memory, opened memory-mapped.
 
 Source: ``BM25Similarity`` and ``SmallFloat`` of Lucene 8 (https://github.com/apache/lucene-solr), k1 0.9 and b 0.4 as
 Pyserini's searcher sets them. A posting holds a document and a level: the rank of its saturation ``1 + tf / (k1 (1 -
-b + b length / average))`` among all saturations of the index. These are computed in single precision, in Lucene's
-order, since rounding decides between near-equal products. The length is a document's number of terms, rounded to what
-one byte holds; the average is exact, over the documents that have any term.
+b + b length / average))`` among all saturations of the index. Saturations are computed in single precision, in Lucene's
+order of operations, since rounding decides between near-equal products. The length is a document's number of terms, as
+rounded by Lucene's code of one byte; the average is exact, over the documents that have any term.
 """
 
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zlib import crc32
 
@@ -24,21 +24,21 @@ K1 = np.float32(0.9)
 B = np.float32(0.4)
 FORMAT = 1
 ARRAYS = ("hashes", "name_starts", "names", "starts", "strongest", "documents", "levels", "saturations", "ranks")
-"""The files of an index besides ``index.json``: the terms' hashes, ascending; where the name of each starts, the
-names; where the postings of each start, its highest level; the postings' documents and levels; the saturation of each
-level; the rank of each document among documents of equal score."""
+"""The files of an index besides ``index.json``. Of the terms: the hashes, ascending, the start of each name, the names,
+the start of the postings, the highest level. Of the postings: the documents and levels. The saturation of each level.
+The rank of each document among documents of equal score."""
 
 _FREE = 24  # lengths below are their own code
 _BLOCK = 2_000_000  # terms held in memory
 
 
 def term_hash(term: str) -> int:
-    """Return the number that terms are sorted by; unlike Python's own hash the same in every process."""
+    """Return the number that terms are sorted by; unlike Python's own hash, it is the same in every process."""
     return crc32(encoded(term))
 
 
 def encoded(term: str) -> bytes:
-    """Return a term's bytes in an index; half a surrogate pair, which a hostile text may hold, is a character too."""
+    """Return a term's bytes in an index; a lone surrogate, which a hostile text may hold, is a character too."""
     return term.encode("utf-8", "surrogatepass")
 
 
@@ -65,18 +65,23 @@ def decoded_lengths() -> NDArray[np.float32]:
 def build_index(
     documents: Iterable[str],
     folder: Path,
-    progress: Callable[[int], None] | None = None,
     identifiers: Sequence[str] | None = None,
 ) -> None:
     """Write the index of documents into a folder, made if need be; the documents' numbers count from 0.
 
-    Documents are read once and never held together; what grows in memory is the number of different terms. ``progress``
-    is called with the number of documents read so far, now and then. ``identifiers`` say in which order documents of
-    equal score are listed (Pyserini's rule; without, by number); they are read after the last document, so that a list
-    may be filled meanwhile. ValueError where their number is not that of the documents.
+    Documents are read once and never held together; only the number of different terms grows in memory.
+
+    Args:
+        documents: the texts.
+        folder: gets the files.
+        identifiers: of the documents; those of equal score are listed in the order of these (Pyserini's rule), or by
+            number. They are read after the last document, so that a list may be filled while documents are read.
+
+    Raises:
+        InputError: there are more or fewer identifiers than documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    runs = _Runs(folder, progress)
+    runs = _Runs(folder)
     for document in documents:
         runs.add(analyse(document))
     runs.flush()
@@ -99,7 +104,8 @@ def build_index(
 def open_arrays(folder: Path) -> tuple[dict[str, NDArray], int]:
     """Open the arrays of an index, memory-mapped; return them and the number of documents that have terms.
 
-    ValueError, naming the file, where one is missing, damaged, or not of this index.
+    Raises:
+        InputError: a file, which the message names, is missing, damaged, or not of this index.
     """
     again = "build the index again."
     path = folder / "index.json"
@@ -127,14 +133,13 @@ def _shape(values: NDArray) -> str:
 
 
 class _Runs:
-    """Postings of consecutive documents, sorted by term and written to a file as often as a block is full.
+    """Postings of consecutive documents, sorted by term and written to a file whenever a block is full.
 
     A file has three rows: number of the term (in order of appearance), document, and ``tf * 256 + length code``.
     """
 
-    def __init__(self, folder: Path, progress: Callable[[int], None] | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.progress = progress
         self.numbers: defaultdict[str, int] = defaultdict()
         self.numbers.default_factory = self.numbers.__len__
         self.frequencies = np.zeros(0, np.int64)  # documents that hold each term
@@ -166,8 +171,6 @@ class _Runs:
         self.with_terms += int(np.count_nonzero(lengths))
         self.length += int(lengths.sum())
         self._block_terms, self._block_lengths = array("i"), array("i")
-        if self.progress:
-            self.progress(self.documents)
 
 
 def _write_terms(runs: _Runs, folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -187,7 +190,7 @@ def _write_terms(runs: _Runs, folder: Path) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _write_postings(runs: _Runs, folder: Path, starts: NDArray[np.int64], position: NDArray[np.int64]) -> None:
-    """Merge the runs: every posting goes to the next free place of its term."""
+    """Merge the runs: each posting takes the next free place of its term."""
     average = np.float32(max(runs.length, 1) / max(runs.with_terms, 1))
     norms = np.float32(1) / (K1 * ((np.float32(1) - B) + B * decoded_lengths() / average))
     saturation = np.float32(1) + (runs.counts >> 8).astype(np.float32) * norms[runs.counts & 255]
@@ -210,7 +213,7 @@ def _write_postings(runs: _Runs, folder: Path, starts: NDArray[np.int64], positi
 
 
 def _empty_file(path: Path, kind: np.dtype, size: int) -> NDArray:
-    """Return an array that is written through to a file, or, without elements, an ordinary one that was saved."""
+    """Return an array mapped to a new file; an array without elements, which cannot be mapped, is saved."""
     if size:
         return np.lib.format.open_memmap(path, "w+", kind, (size,))
     np.save(path, np.zeros(0, kind))

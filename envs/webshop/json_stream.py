@@ -1,12 +1,17 @@
-"""Large JSON files, one entry at a time: a top-level array or object of any length in the memory of one entry.
+r"""A reader of large JSON files that holds one entry of the top-level array or object in memory.
 
     stream = JsonStream(Path("items_shuffle.json"))
     for place, product in stream.entries():     # place: "items_shuffle.json, line 1, entry 17"
         ...
     stream.sha256                               # of the whole file, once it was read to its end
 
-The official catalogue is one array of 5.5 GB, which ``json.load`` would hold as a whole, several times over. What is
-wrong in a file is refused by file, line and entry.
+The official catalogue is one array of 5.5 GB, of which ``json.load`` would hold several copies. Errors name file, line
+and entry.
+
+``ijson`` 3.6 does not replace this module. With its C backend a catalogue compiles as fast (100,000 products in one
+process: 16.6 s, 16.9 s with this reader), but it knows no lines; refuses NaN and integers above 64 bits, which
+upstream's ``json.load`` reads; turns lone surrogates into other characters (``ijson.items(rb'["\ud800\ud800"]',
+"item")`` yields U+10000); and takes 1 GiB for 20,000 nested brackets, which this reader refuses.
 """
 
 import codecs
@@ -21,11 +26,11 @@ from typing import Any, BinaryIO
 from prism_bench.errors import InputError
 
 ENTRY_LIMIT = 1 << 26
-"""Characters of one entry; a file that needs more is no catalogue."""
+"""Most characters of one entry; a longer one is damage."""
 
 _CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
-_LONGEST_TOKEN = 16  # an error this near to the end of what was read may only mean that the rest is missing
+_LONGEST_TOKEN = 16  # an error nearer to the end of the buffer may only mean that the rest is not read yet
 
 
 class JsonStream:
@@ -33,7 +38,7 @@ class JsonStream:
 
     Args:
         path: the file, UTF-8.
-        progress: called with the bytes read so far and those of the whole file, about once a megabyte.
+        progress: called with the bytes read so far and the size of the file, about once a megabyte.
     """
 
     def __init__(self, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
@@ -48,14 +53,14 @@ class JsonStream:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 sum of what was read."""
+        """SHA-256 sum of the bytes read so far."""
         return self._hash.hexdigest()
 
     def entries(self) -> Iterator[tuple[str, Any]]:
         """Yield (place, value) of every entry of a top-level array.
 
         Raises:
-            InputError: the file is missing, no JSON array, damaged, or cut off.
+            InputError: the file is missing, no JSON array, damaged, or truncated.
         """
         for _ in self._separated("[", "]"):
             yield self._place(), self._value()
@@ -64,7 +69,7 @@ class JsonStream:
         """Yield (place, name, value) of every member of a top-level object; a name that comes twice is yielded twice.
 
         Raises:
-            InputError: the file is missing, no JSON object, damaged, or cut off.
+            InputError: the file is missing, no JSON object, damaged, or truncated.
         """
         for _ in self._separated("{", "}"):
             place, name = self._place(), self._value()
@@ -101,7 +106,7 @@ class JsonStream:
                 return
 
     def _expect(self, *characters: str) -> str:
-        """Return the next character that is no white space, which must be one of these, and move behind it."""
+        """Return the next character that is no white space and move behind it; refuse any but these."""
         found = self._next()
         if not found:
             raise self._truncated()
@@ -134,7 +139,7 @@ class JsonStream:
             self._read()
 
     def _next(self) -> str:
-        """Move to the next character that is no white space and return it, or nothing at the end of the file."""
+        """Move to the next character that is no white space and return it, or an empty text at the end of the file."""
         while True:
             found = _SPACE.match(self._buffer, self._cursor)
             self._cursor = found.end() if found else self._cursor
@@ -145,7 +150,7 @@ class JsonStream:
             self._read()
 
     def _read(self) -> None:
-        """Drop what lies behind the cursor and read at least as much again as there is."""
+        """Drop the text before the cursor and read at least as many bytes as remain."""
         self._line = self._line_at(self._cursor)
         kept = self._buffer[self._cursor :]
         data = self._file.read(max(_CHUNK, len(kept)))
@@ -162,7 +167,7 @@ class JsonStream:
             self._progress(self._bytes, self._size)
 
     def _line_at(self, position: int) -> int:
-        """Return the number of the line at a position of the buffer, counting on from where it was last counted."""
+        """Return the number of the line at a position of the buffer, at or behind the last position asked for."""
         self._line += self._buffer.count("\n", self._counted, position)
         self._counted = position
         return self._line
@@ -176,5 +181,5 @@ class JsonStream:
     def _truncated(self) -> InputError:
         return InputError(
             f"{self.path} ends in the middle of entry {self._entry} (line {self._line_at(len(self._buffer))}): the "
-            "file is cut off, fetch it again"
+            "file is truncated; fetch it again"
         )

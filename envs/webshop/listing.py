@@ -1,4 +1,4 @@
-"""The texts of generated products: what a draw of random numbers becomes in each of the three raw files."""
+"""The texts of generated products: the entries of the three raw files, written from random choices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from envs.webshop.vocabulary import Attribute, Kind
 
 _T = TypeVar("_T")
 
-# What people write. {item} is the kind with its attributes, {options} a list such as "color navy, size large".
+# Human instructions. {item} is the kind with its attributes, {options} a list such as "color navy, size large".
 _REQUESTS = (
     "i am looking for {item}{options}.",
     "i need {item}{options}.",
@@ -21,7 +21,7 @@ _OPTION_STYLES = (", {name} {value}", " in {value}", ", the {name} should be {va
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """All that chance decides about one product. ``rest`` are uniform numbers for its wording."""
+    """The random choices for one product. ``rest`` are uniform numbers in [0, 1) for its wording."""
 
     kind: Kind
     brand: str
@@ -29,8 +29,8 @@ class Draw:
     price: str
     attributes: list[Attribute]
     options: list[tuple[str, list[str]]]
-    wanted: list[Attribute]  # those that the instruction asks for; none: there is no instruction
-    written_for: bool  # people wrote instructions for it
+    wanted: list[Attribute]  # attributes that the synthetic instruction asks for; empty where there is no instruction
+    has_human: bool  # there are human instructions
     rest: list[float]
 
 
@@ -76,7 +76,7 @@ def annotation_entry(draw: Draw) -> dict[str, object]:
 
 
 def human_entries(draw: Draw, asin: str) -> list[dict[str, object]]:
-    """Return the entry of ``items_human_ins.json``: one or two wordings, each for one choice of options."""
+    """Return the entry of ``items_human_ins.json``: one or two instructions, each for one choice of options."""
     written: list[dict[str, object]] = []
     for turn in range(1 + (draw.rest[-1] < 0.3)):
         chances = draw.rest[turn * 3 : turn * 3 + 3]

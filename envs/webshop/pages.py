@@ -1,19 +1,18 @@
-"""The pages of WebShop as text, straight from products: what upstream's text modes leave of its HTML pages.
+"""The pages of WebShop as upstream's text modes show them, rendered from products without HTML.
 
 Source: ``convert_html_to_text`` and ``get_available_actions`` in ``web_agent_site/envs/web_agent_text_env.py`` of
 https://github.com/princeton-nlp/WebShop, with the pages themselves in ``web_agent_site/templates``. Upstream fills a
 template, parses the HTML and prints its text nodes; here a page is a sequence of *pieces*, one for each text node.
 
 * ``text`` strips the pieces and joins them by `` [SEP] ``.
-* ``text_rich`` prints one piece a line and puts ``[button]`` around what can be clicked, ``[clicked button]`` where a
-  product was opened or an option selected.
+* ``text_rich`` prints one piece a line, with ``[button]`` around clickable pieces and ``[clicked button]`` around
+  products that were opened and options that are selected.
 
-A node that is empty, or white space with a line break in it, is no piece; other white space is one space (that is how
-Beautiful Soup reads it). Such a space is a piece and in ``text`` mode an empty one.
+A node that is empty, or white space with a line break, is no piece; other white space is a piece of one space, as
+Beautiful Soup reads it, and empty in ``text`` mode.
 
 Deviations: the page after ``buy now`` is one sentence, because upstream's shows the goal and the reward. Reviews are
-always empty, as upstream's loader leaves them. The page of attributes, which upstream hides unless told otherwise, does
-not exist.
+always empty, as in upstream's loader. The page of attributes, which upstream hides by default, does not exist.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -32,11 +31,11 @@ ITEM_BUTTONS = (BACK, PREVIOUS, *SUB_PAGES, BUY)
 THANKS = "Thank you for shopping with us!"
 """The last page, in both modes."""
 
-WHITE_SPACE = " \n\t\f\r"  # what HTML calls white space
+WHITE_SPACE = " \n\t\f\r"  # of HTML
 
 
 class Piece(NamedTuple):
-    """One text node of a page: what it says and what it is."""
+    """One text node of a page, and its kind."""
 
     text: str
     kind: Literal["plain", "button", "option", "product"] = "plain"
@@ -44,7 +43,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a page of results says of one product, as it stands there before and after it was first opened."""
+    """The lines of one product on a page of results, before and after it was first opened."""
 
     link: str
     unopened: str
@@ -55,8 +54,8 @@ class Listing:
 class Item:
     """The page of one product below its first lines.
 
-    ``text`` is the page with no option selected. ``options`` maps a value that can be selected to the name of its
-    option, the last one where several have that value. ``clickables`` are in upstream's order.
+    ``text`` is the page with no option selected. ``options`` maps a selectable value to the name of its option, the
+    last one if several have that value. ``clickables`` are in upstream's order.
     """
 
     text: str
@@ -65,14 +64,14 @@ class Item:
 
 
 def start_page(instruction: str, observation: Observation) -> str:
-    """Return the page that holds the search bar."""
+    """Return the page with the search bar."""
     # In text_rich mode a space follows the colon on this page only.
     pieces = [Piece("WebShop"), Piece("Instruction: "), *_plain(instruction), Piece(SEARCH, "button")]
     return _render(pieces, observation)
 
 
 def results_head(instruction: str, page: int, total: int, observation: Observation) -> str:
-    """Return a page of results above its products; every page has a button to the next, even the last."""
+    """Return the head of a page of results; every page has a button to the next, even the last."""
     pieces = [*_head(instruction), Piece(f"Page {page} (Total results: {total})")]
     pieces += [Piece(button, "button") for button in ((PREVIOUS, NEXT) if page > 1 else (NEXT,))]
     return _render(pieces, observation)
@@ -99,14 +98,14 @@ def item(product: Product, observation: Observation) -> Item:
 
 
 def rich_item(product: Product, head: str, address: str) -> str:
-    """Return the whole ``text_rich`` page of a product some of whose options are selected.
+    """Return the whole ``text_rich`` page of a product with selected options.
 
     Args:
         product: the product.
         head: the page's first lines.
-        address: the end of the page's address at upstream's: the words searched for, the number of the page of
-            results, and the selected options as JSON. An option counts as clicked where its value stands in it in
-            quotation marks. So one with an accent never does (JSON escapes it), and one that was searched for in
+        address: the end of upstream's address of the page: the words searched for, the number of the page of results,
+            and the selected options as JSON. An option counts as clicked if the address contains its value in
+            quotation marks. So an option with an accent never does (JSON escapes it), and one that was searched for in
             quotation marks always does.
     """
     pieces = list(_item(product))
@@ -127,7 +126,7 @@ def sub_page(instruction: str, product: Product, name: str, observation: Observa
 
 
 def join(parts: Iterable[str], observation: Observation) -> str:
-    """Join what the other functions returned to a page."""
+    """Return the page that consists of these rendered parts."""
     return (" [SEP] " if observation == "text" else "").join(parts)
 
 

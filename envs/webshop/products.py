@@ -1,4 +1,4 @@
-"""Products of WebShop: the official raw schema, read one by one, and the record the environment works with.
+"""Products of WebShop, read one by one from the official raw files.
 
     annotations = read_annotations(JsonStream(Path("items_ins_v2.json")))
     for product in read_products(JsonStream(Path("items_shuffle.json")), annotations, price_seed=0):
@@ -8,10 +8,10 @@ Source: ``web_agent_site/engine/engine.py`` of https://github.com/princeton-nlp/
 ``generate_product_prices``) and, for :func:`document`, ``search_engine/convert_product_file_format.py``.
 
 Deviations. A price within a range is drawn from a seed and the product's code instead of the process's random state.
-What upstream's loader or its index builder would stop at, with a traceback, is refused by file, line and entry: a
-missing or odd title, description, query, price or option, or no bullet points. Where upstream would go on and stumble
-later, or needs what is not shown here, reading goes on: images may be missing, a category that is no text counts as
-empty, bullet points that are no text are left out. Half of a surrogate pair becomes U+FFFD, as no file can hold it.
+Errors name file, line and entry of what raises in upstream's loader or index builder: a missing or odd title,
+description, query, price or option, or no bullet points. Other damage is tolerated: images may be missing, a category
+that is no text counts as empty, bullet points that are no text are left out. A lone surrogate becomes U+FFFD, since no
+file can hold it.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ Options = tuple[tuple[str, tuple[str, ...]], ...]
 """Option names with their values, both lower-cased, in the order of the page: ``(("size", ("small", "large")),)``."""
 
 NO_PRICE = 100.0
-"""What a product without a price costs (upstream's number)."""
+"""The price of a product that states none (upstream's number)."""
 
 _LONGEST_ASIN = 10
 _NO_NUMBER = re.compile(r"[^\d.]")
@@ -36,11 +36,11 @@ _NO_NUMBER = re.compile(r"[^\d.]")
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product as upstream's loader leaves it.
+    """One product as upstream's loader returns it.
 
-    ``price`` is the one number that rewards compare with a limit: drawn once within the range where a page shows two.
-    ``attributes`` belong to the reward and never stand on a page. ``instruction`` and ``instruction_attributes`` are
-    those of the synthetic goals; None and empty where the product has none.
+    ``price`` is the number that rewards compare with a limit; if a page shows a range, it was drawn within it.
+    ``attributes`` belong to the reward and are never shown. ``instruction`` and ``instruction_attributes`` are those of
+    the synthetic goals; None and empty if the product has none.
     """
 
     asin: str
@@ -61,7 +61,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What ``items_ins_v2.json`` says of a product; the default is upstream's for a product that it does not name."""
+    """The entry of a product in ``items_ins_v2.json``; the default is upstream's for a product without an entry."""
 
     attributes: tuple[str, ...] = ("DUMMY_ATTR",)
     instruction: str | None = None
@@ -75,16 +75,16 @@ def read_annotations(stream: JsonStream) -> dict[str, Annotation]:
     """Return the annotations by asin; equal attributes are one object, since a million products share a few thousand.
 
     Raises:
-        InputError: the file is no JSON object of such entries.
+        InputError: the file is no JSON object of annotations.
     """
     return {asin: _annotation(value, f"{place} ({asin!r:.20})") for place, asin, value in stream.members()}
 
 
 def read_products(stream: JsonStream, annotations: Mapping[str, Annotation], price_seed: int = 0) -> Iterator[Product]:
-    """Yield the products in the order of the file, those with an impossible or repeated asin left out.
+    """Yield the products in the order of the file, without those of an impossible or repeated asin.
 
     Raises:
-        InputError: the file is no JSON array of products; it names the entry.
+        InputError: the file is no JSON array of products; the message names the entry.
     """
     seen = set()
     for place, raw in stream.entries():
@@ -99,14 +99,14 @@ def read_products(stream: JsonStream, annotations: Mapping[str, Annotation], pri
 
 
 def document(product: Product) -> str:
-    """Return the text that search indexes: title, description, first bullet point and options, lower-cased."""
+    """Return the indexed text: title, description, first bullet point and options, lower-cased."""
     options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in product.options)
     first = product.bullets[0] if product.bullets else ""
     return " ".join((product.title, product.description, first, options)).lower()
 
 
 def draw(*key: object) -> float:
-    """Return a number in [0, 1) that depends on ``key`` alone: on no process, no order and no version of Python."""
+    """Return a number in [0, 1) that depends on ``key`` only: not on the process, the order or the Python version."""
     digest = hashlib.blake2b(" ".join(map(str, key)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / (1 << 53)
 
@@ -213,7 +213,7 @@ def _category(raw: Mapping[str, Any], name: str) -> str:
 
 
 def _writable(value: str) -> str:
-    """Return the text, with halves of surrogate pairs replaced."""
+    """Return the text with lone surrogates replaced."""
     if value.isascii():
         return value
     try:

@@ -1,7 +1,7 @@
 """Records on disk, one JSON text a line, read by number without reading the others.
 
-A file ``<name>.jsonl`` with the lines and a file ``<name>.npy`` with the byte at which each begins (int64, one more
-than there are records). Both are memory-mapped: opening takes no time, and all processes of a machine share the pages.
+The lines are in ``<name>.jsonl``, the byte offsets of their starts and of the end in ``<name>.npy`` (int64, shape
+(records + 1,)). Both are memory-mapped: opening takes no time, and all processes of a machine share the pages.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class RecordWriter:
-    """Writes records one after the other; the files are complete when the block ends.
+    """Writer of records, one after the other; the files are complete when the block ends.
 
     Args:
         path: without suffix; ``.jsonl`` and ``.npy`` are appended.
@@ -35,18 +35,15 @@ class RecordWriter:
         if kind is None:
             np.save(self._path.with_suffix(".npy"), np.frombuffer(self._starts, dtype=np.int64))
 
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
     def append(self, record: Any) -> None:
-        """Write one record, anything that JSON knows."""
+        """Write one record, any JSON value."""
         line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         self._file.write(line)
         self._starts.append(self._starts[-1] + len(line))
 
 
 class Records:
-    """The records of :class:`RecordWriter`, in a file that nobody changes any more."""
+    """Reader of the finished files of a :class:`RecordWriter`."""
 
     def __init__(self, path: Path) -> None:
         self._starts = np.load(path.with_suffix(".npy"), mmap_mode="r")

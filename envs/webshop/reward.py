@@ -1,8 +1,8 @@
-"""What a purchase is worth: the product type, times the share of attributes, options and price that fit.
+"""The reward of a purchase: a factor for the product type, times the share of attributes, options and price that match.
 
 Source: ``web_agent_site/engine/goal.py`` (``get_reward``) and ``normalize.py`` (``normalize_color``) of
-https://github.com/princeton-nlp/WebShop. Two differences, neither of which changes a number: titles go through a tagger
-that is given, not through one spaCy model, and text is compared by rapidfuzz, which is what ``thefuzz`` calls.
+https://github.com/princeton-nlp/WebShop. Two differences, neither of which changes a number: the tagger of titles is an
+argument instead of one spaCy model, and text is compared by rapidfuzz, which ``thefuzz`` calls.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ _COLOR_LIST = """
     wheat white wine yellow
 """
 COLORS = tuple(_COLOR_LIST.split())
-"""Colour words, in the order in which they are looked for."""
+"""Colour words, in the order of precedence."""
 
 _SAME_TEXT = 85  # scores above it, rounded to a whole number, count as the same text
 _CATEGORY_MARK = "\u203a"  # a single right-pointing angle quotation mark between the steps of a category path
@@ -39,7 +39,8 @@ class Reward:
     """A reward and its parts, named as upstream names them: ``r_`` is a share in 0 to 1, ``w_`` its weight.
 
     ``total`` is ``r_type * (w_att * r_att + w_option * r_option + w_price * r_price)``. ``r_option`` and ``w_option``
-    are None for a goal without options.
+    are None for a goal without options. The environment needs ``total`` only; the tests compare each part with
+    upstream's records, so that an error in one part cannot hide behind another.
     """
 
     total: float
@@ -56,10 +57,10 @@ class Reward:
 
 
 def reward(product: Product, goal: Goal, options: Mapping[str, str], tagger: Tagger) -> Reward:
-    """Return what buying ``product`` with the chosen ``options`` (name to value) is worth for ``goal``.
+    """Return the reward for buying ``product`` with the selected ``options`` (name to value) for ``goal``.
 
     Raises:
-        ValueError: the goal has no attributes; upstream makes no such goal, and its formula divides by their number.
+        InputError: the goal has no attributes; upstream makes no such goal, and its formula divides by their number.
     """
     if not goal.attributes:
         raise InputError(f"the goal made from {goal.asin} has no attributes, so that no purchase can be rewarded")
@@ -90,15 +91,15 @@ def same_text(first: str, second: str) -> bool:
 
 
 def normalise_color(text: str) -> str:
-    """Return the first of :data:`COLORS` that ``text`` contains anywhere (``standard`` is ``tan``), or ``text``."""
+    """Return the first of :data:`COLORS` that ``text`` contains anywhere (``tan`` for ``standard``), or ``text``."""
     return next((color for color in COLORS if color in text), text)
 
 
 def option_matches(wanted: Iterable[tuple[str, str] | str], chosen: Iterable[str]) -> int:
-    """Return how many wanted options one of the ``chosen`` values satisfies.
+    """Return the number of wanted options that one of the ``chosen`` values satisfies.
 
-    A wanted pair of name and value is compared as upstream does it: it is a colour only if its name or its value *is*
-    one, and is compared as printed otherwise, name included.
+    A wanted pair of name and value is compared as upstream does: as a colour if its name or its value *is* one, and
+    otherwise as Python prints the pair, name included.
     """
     sought = [normalise_color(option) if isinstance(option, str) else _pair_text(option) for option in wanted]
     offered = [normalise_color(value) for value in chosen]
@@ -125,7 +126,7 @@ def _type_reward(product: Product, goal: Goal, tagger: Tagger) -> tuple[float, b
 
 
 def _attribute_matches(product: Product, goal: Goal) -> int:
-    """Return how many of the goal's attributes are among the product's, or stand in its texts."""
+    """Return the number of the goal's attributes that are among the product's, or occur in its texts."""
     texts = (product.title.lower(), " ".join(product.bullets).lower(), product.description.lower())
     return sum(
         any(same_text(attribute, wanted) for attribute in product.attributes) or any(wanted in text for text in texts)

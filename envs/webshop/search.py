@@ -5,9 +5,9 @@ it. A term that n of N documents hold and the query has ``count`` times weighs `
 0.5))``; a document gets ``w - w / saturation`` for it (:mod:`envs.webshop.indexing`). Both in single precision; the
 sum is taken in double precision, then rounded to single. N counts the documents that have any term.
 
-Not bm25s: it knows neither the rounded length nor these roundings, and it adds up every posting of every term. Here
-the strongest terms are added up and the others looked up for documents that may still come first, with the same
-result.
+bm25s does not replace this module: it knows neither the rounded length nor these roundings, and it adds up every
+posting of every term. Here only the strongest terms are added up; the others are looked up for the documents that may
+still be among the best, with the same result.
 """
 
 import math
@@ -19,25 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.webshop.analysis import analyse
-from envs.webshop.indexing import build_index, encoded, open_arrays, term_hash
+from envs.webshop.indexing import encoded, open_arrays, term_hash
 
-__all__ = ["SearchIndex", "build_index"]
-
-_PRUNE = 50_000  # postings from which ruling documents out saves time
+_PRUNE = 50_000  # postings from which pruning documents saves time
 _MANY = 64  # terms from which it does not: the effort grows with their square
-_PILOTS = 8_000  # postings of a term among which good documents are looked for
-_SLACK = 1 - 1e-6  # more than rounding moves a score: no document is ruled out that ties with the last one listed
+_PILOTS = 8_000  # postings of a term among which good documents are sought
+_SLACK = 1 - 1e-6  # below any rounding of a score: no document is pruned that ties with the last one listed
 
 
 class _Term(NamedTuple):
-    most: float  # no document scores more by this term
-    start: int  # its postings
+    most: float  # the highest contribution to a score
+    start: int  # of its postings
     stop: int
     weight: np.float32
 
 
 class SearchIndex:
-    """A read-only index; any number of threads and processes may search it. Made by :meth:`open`."""
+    """A read-only index, made by :meth:`open`; any number of threads and processes may search it."""
 
     def __init__(self, arrays: dict[str, NDArray], documents_with_terms: int) -> None:
         self._arrays = arrays
@@ -46,15 +44,15 @@ class SearchIndex:
 
     @classmethod
     def open(cls, folder: Path) -> "SearchIndex":
-        """Open what :func:`build_index` wrote. ValueError, naming the file, where one is damaged or missing."""
+        """Open the index that :func:`envs.webshop.indexing.build_index` wrote.
+
+        Raises:
+            InputError: a file, which the message names, is damaged or missing.
+        """
         return cls(*open_arrays(folder))
 
-    def __len__(self) -> int:
-        """Return the number of documents."""
-        return self._documents
-
     def search(self, query: str, limit: int = 50) -> list[int]:
-        """Return the numbers of the documents that match best, best first: at most ``limit``, none without a match."""
+        """Return the numbers of the best matching documents, best first: at most ``limit``, none without a match."""
         terms = self._terms(query)
         if not terms or limit < 1:
             return []
@@ -68,7 +66,7 @@ class SearchIndex:
         return best
 
     def _terms(self, query: str) -> list[_Term]:
-        """Return the query's terms that the index has, those that can score most first."""
+        """Return the query's terms that the index has, those with the highest possible score first."""
         counts = Counter(analyse(query))
         hashes, starts, strongest = self._arrays["hashes"], self._arrays["starts"], self._arrays["strongest"]
         wanted = np.fromiter(map(term_hash, counts), np.uint32, len(counts))
@@ -92,9 +90,9 @@ class SearchIndex:
         return self._arrays["names"][starts[place] : starts[place + 1]].tobytes()
 
     def _candidates(self, terms: list[_Term], limit: int, scores: NDArray[np.float64]) -> NDArray[np.int32]:
-        """Fill in ``scores`` and return, ascending, documents among which the best are; theirs are complete.
+        """Fill in ``scores`` and return documents that include the best, ascending, whose scores are complete.
 
-        Terms are added in one order, whatever is ruled out: a document's score is the same to the last bit.
+        Terms are added in one order, whatever is pruned: a document's score is the same to the last bit.
         """
         pruning = len(terms) < _MANY and sum(term.stop - term.start for term in terms) > _PRUNE
         most_of_rest = np.cumsum([0.0, *(term.most for term in reversed(terms))])[::-1]
@@ -116,7 +114,7 @@ class SearchIndex:
         return self._arrays["documents"][term.start : term.stop]
 
     def _gains(self, term: _Term, postings: slice | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what the term adds to the scores of the documents of some of its postings."""
+        """Return the term's contributions to the scores of the documents of some of its postings."""
         levels = self._arrays["levels"][postings]
         saturations = self._arrays["saturations"]
         few = len(levels) < len(saturations)
@@ -125,7 +123,7 @@ class SearchIndex:
         return gains if few else gains[levels]
 
     def _postings_of(self, term: _Term, documents: NDArray[np.int32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Return which of the documents, given ascending, hold the term, and where their postings are."""
+        """Return a mask of the documents (ascending) that hold the term, and the places of their postings."""
         holders = self._documents_of(term)
         places = np.searchsorted(holders, documents)
         places[places == len(holders)] = 0
@@ -133,7 +131,7 @@ class SearchIndex:
         return found, term.start + places[found]
 
     def _look_up(self, term: _Term, documents: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
-        """Add the term to the scores of some documents, given ascending."""
+        """Add the term to the scores of some documents (ascending)."""
         holders = self._documents_of(term)
         if len(documents) > len(holders) // 16:
             scores[holders] += self._gains(term, slice(term.start, term.stop))
@@ -142,7 +140,7 @@ class SearchIndex:
         scores[documents[found]] += self._gains(term, postings)
 
     def _reached(self, terms: list[_Term], done: int, limit: int, scores: NDArray[np.float64]) -> float:
-        """Return a score, less the slack, that ``limit`` documents reach: some that hold the last term added."""
+        """Return a score, less the slack, that ``limit`` documents with the last term added reach."""
         pilots = self._documents_of(terms[done - 1])
         if len(pilots) > _PILOTS:
             pilots = pilots[:: len(pilots) // _PILOTS]

@@ -1,11 +1,12 @@
-"""Where a catalogue comes from: generated from a seed, or official files in a folder; compiled once, then found again.
+"""Catalogues generated from a seed or made of official files, compiled once and then found again.
 
     catalogue = catalogue_for("generated", products=1000, seed=0)
     catalogue = catalogue_for("official", data="data/webshop")      # the files of `python -m envs.webshop.download`
 
-Compiled catalogues lie in ``.cache/webshop``, each under a digest of what it was made from: names, sizes and times of
-change of the raw files (or size and seed of a generated catalogue), the seeds, and the program text that compiles. Of
-several processes that need one, one compiles it and the others wait.
+The folder of compiled catalogues is ``.cache/webshop``. The name of each is a digest of its inputs: paths, sizes and
+times of change of the raw files (hashing 5.5 GB would take each process seconds) or the size and seed of a
+generated catalogue, the other seeds, and the code that compiles. The identity that a protocol shows is a digest of the
+files' contents. Of several processes that need a catalogue, one compiles it and the others wait.
 """
 
 import functools
@@ -29,14 +30,14 @@ from prism_bench.results.progress import PhaseProgress
 
 CACHE = Path(".cache/webshop")
 GENERATED_PRODUCTS = 1000
-MANY_PRODUCTS = 20_000  # to generate, from which on a progress bar is shown
+MANY_PRODUCTS = 20_000  # to generate, from which a progress bar is shown
 MANY_BYTES = 100 << 20  # of a raw file, likewise
 
 SMALL = ("items_shuffle_1000.json", "items_ins_v2_1000.json")
 FULL = ("items_shuffle.json", "items_ins_v2.json")
 HUMAN = "items_human_ins.json"
 
-# What decides the contents of a compiled folder; texts, because nobody remembers to raise a version number.
+# Files that decide the contents of a compiled folder. Their texts are hashed, since a version number is soon forgotten.
 _PROGRAM = (
     "analysis.py",
     "compiling.py",
@@ -54,7 +55,7 @@ _PROGRAM = (
 
 
 class RawFiles(NamedTuple):
-    """The files that a catalogue is compiled from."""
+    """The raw files of a catalogue."""
 
     products: Path
     attributes: Path
@@ -70,25 +71,21 @@ def catalogue_for(
     price_seed: int = 0,
     goal_seed: int = 0,
     cache: Path | str = CACHE,
-    console: Console | None = None,
 ) -> Catalogue:
-    """Return a catalogue, compiled now if no earlier call has done it.
+    """Return a catalogue, compiled now unless an earlier call did.
 
     Args:
         source: ``generated`` or ``official``.
         data: for ``official``, the folder with upstream's files; human goals need ``items_human_ins.json`` there.
-        products: how many to generate (None: 1,000); of official ones 1000 or ``all`` (None: the 1,000, as upstream's
-            default is, or all if only those files are there).
+        products: the size of a generated catalogue (None: 1,000); of the official one 1000 or ``all`` (None: 1000, as
+            upstream, or all if only those files exist).
         seed: of a generated catalogue.
-        price_seed: decides prices within a range.
-        goal_seed: decides price limits.
-        cache: where compiled catalogues lie.
-        console: where a progress bar is shown if it takes long; None: on standard error.
+        price_seed: seed of prices within a range.
+        goal_seed: seed of price limits.
+        cache: the folder of compiled catalogues.
 
     Raises:
-        ValueError: an option that does not exist or does not go with the others.
-        InputError: the folder lacks a file.
-        InputError: a raw file is damaged.
+        InputError: an option does not exist or contradicts another, or a raw file is missing or damaged.
     """
     inputs: dict[str, Any] = {"format": FORMAT, "program": _program(), "seeds": [price_seed, goal_seed]}
     files: RawFiles | None = None
@@ -110,10 +107,10 @@ def catalogue_for(
 
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            found = files or _generated_files(Path(temporary) / "raw", count, seed, console)
+            found = files or _generated_files(Path(temporary) / "raw", count, seed)
             size = found.products.stat().st_size
             long = size > MANY_BYTES or (files is None and count > MANY_PRODUCTS)
-            with _bar("compile", size, long, console) as progress:
+            with _bar("compile", size, long) as progress:
                 compile_catalogue(*found, folder, price_seed=price_seed, goal_seed=goal_seed, progress=progress)
 
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -121,11 +118,10 @@ def catalogue_for(
 
 
 def official_files(data: Path, products: int | str | None = None) -> RawFiles:
-    """Return the files of products, attributes and, if there is one, human instructions.
+    """Return the files of products, attributes and, if it exists, human instructions.
 
     Raises:
-        ValueError: ``products`` is neither 1000 nor ``all``.
-        InputError: a file is missing.
+        InputError: ``products`` is neither 1000 nor ``all``, or a file is missing.
     """
     if products not in (1000, "all", None):
         raise InputError(f"products={products} is no official catalogue; choose 1000 or all")
@@ -142,35 +138,35 @@ def official_files(data: Path, products: int | str | None = None) -> RawFiles:
 
 
 def _made_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return ``folder``, made if it is not there; of several processes one makes it and the others wait."""
+    """Return ``folder``, made if it does not exist; of several processes one makes it and the others wait."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.exists():
-                for unfinished in folder.parent.glob(f".{folder.name}.*/"):  # what a killed process left
+                for unfinished in folder.parent.glob(f".{folder.name}.*/"):  # left by a killed process
                     shutil.rmtree(unfinished, ignore_errors=True)
                 make(folder)
     return folder
 
 
-def _generated_files(folder: Path, products: int, seed: int, console: Console | None) -> RawFiles:
-    with _bar("generate", products, products > MANY_PRODUCTS, console) as progress:
+def _generated_files(folder: Path, products: int, seed: int) -> RawFiles:
+    with _bar("generate", products, products > MANY_PRODUCTS) as progress:
         generate(folder, products, seed, progress)
     return RawFiles(folder / FULL[0], folder / FULL[1], folder / HUMAN)
 
 
 @contextmanager
-def _bar(phase: str, total: int, long: bool, console: Console | None) -> Iterator[Callable[..., None] | None]:
-    """Yield what shows progress in a long phase, None in a short one."""
+def _bar(phase: str, total: int, long: bool) -> Iterator[Callable[..., None] | None]:
+    """Yield the function that updates the progress bar of a long phase, None for a short one."""
     if not long:
         yield None
         return
-    with PhaseProgress(console or Console(stderr=True), phase, total) as bar:
+    with PhaseProgress(Console(stderr=True), phase, total) as bar:
         yield bar.update
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Return what changes when a file is changed: its size, and when that happened in nanoseconds."""
+    """Return the size of a file and its time of change in nanoseconds."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 

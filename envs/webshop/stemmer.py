@@ -4,6 +4,11 @@ Source: M. F. Porter, "An algorithm for suffix stripping", Program 14(3), 1980, 
 author's own program (https://tartarus.org/martin/PorterStemmer): words of one or two letters stay, ``bli`` becomes
 ``ble`` (the paper: ``abli``, ``able``), ``logi`` becomes ``log``. Lucene's PorterStemFilter is that program;
 Snowball's "porter" (PyStemmer) is the paper, and Snowball's "english" another algorithm altogether.
+
+NLTK's PorterStemmer in its mode MARTIN_EXTENSIONS returns the same stems, which a test checks. It does not replace this
+module: its import costs every process that searches 1.5 s and 78 MiB, where the whole environment takes 0.4 s, since it
+brings ``scipy.stats`` (``python -X importtime -c "import nltk.stem.porter"``); and the official 1,000 products, with
+15,000 different words, compile in 0.93 s instead of 0.57 s.
 """
 
 import re
@@ -38,7 +43,7 @@ _STEP_4 = "al ance ence er ic able ible ant ement ment ent (?<=[st])ion ou ism a
 
 
 def _endings(suffixes: str) -> re.Pattern[str]:
-    """Return a pattern that finds the longest of the suffixes: a search from the left meets it first."""
+    """Return a pattern that finds the longest of the suffixes, which a search from the left finds first."""
     return re.compile(rf"(?:{suffixes})\Z")
 
 
@@ -48,7 +53,7 @@ _ENDINGS_4 = _endings(_STEP_4)
 
 
 def stem(word: str) -> str:
-    """Return the stem of a lower-case word. Anything but a, e, i, o, u, and y after a consonant, is a consonant."""
+    """Return the stem of a lower-case word. All but a, e, i, o, u, and y after a consonant, are consonants."""
     if len(word) <= 2:
         return word
     word = _past_and_plural(word)
@@ -69,7 +74,7 @@ def stem(word: str) -> str:
 
 
 def _past_and_plural(word: str) -> str:
-    """Step 1a and 1b: plurals, ``-ed`` and ``-ing``."""
+    """Apply the steps 1a and 1b: plurals, ``-ed`` and ``-ing``."""
     if word.endswith(("sses", "ies")):
         word = word[:-2]
     elif word.endswith("s") and not word.endswith("ss"):
@@ -88,7 +93,7 @@ def _past_and_plural(word: str) -> str:
 
 
 def _kinds(word: str) -> str:
-    """Return a string of ``c`` and ``v``: which letters are consonants and which vowels."""
+    """Return ``c`` for each consonant and ``v`` for each vowel of a word."""
     kinds = ""
     for letter in word:
         kinds += "v" if letter in "aeiou" or (letter == "y" and kinds.endswith("c")) else "c"
@@ -96,10 +101,10 @@ def _kinds(word: str) -> str:
 
 
 def _measure(word: str) -> int:
-    """Return Porter's *m*: how often a consonant follows a vowel."""
+    """Return Porter's *m*: the number of consonants that follow a vowel."""
     return _kinds(word).count("vc")
 
 
 def _ends_short(word: str) -> bool:
-    """Tell whether a word ends consonant, vowel, consonant, the last being none of w, x, y."""
+    """Return whether a word ends consonant, vowel, consonant, the last being none of w, x, y."""
     return _kinds(word).endswith("cvc") and word[-1] not in "wxy"

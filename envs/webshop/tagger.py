@@ -1,13 +1,13 @@
-"""Which words of a product title are nouns: the one part of the reward that upstream leaves to a statistical model.
+"""Taggers that decide which words of a product title are nouns, which the reward depends on.
 
 Upstream (``web_agent_site/engine/goal.py`` of https://github.com/princeton-nlp/WebShop) takes the words that spaCy's
-``en_core_web_lg`` tags NOUN or PROPN. Here the tagger is a choice, by name:
+``en_core_web_lg`` tags NOUN or PROPN. Here the tagger is chosen by name:
 
-* ``rules``, the default: words cut roughly as spaCy cuts them, less numbers, words with a grammatical function, and the
-  adverbs, verbs and adjectives that spaCy seldom takes for part of a name. It needs no download. Titles capitalise
-  nearly every word, and spaCy calls nearly every capitalised word a proper noun; so little is lost without a model.
-  The word lists were made with every other title of the official 1,000 products in view. On the other 500, and on
-  20,000 random pairs of them, it agrees with spaCy 3.8 as spaCy's models agree with each other:
+* ``rules``, the default: words split roughly as by spaCy, without numbers, function words, and the adverbs, verbs and
+  adjectives that spaCy seldom takes for part of a name. It needs no download. Titles capitalise nearly every word, and
+  spaCy calls nearly every capitalised word a proper noun; so little is lost without a model. The word lists were made
+  from every other title of the official 1,000 products. On the other 500, and on 20,000 random pairs of them, it agrees
+  with spaCy 3.8 as spaCy's models agree with each other:
 
   =====================================  =============  =============  ==========
   share of                               rules and md   rules and sm   sm and md
@@ -17,8 +17,8 @@ Upstream (``web_agent_site/engine/goal.py`` of https://github.com/princeton-nlp/
   correlation of the scores              0.988          0.985          0.986
   =====================================  =============  =============  ==========
 
-  A score is the reward's title score, a class what the reward tells apart: 0, below 0.1, up to 0.2, above. Upstream's
-  ``lg`` was not compared, but for the title scores in upstream's own tests, which come out the same.
+  A score is the reward's title score, a class one of the ranges that the reward distinguishes: 0, below 0.1, up to 0.2,
+  above. Upstream's ``lg`` was compared on the title scores in upstream's own tests only, which are the same.
 * ``spacy:MODEL``: any installed spaCy model; ``spacy:en_core_web_lg`` is upstream's.
 * ``tokens``: everything between white space is a noun. The recorded rewards of the official code were made with it.
 """
@@ -31,7 +31,7 @@ from typing import Any
 from prism_bench.errors import InputError
 
 Tagger = Callable[[str], Sequence[str]]
-"""From a title to its nouns: lower-cased, in order, with repetitions."""
+"""A function from a title to its nouns: lower-cased, in order, with repetitions."""
 
 DEFAULT_TAGGER = "rules"
 _SPACY = "spacy:"
@@ -39,8 +39,8 @@ _CACHED_TITLES = 1 << 13
 
 _CORE = re.compile(r"[^\W_](?:.*[^\W_])?")  # a word without the punctuation around it
 _POSSESSIVE = re.compile(r"['\u2019][sS]$")
-# Where spaCy cuts a word, besides at its ends: "Short-Sleeve", "Black/White", "Sofa,Chair", "5*7", "60ft".
-_CUT = re.compile(
+# Places inside a word where spaCy splits it: "Short-Sleeve", "Black/White", "Sofa,Chair", "5*7", "60ft".
+_SPLIT = re.compile(
     r"(?<=[^\W_])[-~\u2013\u2014:<>=/](?=[^\W\d_])"
     r"|(?<=[^\W\d_]),(?=[^\W\d_])"
     r"|(?<=\d)[+\-*^](?=[\d-])"
@@ -78,10 +78,10 @@ _LOWER_CASE_ADJECTIVE = re.compile(
 
 @lru_cache(maxsize=8)
 def noun_tagger(name: str) -> Tagger:
-    """Return the tagger called ``name``; it remembers the titles it saw last.
+    """Return the tagger called ``name``, which caches the last titles.
 
     Raises:
-        InputError: there is none of that name, or spaCy or the model it names is not installed.
+        InputError: there is none of that name, or spaCy or its model is not installed.
     """
     tag: Tagger
     if name == DEFAULT_TAGGER:
@@ -96,12 +96,12 @@ def noun_tagger(name: str) -> Tagger:
 
 
 def describe(name: str) -> str:
-    """Return one line that says what the tagger ``name`` is and how it agrees with upstream's.
+    """Return a description of the tagger ``name`` and of its agreement with upstream's, in one line.
 
     Raises:
-        InputError: as :func:`noun_tagger` does.
+        InputError: as for :func:`noun_tagger`.
     """
-    noun_tagger(name)  # there is such a tagger
+    noun_tagger(name)  # refuses an unknown name
     if name == DEFAULT_TAGGER:
         return (
             "rules: nouns by word lists (upstream: by spaCy en_core_web_lg, not compared; title scores fall into the "
@@ -124,7 +124,7 @@ def _rules(title: str) -> tuple[str, ...]:
 def _words(title: str) -> Iterator[str]:
     for piece in title.split():
         if core := _CORE.search(piece):
-            yield from filter(None, _CUT.split(_POSSESSIVE.sub("", core[0])))
+            yield from filter(None, _SPLIT.split(_POSSESSIVE.sub("", core[0])))
 
 
 def _may_be_noun(word: str) -> bool:
@@ -144,7 +144,7 @@ def _spacy_nouns(model: str) -> Tagger:
 
 @lru_cache(maxsize=1)
 def _load(model: str) -> Any:
-    """Return the spaCy pipeline, less the parts that no tag depends on."""
+    """Return the spaCy pipeline without the parts that no tag depends on."""
     try:
         import spacy
     except ImportError as error:

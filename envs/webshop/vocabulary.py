@@ -1,14 +1,14 @@
-"""What generated catalogues are written with: kinds of products, their attributes, options and prices, brands.
+"""The vocabulary of generated catalogues: kinds of products, their attributes, options and prices, brands.
 
-Everything in ``vocabulary.json`` is invented; only the shape of it (a search phrase per kind, a category path,
-attributes of two or three words, option values) follows the official catalogue. The words are few on purpose, for a
-very small language model to learn all of them, and prices are price points, as in shops. In the file:
+Everything in ``vocabulary.json`` is invented; only its structure (a search phrase per kind, a category path, attributes
+of two or three words, option values) follows the official catalogue. The words are few, so that a very small language
+model can learn all of them, and prices are price points, as in shops. In the file:
 
-* a kind has the attributes of its ``list`` and of its category, after some of its ``own``;
-* attributes are separated by commas; ``with`` or ``for`` in front says how a phrase joins them to a noun and belongs to
-  no attribute; of alternatives (``long sleeve|short sleeve``) a product has at most one;
-* what stands first in a list of attributes or option values is the most frequent;
-* ``sentences`` end descriptions and bullet points, and hold no attribute.
+* a kind has its ``own`` attributes, then those of its ``list`` and of its category;
+* attributes are separated by commas; a leading ``with`` or ``for`` joins them to a noun and belongs to no attribute; of
+  alternatives (``long sleeve|short sleeve``) a product has at most one;
+* the first entries of a list of attributes or option values are the most frequent;
+* ``sentences`` end descriptions and bullet points, and contain no attribute.
 """
 
 import functools
@@ -23,7 +23,7 @@ _PATH_SEPARATOR = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute, and the word that joins it to a noun: ``with``, ``for``, or nothing where it stands in front."""
+    """An attribute, and the word that joins it to a noun: ``with``, ``for``, or none before the noun."""
 
     text: str
     link: str
@@ -31,7 +31,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option name as the raw files spell it, with all values that products may offer."""
+    """An option name as the raw files spell it, with all possible values."""
 
     name: str
     values: tuple[str, ...]
@@ -39,10 +39,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Products that answer the same search phrase.
+    """A kind of products with the same search phrase.
 
-    Of each tuple in ``attributes`` a product has at most one. ``dollars`` are the price points from the lowest to the
-    highest. ``noun`` is what titles call the product.
+    Of each tuple in ``attributes`` a product has at most one. ``dollars`` are the price points, ascending. ``noun`` is
+    the word for the product in titles.
     """
 
     category: str
@@ -57,7 +57,7 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Kinds are sorted by category, and within a category by how frequent they are."""
+    """The whole vocabulary. Kinds are sorted by category, and within a category by frequency."""
 
     kinds: tuple[Kind, ...]
     cents: tuple[str, ...]
@@ -67,7 +67,7 @@ class Vocabulary:
 
     @property
     def brands(self) -> int:
-        """How many brands there are."""
+        """The number of brands."""
         return len(self.brand_starts) * len(self.brand_ends)
 
     def brand(self, number: int) -> str:

@@ -7,14 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from prism_bench.algorithms.contract import TrainingContext
-from prism_bench.data.rendering import IGNORED, Rendered
+from prism_bench.data.rendering import IGNORED, Rendered, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.rollouts.episodes import Episode
-
-
-def render_demonstrations(trajectories: Sequence[Trajectory], context: TrainingContext) -> list[Rendered]:
-    """Return the tokens and labels of ``trajectories``, truncated where the context is full."""
-    return [context.renderer.render(trajectory) for trajectory in trajectories]
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Demonstrations:
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], context: TrainingContext) -> None:
-        rendered = render_demonstrations(trajectories, context)
+        rendered = render_demonstrations(context.renderer, trajectories, context.meter)
         self.all = [Demonstration(*pair) for pair in zip(trajectories, rendered, strict=True)]
         self.random = np.random.default_rng(context.seed)
         self.by_task: dict[str, list[Demonstration]] = defaultdict(list)

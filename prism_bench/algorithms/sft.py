@@ -28,7 +28,6 @@ from trl.trainer.sft_trainer import SFTTrainer
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.callbacks import PhaseCallback
 from prism_bench.algorithms.contract import TrainingContext
-from prism_bench.algorithms.demonstrations import render_demonstrations
 from prism_bench.algorithms.target_head import add_target_head, remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, trainer_config
 from prism_bench.data.batching import groups_within_budget

@@ -1,18 +1,18 @@
 """The contract between the harness and a text environment.
 
 A text environment is a :class:`gymnasium.Env` whose observations and actions are strings and whose episodes belong to
-*tasks*: a game, a goal, a puzzle. The harness names tasks by id, so that the same task can be played by an expert, by
-a policy before training and by a policy after it.
+*tasks*: a game, a goal, a puzzle. Tasks have ids, so that an expert, a policy before training and a policy after it can
+be compared on the same task.
 
-What the harness relies on, beyond Gymnasium's own API:
+The contract, beyond Gymnasium's own API:
 
-* ``env.unwrapped.task_ids``: the ordered tuple of tasks of the environment's split;
-* ``reset(options={"task_id": id})`` plays that task, ``reset()`` draws one from ``np_random``;
-* ``info`` after every reset and step holds ``task_id``, ``task_type``, ``admissible_actions`` (sorted list), ``score``
-  (0 to 1) and ``success``;
+* ``env.unwrapped.task_ids`` is the ordered sequence of the tasks of the environment's split;
+* ``reset(options={"task_id": id})`` starts that task, ``reset()`` draws one from ``np_random``;
+* ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list), ``score`` (0
+  to 1) and ``success``;
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
-* any string is an action; one that means nothing is answered by the environment, never by an exception;
-* ``env.unwrapped.expert(name)`` returns an :class:`Expert`, where the environment has one.
+* any string is an action; the environment answers one without meaning, and never raises;
+* ``env.unwrapped.expert(name)`` returns an :class:`Expert`, if the environment has one.
 
 :func:`prism_bench.environments.check.check_environment` checks all of it.
 """
@@ -31,7 +31,7 @@ INFO_KEYS = ("task_id", "task_type", "admissible_actions", "score", "success")
 
 
 class TextSpace(gymnasium.Space[str]):
-    """Every Python string. ``gymnasium.spaces.Text`` fixes a character set, which real text does not have."""
+    """The space of all Python strings; ``gymnasium.spaces.Text`` is restricted to a set of characters."""
 
     def __init__(self, seed: int | np.random.Generator | None = None) -> None:
         super().__init__(shape=(), dtype=np.str_, seed=seed)
@@ -41,7 +41,7 @@ class TextSpace(gymnasium.Space[str]):
         return False
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Return a short random string of printable characters; a sample for API checks, not a useful action."""
+        """Return a short random string of printable characters, for API checks."""
         length = int(self.np_random.integers(1, 20))
         return "".join(chr(code) for code in self.np_random.integers(32, 127, size=length))
 
@@ -56,13 +56,13 @@ class TextSpace(gymnasium.Space[str]):
 
 
 class Expert(Protocol):
-    """Plays an environment well enough that its successful episodes are worth imitating."""
+    """A source of actions whose successful episodes serve as demonstrations."""
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
-        """Forget the last episode; ``observation`` and ``info`` are those of the environment's reset."""
+        """Start an episode; ``observation`` and ``info`` are those of the environment's reset."""
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
-        """Return the next action, given what the environment returned last."""
+        """Return the next action; ``observation`` and ``info`` are those that the environment returned last."""
 
 
 class UnknownTaskError(InputError):
@@ -70,7 +70,7 @@ class UnknownTaskError(InputError):
 
 
 class _Same:
-    """A tuple of ids as a key: equal to itself only, so that thousands of ids need not be compared one by one."""
+    """A tuple of ids as a key of a cache: compared by identity, since thousands of ids take long to compare."""
 
     def __init__(self, ids: tuple[str, ...]) -> None:
         self.ids = ids
@@ -84,7 +84,7 @@ class _Same:
 
 @functools.lru_cache(maxsize=16)
 def _members(key: _Same) -> frozenset[str]:
-    """Return the ids as a set: made once, although each of many environments may look up every task it starts."""
+    """Return the ids as a set, made once for all environments that share the tuple."""
     return frozenset(key.ids)
 
 
@@ -123,10 +123,10 @@ class TextEnvironment(gymnasium.Env[str, str]):
         return None
 
     def protocol(self) -> dict[str, Any]:
-        """Return what has to be known of this environment before results on it may be compared, by name.
+        """Return the facts, by name, that must be equal before results on this environment are compared.
 
-        Source and version of its data, seeds, restrictions: whatever changes a score and is not in ``spec``. What
-        stands under ``restricted`` (``to 18 of 108 rooms``), a run shows at its start too.
+        They are the source and version of its data, seeds and restrictions: everything that changes a score and is not
+        in ``spec``. A run also prints the value of ``restricted`` (``to 18 of 108 rooms``) at its start.
         """
         return {}
 
@@ -134,6 +134,6 @@ class TextEnvironment(gymnasium.Env[str, str]):
         """Return the expert called ``name``; an environment without experts keeps this default.
 
         Raises:
-            ValueError: there is no expert of that name.
+            InputError: there is no expert of that name.
         """
         raise InputError(f"{type(self).__name__} has no expert called {name!r}")

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 from loopback import Server, serve
 
-from prism_bench.remote_file import ATTEMPTS, DownloadError, RemoteFile, fetch, transfer_progress
+from prism_bench import remote_file
+from prism_bench.errors import InputError
+from prism_bench.remote_file import ATTEMPTS, RemoteFile, fetch, transfer_progress
 
 CONTENT = random.Random(0).randbytes(5000)
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_file, "PAUSE", 0)
 
 
 @pytest.fixture
@@ -22,7 +29,7 @@ def server() -> Iterator[Server]:
 def fetched(server: Server, folder: Path, content: bytes = CONTENT, path: str = "data/file.bin") -> bytes:
     file = RemoteFile("file.bin", f"{server.url}/{path}", hashlib.sha256(content).hexdigest())
     with transfer_progress() as progress:
-        whole = fetch(file, folder, progress, pause=0)
+        whole = fetch(file, folder, progress)
     assert [path.name for path in folder.iterdir()] == ["file.bin"]
     assert whole == folder / "file.bin"
     return whole.read_bytes()
@@ -42,7 +49,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path
 def test_a_second_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: Path) -> None:
     server.cuts = {"data/file.bin": [50] * ATTEMPTS}
     kept = 50 * ATTEMPTS
-    with pytest.raises(DownloadError, match=f"ended .* bytes early; {kept} bytes are kept, run the same command again"):
+    with pytest.raises(InputError, match=f"ended .* bytes early; {kept} bytes are kept, run the same command again"):
         fetched(server, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file.bin.part"]
     server.asked.clear()
@@ -74,14 +81,14 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
 
 def test_a_file_with_another_sum_is_removed(server: Server, tmp_path: Path) -> None:
     expected = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(DownloadError, match=f"but {expected} was expected; the file was removed.*--sha256 file.bin="):
+    with pytest.raises(InputError, match=f"but {expected} was expected; the file was removed.*--sha256 file.bin="):
         fetched(server, tmp_path, b"other")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_part_with_other_bytes_is_found_out_by_its_sum(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(b"x" * 100)
-    with pytest.raises(DownloadError, match="was expected"):
+    with pytest.raises(InputError, match="was expected"):
         fetched(server, tmp_path)
     assert fetched(server, tmp_path) == CONTENT
 
@@ -90,20 +97,20 @@ def test_a_file_that_is_there_is_checked_and_kept(server: Server, tmp_path: Path
     (tmp_path / "file.bin").write_bytes(CONTENT)
     assert fetched(server, tmp_path) == CONTENT
     (tmp_path / "file.bin").write_bytes(b"my own")
-    with pytest.raises(DownloadError, match=r"is there already and has the SHA-256 sum .* remove it"):
+    with pytest.raises(InputError, match=r"is there already and has the SHA-256 sum .* remove it"):
         fetched(server, tmp_path)
     assert (tmp_path / "file.bin").read_bytes() == b"my own"
     assert server.asked == []
 
 
 def test_a_file_that_the_server_does_not_have_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"other.bin: the server answered 404"):
+    with pytest.raises(InputError, match=r"other.bin: the server answered 404"):
         fetched(server, tmp_path, path="other.bin")
     assert len(server.asked) == 1
 
 
 def test_a_server_that_cannot_be_reached(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"cannot be reached .*; 0 bytes are kept"):
+    with pytest.raises(InputError, match=r"cannot be reached .*; 0 bytes are kept"):
         fetched(Server({}, url="http://127.0.0.1:9"), tmp_path)
 
 
@@ -112,7 +119,7 @@ def test_a_web_page_is_not_taken_for_the_file(server: Server, tmp_path: Path) ->
     server.types = {"data/file.bin": "text/html; charset=utf-8"}
     server.ranges = False
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:40])
-    with pytest.raises(DownloadError, match=r"answered with a web page \(Quota exceeded\) instead of the file"):
+    with pytest.raises(InputError, match=r"answered with a web page \(Quota exceeded\) instead of the file"):
         fetched(server, tmp_path)
     assert (tmp_path / "file.bin.part").read_bytes() == CONTENT[:40]  # what was kept is as it was
     assert len(server.asked) == 1

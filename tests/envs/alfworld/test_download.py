@@ -11,8 +11,10 @@ import pytest
 from loopback import Server, serve
 
 from envs.alfworld import download as module
-from envs.alfworld.download import Archive, DownloadError, download, main
+from envs.alfworld.download import Archive, download, main
 from envs.alfworld.official import OfficialGames
+from prism_bench import remote_file
+from prism_bench.errors import InputError
 from prism_bench.remote_file import ATTEMPTS
 
 TASK = "json_2.1.1/train/pick_and_place_simple-Mug-None-Desk-302"
@@ -40,7 +42,8 @@ TRAJECTORIES_ZIP = zipped(
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(remote_file, "PAUSE", 0)
     with serve({"0.4.0/games.zip": GAMES_ZIP, "0.2.2/trajectories.zip": TRAJECTORIES_ZIP}) as server:
         yield server
 
@@ -50,7 +53,7 @@ def archives_of(server: Server) -> list[Archive]:
 
 
 def fetch(server: Server, data: Path) -> Path:
-    return download(data, archives_of(server), server.url, pause=0)
+    return download(data, archives_of(server), server.url)
 
 
 def files_in(folder: Path) -> list[str]:
@@ -71,7 +74,7 @@ def test_the_games_are_there_and_nothing_else(server: Server, tmp_path: Path) ->
 def test_a_second_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: Path) -> None:
     server.cuts = {"0.2.2/trajectories.zip": [50] * ATTEMPTS}
     kept = 50 * ATTEMPTS
-    with pytest.raises(DownloadError, match=f"ended .* bytes early; {kept} bytes are kept, run the same command again"):
+    with pytest.raises(InputError, match=f"ended .* bytes early; {kept} bytes are kept, run the same command again"):
         fetch(server, tmp_path)
     assert files_in(tmp_path) == ["games.zip", "trajectories.zip.part"]
     server.asked.clear()
@@ -83,8 +86,8 @@ def test_a_second_run_goes_on_where_the_first_gave_up(server: Server, tmp_path: 
 def test_a_file_with_another_sum_is_removed(server: Server, tmp_path: Path) -> None:
     archives = archives_of(server)
     server.files["0.4.0/games.zip"] = zipped({f"{TASK}/trial_1/game.tw-pddl": "{}"})
-    with pytest.raises(DownloadError, match=f"but {archives[0].sha256} was expected; the file was removed"):
-        download(tmp_path, archives, server.url, pause=0)
+    with pytest.raises(InputError, match=f"but {archives[0].sha256} was expected; the file was removed"):
+        download(tmp_path, archives, server.url)
     assert files_in(tmp_path) == []
 
 
@@ -93,14 +96,14 @@ def test_a_file_with_another_sum_is_removed(server: Server, tmp_path: Path) -> N
 )
 def test_an_archive_that_would_write_elsewhere_is_refused(server: Server, tmp_path: Path, name: str) -> None:
     server.files["0.2.2/trajectories.zip"] = zipped({f"{TASK}/trial_1/traj_data.json": TRAJECTORY, name: "x"})
-    with pytest.raises(DownloadError, match=r"which lies outside json_2\.1\.1; nothing was unpacked"):
+    with pytest.raises(InputError, match=r"which lies outside json_2\.1\.1; nothing was unpacked"):
         fetch(server, tmp_path / "data")
     assert files_in(tmp_path) == ["data/games.zip", "data/trajectories.zip"]
 
 
 def test_what_is_no_archive_is_refused(server: Server, tmp_path: Path) -> None:
     server.files["0.4.0/games.zip"] = b"<html>"
-    with pytest.raises(DownloadError, match="is no intact zip archive"):
+    with pytest.raises(InputError, match="is no intact zip archive"):
         fetch(server, tmp_path)
     assert not (tmp_path / "json_2.1.1").exists()
 
@@ -108,7 +111,7 @@ def test_what_is_no_archive_is_refused(server: Server, tmp_path: Path) -> None:
 def test_games_that_are_there_are_left_alone(server: Server, tmp_path: Path) -> None:
     fetch(server, tmp_path)
     server.asked.clear()
-    with pytest.raises(DownloadError, match="is there already; remove it or choose another folder"):
+    with pytest.raises(InputError, match="is there already; remove it or choose another folder"):
         fetch(server, tmp_path)
     assert not server.asked
 
@@ -143,4 +146,4 @@ def test_the_folder_has_to_be_given(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.delenv("ALFWORLD_DATA", raising=False)
     with pytest.raises(SystemExit):
         main([])
-    assert "give the folder that shall hold the games" in capsys.readouterr().err
+    assert "give the folder to download the games into" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What has to hold in every state: no string raises, only admissible commands act, nothing is shared, nothing grows."""
+"""Properties of every state: no string raises, only admissible commands act, nothing is shared, nothing grows."""
 
 import copy
 import gc
@@ -70,11 +70,12 @@ def test_exactly_the_admissible_commands_act(choices: list[int], wording: str) -
 @settings(deadline=None)
 @given(choices=WALKS, text=st.one_of(st.text(), SENTENCES))
 def test_no_text_raises_and_what_is_not_admissible_changes_nothing(choices: list[int], text: str) -> None:
-    episode = Episode(make_kitchen())
+    game = make_kitchen()
+    episode = Episode(game)
     walk(episode, choices)
     before = state(episode)
     answer = episode.step(text)
-    if text.strip() not in set(every_command(episode.game)):
+    if text.strip() not in set(every_command(game)):
         assert answer == NOTHING_HAPPENS
     if answer == NOTHING_HAPPENS:
         assert state(episode) == before

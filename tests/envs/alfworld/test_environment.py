@@ -122,7 +122,7 @@ def test_the_protocol_says_what_the_default_leaves_out() -> None:
     assert protocol["restricted"].startswith(
         f"to {protocol['floor_plans']} of 108 floor plans, {len(types)} of 6 task types"
     )
-    assert protocol["restricted"].endswith("; env.preset=full plays everything")
+    assert protocol["restricted"].endswith("; env.preset=full has no restriction")
     full = gymnasium.make(ID, preset="full").unwrapped.protocol()
     assert "restricted" not in full
     assert (full["floor_plans"], full["task_types"]) == (108, ", ".join(TASK_TYPES))

@@ -177,7 +177,7 @@ def test_a_package_with_other_texts_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_game_that_a_file_cannot_hold_is_refused() -> None:
     kitchen = make_kitchen()
-    with pytest.raises(InputError, match="kitchen: the game holds something that a game file cannot say"):
+    with pytest.raises(InputError, match="kitchen: a game file cannot express this game"):
         game_file(replace(kitchen, receptacles=tuple(replace(place, name="nook 1") for place in kitchen.receptacles)))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.game_file import GameFileError, parse_game
+from envs.alfworld.game_file import parse_game
 from envs.alfworld.naming import number_names
+from prism_bench.errors import InputError
 
 OfficialData = Callable[[str], Path]
 
@@ -59,7 +60,7 @@ def test_the_task_sentence_is_kept_word_for_word(official_data: OfficialData) ->
 @pytest.mark.parametrize("solvable", [False, None, "yes"])
 def test_a_game_not_known_to_be_solvable_is_refused(solvable: Any) -> None:
     content = {"pddl_domain": "", "grammar": "", "pddl_problem": "", "solvable": solvable}
-    with pytest.raises(GameFileError, match=r"kitchen: .* can be solved"):
+    with pytest.raises(InputError, match=r"kitchen: .* can be solved"):
         parse_game(content, "kitchen")
 
 
@@ -67,7 +68,7 @@ def test_a_game_not_known_to_be_solvable_is_refused(solvable: Any) -> None:
 def test_unknown_rules_are_refused_by_name(official_data: OfficialData, key: str) -> None:
     content = load(official_data("v2.1.2"), "pick_and_place_simple")
     content[key] = content[key].replace("open", "unlock")
-    with pytest.raises(GameFileError, match=key.removeprefix("pddl_") + r" \(digest [0-9a-f]{12}\).*engine=textworld"):
+    with pytest.raises(InputError, match=key.removeprefix("pddl_") + r" \(digest [0-9a-f]{12}\).*engine=textworld"):
         parse_game(content, "kitchen")
 
 
@@ -89,7 +90,7 @@ def test_white_space_in_the_rules_does_not_matter(official_data: OfficialData) -
     ],
 )
 def test_damaged_files_are_refused_with_their_name(text: str, complaint: str) -> None:
-    with pytest.raises(GameFileError, match=complaint) as refusal:
+    with pytest.raises(InputError, match=complaint) as refusal:
         parse_game(text, "train/kitchen")
     assert str(refusal.value).startswith("train/kitchen: ")
 
@@ -107,7 +108,7 @@ def test_damaged_files_are_refused_with_their_name(text: str, complaint: str) ->
 def test_problems_of_another_kind_are_refused(official_data: OfficialData, old: str, new: str, complaint: str) -> None:
     content = load(official_data("v2.1.2"), "pick_heat_then_place_in_recep")
     content["pddl_problem"] = content["pddl_problem"].replace(old, new)
-    with pytest.raises(GameFileError, match=complaint):
+    with pytest.raises(InputError, match=complaint):
         parse_game(content, "kitchen")
 
 

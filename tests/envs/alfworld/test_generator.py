@@ -22,11 +22,11 @@ from envs.alfworld.generator import (
     UNSEEN_PLANS,
     UNUSED_PLANS,
     GeneratedGames,
-    GeneratorError,
     content_hash,
 )
 from envs.alfworld.layouts import FITS, floor_plan, floor_plan_numbers
 from envs.alfworld.placement import OFFICIAL_OBJECTS
+from prism_bench.errors import InputError
 
 SPLITS = sorted(SPLIT_SIZES)
 
@@ -191,11 +191,11 @@ def test_the_wording_changes_nothing_else() -> None:
         ({"games": 0}, "games=0 leaves no game"),
         ({"objects": (5, 3)}, r"objects=\(5, 3\) is no range"),
         ({"floor_plans": [401], "task_types": ["look_at_obj_in_light"]}, "no game of the split train can be made"),
-        ({"floor_plans": [401], "split": "valid_unseen"}, "valid_unseen plays in 10, 219, 308, 424"),
+        ({"floor_plans": [401], "split": "valid_unseen"}, "the floor plans of valid_unseen are 10, 219, 308, 424"),
     ],
 )
 def test_options_that_leave_no_game_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(GeneratorError, match=message):
+    with pytest.raises(InputError, match=message):
         GeneratedGames(**options)  # type: ignore[arg-type]
 
 

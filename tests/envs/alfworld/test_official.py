@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.game_file import GameFileError
 from envs.alfworld.official import OfficialGames, is_solvable, task_type_of
 from prism_bench.errors import InputError
 
@@ -106,7 +105,7 @@ def test_a_damaged_game_file_is_named(tmp_path: Path, damage: str) -> None:
 def test_a_game_file_of_another_kind_is_named_when_it_is_loaded(tmp_path: Path) -> None:
     folder = add(tmp_path, MUG, "trial_1")
     games = OfficialGames(tmp_path, "train")
-    with pytest.raises(GameFileError, match=str(folder)):
+    with pytest.raises(InputError, match=str(folder)):
         games.game(games.task_ids[0])
     (folder / "game.tw-pddl").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is damaged"):
@@ -144,10 +143,10 @@ def test_a_missing_split_lists_those_there_are(tmp_path: Path, split: str) -> No
 def test_a_split_without_a_game_says_why(tmp_path: Path) -> None:
     add(tmp_path, MUG, "trial_1", game=None)
     add(tmp_path, MUG, "trial_2", game={"solvable": False})
-    with pytest.raises(InputError, match=r"no game to play \(1 without game.tw-pddl, 1 not marked as solvable\)"):
+    with pytest.raises(InputError, match=r"no usable game \(1 without game.tw-pddl, 1 not marked as solvable\)"):
         OfficialGames(tmp_path, "train")
     (tmp_path / "json_2.1.1" / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no game to play \(it is empty\)"):
+    with pytest.raises(InputError, match=r"no usable game \(it is empty\)"):
         OfficialGames(tmp_path, "empty")
     with pytest.raises(InputError, match="there is no task type 'fly'"):
         OfficialGames(tmp_path, "train", task_types=["fly"])

@@ -1,10 +1,10 @@
-"""Recorded TextWorld episodes: what was typed and what TextWorld said, with the whole game they were played in.
+"""Recorded TextWorld episodes: commands and answers, with the whole game.
 
     python tests/envs/alfworld/traces.py
 
 records ``traces.json.gz`` anew (needs the extra ``textworld``; a few minutes): in both wordings a generated game of
-every task type, and the hand-made kitchen with its oddities, solved and played at random. The games themselves are
-stored, so that the record stays valid when the generator changes.
+every task type, and the hand-made kitchen with its oddities, with solving and with random commands. The games
+themselves are stored, so that the record stays valid when the generator changes.
 """
 
 import gzip
@@ -32,7 +32,7 @@ KITCHEN_GOALS = (
     Goal("look_at_obj_in_light", "Egg", lamp_type="DeskLamp"),
     Goal("pick_cool_then_place_in_recep", "Apple", "CounterTop"),
 )
-# What random play seldom comes to: a knife, and an object that moves between two receptacles of one place.
+# Rare in random episodes: a knife, and an object that moves between two receptacles of one location.
 KITCHEN_TOUR = """
 go to countertop 1; take knife 1 from countertop 1; slice apple 1 with knife 1; slice apple 1 with knife 1
 examine knife 1; go to sinkbasin 1; clean knife 1 with sinkbasin 1; examine knife 1; go to fridge 1
@@ -102,7 +102,7 @@ def _scripts() -> Iterator[tuple[Game, list[str]]]:
 
 
 def record() -> None:
-    """Play everything in TextWorld and write the traces."""
+    """Record all scripts in TextWorld and write the traces."""
     traces: list[dict[str, Any]] = []
     episode = None
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the official code printed, the official products it was printed from, and a small shop of odd products."""
+"""Records of the official code, the official products, a generated catalogue, and a small shop of odd products."""
 
 import json
 import lzma
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from envs.webshop.engine import Shop
+from envs.webshop.generator import generate
 from envs.webshop.goals import Goal
 from envs.webshop.products import Product
 
@@ -29,6 +30,14 @@ class ShelfShop:
 
     def search(self, query: str, limit: int) -> list[int]:
         return self._search(query)[:limit]
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the raw files of a generated catalogue of 300 products."""
+    folder = tmp_path_factory.mktemp("generated") / "raw"
+    generate(folder, 300, 0)
+    return folder
 
 
 @pytest.fixture(scope="session")

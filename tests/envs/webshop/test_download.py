@@ -11,7 +11,9 @@ from loopback import Server, serve
 from envs.webshop import download as module
 from envs.webshop.download import SOURCES, download, main
 from envs.webshop.sources import FULL, HUMAN, SMALL, official_files
-from prism_bench.remote_file import ATTEMPTS, DownloadError
+from prism_bench import remote_file
+from prism_bench.errors import InputError
+from prism_bench.remote_file import ATTEMPTS
 
 from .official_shop import official
 
@@ -20,6 +22,7 @@ FILES = {name: f'["{name}"]'.encode() * 100 for name in (*SMALL, *FULL, HUMAN)}
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(remote_file, "PAUSE", 0)
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
     monkeypatch.setattr(module, "SOURCES", {name: replace(SOURCES[name], sha256=sums[name]) for name in SOURCES})
     with serve(dict(FILES)) as server:
@@ -49,8 +52,8 @@ def test_all_products_on_request_and_both_in_one_folder(server: Server, tmp_path
 def test_an_interrupted_run_is_taken_up(server: Server, tmp_path: Path) -> None:
     server.cuts = {SMALL[1]: [40] * ATTEMPTS}
     sources = [module.SOURCES[name] for name in (*SMALL, HUMAN)]
-    with pytest.raises(DownloadError, match="run the same command again to go on"):
-        download(tmp_path, sources, server.url, pause=0)
+    with pytest.raises(InputError, match="run the same command again to resume"):
+        download(tmp_path, sources, server.url)
     assert names(tmp_path) == sorted((SMALL[0], f"{SMALL[1]}.part"))
     main([str(tmp_path), "--mirror", server.url])
     assert names(tmp_path) == sorted((*SMALL, HUMAN))
@@ -98,7 +101,7 @@ def test_a_file_of_ones_own_is_left_alone(server: Server, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give the folder that shall hold the catalogue"),
+        ([], "give the folder to download the catalogue into"),
         (
             ["x", "--sha256", f"{FULL[0]}=1"],
             f"--sha256 names {FULL[0]}, which is none of {SMALL[0]}, {SMALL[1]}, {HUMAN}",

@@ -1,4 +1,4 @@
-"""What has to hold on every page: no string raises, only what is admissible acts, nothing is shared, nothing grows."""
+"""Properties of every page: no string raises, only admissible actions act, nothing is shared, nothing grows."""
 
 import copy
 import gc
@@ -87,7 +87,7 @@ def test_exactly_the_admissible_clicks_act(odd_shop: Shop, any_goal: Goal, choic
             before = state(session)
             session.step(action)
             assert state(session) != before or action[6:-1] in before["_options"].values(), action
-            session.reset()
+            session = Session(session.storefront, any_goal, half)
             walk(session, choices)
 
 
@@ -107,12 +107,14 @@ def test_no_text_raises_and_what_is_no_action_changes_nothing(
 
 @relaxed
 @given(choices=WALKS, mode=MODES)
-def test_reset_forgets_everything(odd_shop: Shop, any_goal: Goal, choices: list[int | str], mode: str) -> None:
-    session = Session(Storefront(odd_shop, mode), any_goal, half)
-    first, fresh = session.reset(), state(session)
-    walk(session, choices)
-    assert session.reset() == first
-    assert state(session) == fresh
+def test_a_session_knows_nothing_of_another(
+    odd_shop: Shop, any_goal: Goal, choices: list[int | str], mode: str
+) -> None:
+    storefront = Storefront(odd_shop, mode)
+    first = Session(storefront, any_goal, half)
+    fresh = state(first)
+    walk(first, choices)
+    assert state(Session(storefront, any_goal, half)) == fresh
 
 
 @relaxed
@@ -200,14 +202,16 @@ def test_products_opened_since_the_start_page_are_marked(odd_shop: Shop, any_goa
 
 
 def transcript(storefront: Storefront, goal: Goal, seed: int) -> list[str]:
-    """Play 200 random actions and return all that was said."""
+    """Return all texts of 200 random actions."""
     rng, session = random.Random(seed), Session(storefront, goal, half)
-    said = [session.reset()]
+    texts = [session.text]
     for _ in range(200):
-        actions = session.admissible_actions or [session.reset()]
-        said.append(session.step(rng.choice(actions).replace("<keywords>", "lamp" * rng.randint(1, 10))))
-        said += session.admissible_actions
-    return said
+        if session.done:
+            session = Session(storefront, goal, half)
+        action = rng.choice(session.admissible_actions)
+        texts.append(session.step(action.replace("<keywords>", "lamp" * rng.randint(1, 10))))
+        texts += session.admissible_actions
+    return texts
 
 
 def test_threads_may_share_a_storefront(odd_shop: Shop, any_goal: Goal) -> None:

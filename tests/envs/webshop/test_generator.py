@@ -21,17 +21,18 @@ from envs.webshop.generator import (
     INSTRUCTIONS_FILE,
     MOST_PRODUCTS,
     PRODUCTS_FILE,
-    GeneratorError,
     generate,
 )
 from envs.webshop.goals import Goal, read_human_instructions, synthetic_count, synthetic_goal
+from envs.webshop.indexing import build_index
 from envs.webshop.json_stream import JsonStream
 from envs.webshop.pages import ITEM_BUTTONS, NEXT, SEARCH
 from envs.webshop.products import Product, document, read_annotations, read_products
 from envs.webshop.reward import option_matches, reward, same_text
-from envs.webshop.search import SearchIndex, build_index
+from envs.webshop.search import SearchIndex
 from envs.webshop.tagger import noun_tagger
 from envs.webshop.vocabulary import Kind, vocabulary
+from prism_bench.errors import InputError
 
 FILES = (PRODUCTS_FILE, INSTRUCTIONS_FILE, HUMAN_FILE)
 KINDS = {kind.query: kind for kind in vocabulary().kinds}
@@ -68,7 +69,7 @@ def goals_of(product: Product) -> Iterator[Goal]:
 
 
 def offers(product: Product, goal: Goal) -> bool:
-    """Whether what a page shows, options and price, fits the goal."""
+    """Return whether the options and the price that a page shows satisfy the goal."""
     fits = all(value in dict(product.options).get(name, ()) for name, value in goal.options)
     return fits and product.price <= goal.price_upper
 
@@ -292,7 +293,7 @@ def test_searching_for_the_words_of_a_goal_finds_it(products: list[Product], tmp
     [(0, 0, "products=0"), (MOST_PRODUCTS + 1, 0, f"ask for 1 to {MOST_PRODUCTS}"), (1, -1, "seed=-1")],
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, products: int, seed: int, message: str) -> None:
-    with pytest.raises(GeneratorError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(message)):
         generate(tmp_path / "shop", products, seed)
     assert not list(tmp_path.iterdir())
 
@@ -302,11 +303,11 @@ def test_only_a_new_or_an_empty_folder_is_written_to(tmp_path: Path) -> None:
     generate(tmp_path / "empty", 1, 0)
     assert len(loaded(tmp_path / "empty")) == 1
     before = written(tmp_path / "empty")
-    with pytest.raises(GeneratorError, match="is no empty folder"):
+    with pytest.raises(InputError, match="is no empty folder"):
         generate(tmp_path / "empty", 2, 0)
     assert written(tmp_path / "empty") == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(GeneratorError, match="is no empty folder"):
+    with pytest.raises(InputError, match="is no empty folder"):
         generate(tmp_path / "file", 2, 0)
     command = [sys.executable, "-m", "envs.webshop.generator", str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True)

@@ -18,12 +18,10 @@ from envs.webshop.goals import (
     NO_LIMIT,
     Goal,
     HumanInstruction,
-    TaskIds,
     human_goal,
     price_limit,
     read_human_instructions,
     shuffled,
-    split_range,
     synthetic_count,
     synthetic_goal,
 )
@@ -185,49 +183,3 @@ def test_human_instructions_as_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=f"human.json, line 1, entry 1.*{message}"):
             read(value)
-
-
-@given(st.integers(0, 20_000))
-def test_splits_share_all_goals_and_no_goal(count: int) -> None:
-    parts: dict[str, range] = {}
-    for split in ("train", "valid", "test"):
-        try:
-            parts[split] = split_range(split, count)
-        except ValueError as error:
-            assert f"the split {split} of {count} goals is empty" in str(error)
-    assert sorted(itertools.chain(*parts.values())) == list(range(count))[: sum(map(len, parts.values()))]
-    if count >= 3000:
-        assert parts == {"test": range(500), "valid": range(500, 1500), "train": range(1500, count)}
-    elif count >= 6:
-        assert list(map(len, parts.values())) == [count - count // 6 - count // 3, count // 3, count // 6]
-
-
-def test_an_unknown_split_is_refused() -> None:
-    with pytest.raises(ValueError, match="WebShop has no split 'dev'; choose from train, valid, test"):
-        split_range("dev", 5000)
-
-
-@given(start=st.integers(0, 30), length=st.integers(1, 30), position=st.integers(0, 70))
-def test_task_ids_are_the_indices_as_text(start: int, length: int, position: int) -> None:
-    ids, expected = TaskIds(range(start, start + length)), [str(index) for index in range(start, start + length)]
-    assert list(ids) == expected and len(ids) == length and ids[-1] == expected[-1]
-    assert list(ids[1:3]) == expected[1:3] and ids[1:3] == TaskIds(range(start, start + length)[1:3])
-    assert (str(position) in ids) == (str(position) in expected)
-    nearest = ids.nearest(str(position))
-    assert 1 <= len(nearest) == min(3, length) and set(nearest) <= set(expected)
-    distances = sorted(abs(int(task_id) - position) for task_id in expected)
-    assert min(abs(int(task_id) - position) for task_id in nearest) == distances[0]
-
-
-@pytest.mark.parametrize("odd", ["", "01", "+1", "1 ", "\u0661", "1.0", "9" * 10_000, 1, None, "fixed", "²"])
-def test_what_spells_no_index_is_no_task(odd: object) -> None:
-    ids = TaskIds(range(10))
-    assert odd not in ids
-    assert ids.nearest(odd) == (("0", "1", "2") if odd == 1 else ("0", "9"))
-
-
-def test_five_million_task_ids_take_no_room() -> None:
-    ids = TaskIds(range(1500, 5_000_000))
-    assert "4999999" in ids and "5000000" not in ids and "1499" not in ids
-    assert ids.nearest("7000000") == ("4999997", "4999998", "4999999")
-    assert ids.nearest("1499") == ("1500", "1501", "1502")

@@ -103,8 +103,8 @@ class TestChunks:
         ("[1,\n 2\n 3]", "line 3, entry 2 is damaged: ',' or ']' is expected"),
         ('[1,\n {"a":\n oops, "b": 2222222222222222}]', "line 3, entry 2 is damaged: Expecting value"),
         ("[1, 2] 3", "entry 2 is damaged: the file goes on after its closing ]"),
-        ("[1, 2,", r"ends in the middle of entry 3 \(line 1\): the file is cut off"),
-        ('[1,\n"open', r"ends in the middle of entry 2 \(line 2\): the file is cut off"),
+        ("[1, 2,", r"ends in the middle of entry 3 \(line 1\): the file is truncated"),
+        ('[1,\n"open', r"ends in the middle of entry 2 \(line 2\): the file is truncated"),
         ("[" * 100_000, "is damaged: it is nested too deeply"),
         ("[" + "9" * 5000 + "]", "is damaged: Exceeds the limit"),
     ],
@@ -116,7 +116,11 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_a_name_must_be_text_and_have_a_value(tmp_path: Path) -> None:
-    for text, message in (("{1: 2}", "1 stands where a name"), ('{"a" 2}', "':' is expected"), ('{"a"', "is cut off")):
+    for text, message in (
+        ("{1: 2}", "1 stands where a name"),
+        ('{"a" 2}', "':' is expected"),
+        ('{"a"', "is truncated"),
+    ):
         with pytest.raises(InputError, match=message):
             members(tmp_path / "bad.json", text.encode())
 

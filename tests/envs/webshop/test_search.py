@@ -137,7 +137,6 @@ def test_terms_of_one_hash_are_kept_apart(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_nothing_to_find(tmp_path: Path) -> None:
     index = built(["a red lamp", "", "the"], tmp_path)
-    assert len(index) == 3
     assert [index.search(query) for query in ("", "the", "desk", "[]%", "\ud800")] == [[]] * 5
     assert built([], tmp_path / "empty").search("lamp") == []
 
@@ -148,12 +147,14 @@ def test_a_query_of_all_words_is_answered(tmp_path: Path) -> None:
     assert index.search(" ".join(texts), 1)
 
 
-def test_progress_counts_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_of_several_runs_leaves_no_run_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"red lamp {number}" for number in range(5)]
+    whole = built(texts, tmp_path / "whole")
     monkeypatch.setattr(indexing, "_BLOCK", 6)
-    counts: list[int] = []
-    build_index((f"red lamp {number}" for number in range(5)), tmp_path, counts.append)
-    assert counts == [2, 4, 5]
-    assert not list(tmp_path.glob("run-*"))
+    parts = built(texts, tmp_path / "parts")
+    assert {file.name for file in (tmp_path / "parts").iterdir()} == {f"{name}.npy" for name in ARRAYS} | {"index.json"}
+    for query in ("red", "lamp 3", "4 2"):
+        assert parts.search(query) == whole.search(query)
 
 
 def test_identifiers_must_fit(tmp_path: Path) -> None:

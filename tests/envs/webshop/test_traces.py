@@ -45,7 +45,7 @@ def test_a_recorded_episode_is_replayed_byte_for_byte(record: Record, recorded_s
     storefront = Storefront(recorded_shop(episode["results"]), episode["mode"])
     session = Session(storefront, recorded_goal(episode["goal"]), score)
     first, *steps = episode["steps"]
-    assert (session.reset(), session.clickables) == (first["observation"], first["clickables"])
+    assert (session.text, session.clickables) == (first["observation"], first["clickables"])
     for step in steps:
         page = session.step(step["action"])
         if step["done"]:
@@ -84,7 +84,7 @@ def test_an_official_episode_is_replayed_up_to_its_last_page(
     instruction = observations[0].removeprefix("WebShop [SEP] Instruction: [SEP] ").removesuffix(" [SEP] Search")
     session = Session(Storefront(shop), replace(any_goal, instruction=instruction), lambda *_: 1.0)
     assert len(shown) == 10
-    assert [session.reset(), *map(session.step, actions)] == [*observations[:-1], THANKS]
+    assert [session.text, *map(session.step, actions)] == [*observations[:-1], THANKS]
     assert (actions[-1], session.done) == ("click[Buy Now]", True)
 
 
