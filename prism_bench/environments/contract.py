@@ -127,6 +127,6 @@ class TextEnvironment(gymnasium.Env[str, str]):
         """Return the expert called ``name``; an environment without experts keeps this default.
 
         Raises:
-            ValueError: there is no expert of that name.
+            InputError: there is no expert of that name.
         """
         raise InputError(f"{type(self).__name__} has no expert called {name!r}")
