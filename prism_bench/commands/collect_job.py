@@ -1,7 +1,7 @@
 """The job of ``prism-bench collect``: episodes of an expert or of a policy, written to a file, with success rates.
 
-Both are played by the code that a run plays with (:mod:`prism_bench.rollouts.episodes`), so that pass rates measured
-here are those that a run would measure.
+The rollouts are those of a run (:mod:`prism_bench.rollouts.episodes`), so pass rates measured here are those that a run
+would measure.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +35,15 @@ Progress = Callable[[int], None]
 
 
 def collect(config: DictConfig, console: Console) -> list[Trajectory]:
-    """Play, print success rates, and return the episodes that were written to ``config.out``.
+    """Roll out, print success rates, and return the episodes that were written to ``config.out``.
 
     Args:
         config: ``conf/collect.yaml``, composed.
         console: where progress and results are shown.
 
     Raises:
-        InputError: a setting that makes no sense, or nothing to write; another ValueError for what the environment,
-            the checkpoint or the prompt refuse.
+        InputError: a setting makes no sense, there is nothing to write, or environment, checkpoint or prompt refuse
+            what they get.
     """
     out, name = _destination(config.out), str(config.policy)
     if not isinstance(config.temperature, int | float) or config.temperature < 0:
@@ -56,22 +56,23 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     task_ids = [task_id for task_id in chosen for _ in range(_at_least_one("episodes", config.episodes))]
     refusal = _no_expert(base, name)
     ledger = Ledger([config.model.device])
-    with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids)) as progress:
+    with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
         if refusal is None:
             admissible = instantiate(config.prompt).needs_admissible
-            played = play_expert(environment, name, task_ids, meter, admissible, progress.update)
+            episodes = play_expert(environment, name, task_ids, meter, admissible, progress.update)
         else:
-            played = _play_checkpoint(config, make, task_ids, refusal, meter, progress.update)
+            episodes = _roll_out_checkpoint(config, make, task_ids, refusal, meter, progress.update)
     only_successes = refusal is None if config.only_successes is None else config.only_successes
-    kept = [episode for episode in played if episode.success or not only_successes]
-    console.print(_rates(played, f"{name} on {config.split}"))
+    kept = [episode for episode in episodes if episode.success or not only_successes]
+    console.print(_rates(episodes, f"{name} on {config.split}"))
     console.print(_spent(ledger.rows[-1]), highlight=False)
     if not kept:
         raise InputError(
-            f"none of {len(played)} episodes succeeded, so nothing was written; only_successes=false keeps failures too"
+            f"none of {len(episodes)} episodes succeeded, so nothing was written; "
+            "only_successes=false keeps failures too"
         )
     save_trajectories(kept, out)
-    left_out = f"; {len(played) - len(kept):,} failures left out" if len(kept) < len(played) else ""
+    left_out = f"; {len(episodes) - len(kept):,} failures left out" if len(kept) < len(episodes) else ""
     console.print(f"{len(kept):,} episodes written to {out}{left_out}", markup=False, highlight=False, soft_wrap=True)
     return kept
 
@@ -97,12 +98,12 @@ def _no_expert(environment: TextEnvironment, name: str) -> str | None:
     """Return why the environment has no expert of this name, None if it has one."""
     try:
         environment.expert(name)
-    except ValueError as refusal:
+    except InputError as refusal:
         return str(refusal)
     return None
 
 
-def _play_checkpoint(
+def _roll_out_checkpoint(
     config: DictConfig,
     make: Callable[[], Environment],
     task_ids: Sequence[str],

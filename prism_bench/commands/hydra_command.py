@@ -1,4 +1,4 @@
-"""Code shared by all commands: the console, quiet libraries, and how a command ends that fails.
+"""Code that all commands share: the console, quiet libraries, and how a command ends that fails.
 
 Bad input ends a command with one sentence on standard error and exit status 1 (:mod:`prism_bench.commands.refusals`).
 A bug ends it with its traceback and a line on what was running, and exit status 1. A run that has a log file finds the
@@ -28,7 +28,7 @@ from prism_bench.errors import RUNNING, note_running, running_note
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
-"""Configuration: inside the installed package, or beside it in a checkout of the repository."""
+"""The folder of the configuration: inside the installed package, or beside it in a checkout of the repository."""
 
 Job = Callable[[DictConfig, Console], object]
 
@@ -37,9 +37,9 @@ _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None) -> Callable[[Job], Callable[[], None]]:
-    """Return a decorator like ``hydra.main``: it makes a program of a job, which takes a configuration and a console.
+    """Return a decorator like ``hydra.main`` for jobs, which take a configuration and a console.
 
-    A program starts fast, and has its ``--help`` fast, if its job imports within itself what takes long.
+    A job should import large libraries within its function, so that ``--help`` does not wait for them.
 
     Args:
         config_name: the file in ``conf/`` that configures the program.
@@ -47,7 +47,7 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
     """
 
     def decorate(job: Job) -> Callable[[], None]:
-        failed = False  # a job that fails does not raise, since Hydra shall go on with the other jobs of a sweep
+        failed = False  # a failing job sets it and does not raise, so that Hydra continues with the sweep's other jobs
 
         @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
         @functools.wraps(job)
@@ -70,7 +70,7 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
             failed = False
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would otherwise print, on several lines
             sys.argv[1:] = [_written_out(argument, shorthands or {}) for argument in sys.argv[1:]]
-            with _clean_exit(composition_refusal):
+            with clean_exit(composition_refusal):
                 configured()
             if failed:
                 raise SystemExit(1)
@@ -82,9 +82,9 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
 
 @contextmanager
 def reporting_mistakes() -> Iterator[Console]:
-    """Yield a console; turn bad input into one sentence on standard error and exit status 1."""
+    """Yield a console to a command without configuration, with quiet libraries, and end cleanly if it fails."""
     quieten()
-    with _clean_exit(refusal):
+    with clean_exit(refusal):
         yield new_console()
 
 
@@ -94,7 +94,7 @@ def new_console() -> Console:
 
 
 def quieten() -> None:
-    """Silence what libraries print at every start and nobody can act on."""
+    """Silence messages that libraries print at every start and that nobody can act on."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # TRL imports it, where it is installed
     import transformers
     from datasets.utils.logging import disable_progress_bar
@@ -108,8 +108,8 @@ def quieten() -> None:
 
 
 @contextmanager
-def _clean_exit(sentence_of: Callable[[Exception], str | None]) -> Iterator[None]:
-    """Turn errors for which there is a sentence, and Ctrl-C, into that sentence and an exit status."""
+def clean_exit(sentence_of: Callable[[Exception], str | None] = refusal) -> Iterator[None]:
+    """Turn errors for which there is a sentence, and Ctrl-C, into one line on standard error and an exit status."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -125,7 +125,7 @@ def _clean_exit(sentence_of: Callable[[Exception], str | None]) -> Iterator[None
 
 
 def _report_failure(error: Exception, sentence: str | None, command: str) -> None:
-    """Show a failed job on standard error and in its log file: as ``sentence``, or with traceback and place."""
+    """Show on standard error and in the log file why a job failed: as ``sentence``, or with traceback and place."""
     if sentence is not None and not _TRACEBACKS:
         _print_error(sentence)
         _log_to_file(sentence)
@@ -143,7 +143,7 @@ def _print_error(sentence: str) -> None:
 
 
 def _log_to_file(message: str, error: Exception | None = None) -> None:
-    """Write to the log file that Hydra opened for a job, if it did, and not to the terminal."""
+    """Write to the log file that Hydra opened for the job, if it did."""
     details = None if error is None else (type(error), error, error.__traceback__)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

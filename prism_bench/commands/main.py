@@ -16,13 +16,13 @@ COMMANDS = {
 
 
 def main() -> int | None:
-    """Run the command named first on the command line; return its exit status."""
+    """Run the command that the first argument names; return its exit status."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name not in COMMANDS:
         lines = [f"  {command:<10}{(_load(command).__doc__ or '').splitlines()[0]}" for command in COMMANDS]
         print("usage: prism-bench COMMAND ...; COMMAND --help explains each\n", *lines, sep="\n")
         return 0 if name in ("-h", "--help") and len(sys.argv) > 1 else 1
-    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
+    sys.argv[:2] = [f"prism-bench {name}"]
     status: int | None = _load(name)()
     return status
 

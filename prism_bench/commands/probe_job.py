@@ -28,18 +28,18 @@ def probe(config: DictConfig, console: Console) -> None:
         console: where progress and results are shown.
 
     Raises:
-        InputError: a setting is missing or makes no sense, or the model cannot be probed; another ValueError for what
-            the checkpoint, the trajectories or the prompt refuse.
+        InputError: a setting is missing or makes no sense, the model cannot be probed, or checkpoint, trajectories or
+            prompt refuse what they get.
     """
     out = _file("out", config.out, ".parquet")
     trajectories = load_trajectories(_file("trajectories", config.trajectories, ".parquet"))
     check_kind(config.concentration)
-    split(range(len(trajectories)), quantile=config.quantile)  # what it refuses is better refused now
+    split(range(len(trajectories)), quantile=config.quantile)  # refuses a bad quantile before the probe, not after
     model = instantiate(config.model, _convert_="object")
     policy = load_policy(model.path, dtype=model.dtype, device=model.device, projections=model.projections)
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
     ledger = Ledger([model.device])
-    with ledger.phase("probe") as meter, PhaseProgress(console, "probe", len(trajectories)) as progress:
+    with ledger.phase("probe") as meter, PhaseProgress(console, "probe", len(trajectories), "trajectories") as progress:
         probed = probe_trajectories(
             policy,
             renderer,

@@ -4,12 +4,17 @@ prism-bench import IN OUT.parquet
 prism-bench export IN.parquet OUT.json
 """
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prism_bench.commands.hydra_command import reporting_mistakes
-from prism_bench.data.trajectory import Trajectory
+
+if TYPE_CHECKING:  # it takes seconds to import, for which --help should not wait
+    from prism_bench.data.trajectory import Trajectory
 
 
 def import_main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Meter
+from prism_bench.commands.collect import main
 from prism_bench.commands.collect_job import collect
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.prompts import ActionPrompt
@@ -73,13 +74,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_command_writes_what_the_expert_plays(tmp_path: Path) -> None:
-    finished = command("policy=oracle", "split=valid_seen", "tasks=8", "out=new/episodes.parquet", folder=tmp_path)
-    assert finished.returncode == 0, finished.stderr
+def test_the_command_writes_what_the_expert_plays(end, tmp_path: Path) -> None:
+    status, shown, error = end(main, "policy=oracle", "split=valid_seen", "tasks=8", "out=new/episodes.parquet")
+    assert (status, error) == (0, "")
     episodes = load_trajectories(tmp_path / "new" / "episodes.parquet")
     assert episodes == played("oracle", 8, "valid_seen")
     assert {episode.source for episode in episodes} == {"expert:oracle"}
-    shown = finished.stdout
     assert "oracle on valid_seen, % with 95 % interval" in shown
     assert "100.0 [67.6, 100.0]" in shown  # Wilson's interval of 8 out of 8
     for task_type in {str(episode.task_type) for episode in episodes}:
@@ -98,11 +98,10 @@ def test_environments_in_processes_of_their_own_play_the_same(tmp_path: Path, ch
 
 def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: Path) -> None:
     options = (f"policy={checkpoint}", "split=valid_seen", "tasks=3", "episodes=2", "temperature=0.8", "seed=5")
-    finished = command(*options, *SHORT, "out=episodes.parquet", folder=tmp_path)
-    assert finished.returncode == 0, finished.stderr
-    assert "0.0 [0.0, 39.0]" in finished.stdout  # Wilson's interval of 0 out of 6
-    assert "6 episodes written" in finished.stdout
-    assert "left out" not in finished.stdout
+    episodes, shown = collected(*options, *SHORT, f"out={tmp_path / 'episodes.parquet'}")
+    assert "0.0 [0.0, 39.0]" in shown  # Wilson's interval of 0 out of 6
+    assert "6 episodes written" in shown
+    assert "left out" not in shown
 
     policy = load_policy(checkpoint)
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
@@ -111,7 +110,7 @@ def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: 
     tasks = [task for task in gymnasium.make(ID, split="valid_seen").unwrapped.task_ids[:3] for _ in range(2)]
     source = f"policy:{weights_digest(policy.model)}"
     expected = player.play(backend, tasks, Sampling(0.8, 4, seed=5), source, Meter("collect"))
-    episodes = load_trajectories(tmp_path / "episodes.parquet")
+    assert episodes == load_trajectories(tmp_path / "episodes.parquet")
     assert episodes == [episode.trajectory for episode in expected]
     assert episodes[0].steps != episodes[1].steps  # two episodes of one task
 
@@ -188,11 +187,9 @@ class Unreachable:
         raise OSError("no network in tests")
 
 
-def test_a_mistake_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
-    finished = command("policy=search", "env.preset=huge", "out=episodes.parquet", folder=tmp_path)
-    assert finished.returncode == 1
-    assert finished.stderr.strip() == "error: there is no preset 'huge'; choose from full, small"
-    assert finished.stdout == ""
+def test_a_mistake_ends_the_command_with_one_sentence(end) -> None:
+    ended = end(main, "policy=search", "env.preset=huge", "out=episodes.parquet")
+    assert ended == (1, "", "error: there is no preset 'huge'; choose from full, small\n")
 
 
 def test_help_explains_every_setting(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """The command line: bad input is one sentence, a bug keeps its traceback, help needs no large library."""
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import failing_job
@@ -18,9 +16,6 @@ ROOT = CONF.parent
 PROGRAMS = {"run": [str(ROOT / "run.py")], "collect": ["-m", "prism_bench", "collect"]}
 FAILING_JOB = [str(Path(failing_job.__file__))]
 
-Ended = tuple[int | str | None, str, str]
-"""Exit status, standard output and standard error."""
-
 
 def start(program: list[str], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -30,33 +25,6 @@ def start(program: list[str], *arguments: str, **environment: str) -> subprocess
         capture_output=True,
         text=True,
     )
-
-
-@pytest.fixture
-def end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Ended]]:
-    """Return a function that runs a program in this process and an empty folder, and returns how it ended."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # programs set it, and no later test should inherit that
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-
-    def run(program: Callable[[], None], *arguments: str, **environment: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["prism-bench", *arguments])
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        status: int | str | None = 0
-        try:
-            program()
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    yield run
-    for handler in [handler for handler in root.handlers if handler not in handlers]:
-        handler.close()
-    root.handlers[:], root.level = handlers, level
 
 
 def files(group: str) -> set[str]:

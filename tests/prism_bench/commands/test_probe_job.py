@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.commands.hydra_command import hydra_command
-from prism_bench.commands.probe_job import probe
+from prism_bench.commands.probe import main
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import save_trajectories
@@ -30,20 +29,13 @@ def folder(tmp_path, corridor_policy, corridor_episodes) -> Path:
     return tmp_path
 
 
-def command(*settings: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "prism_bench",
-        "probe",
-        "model=it's a model",
-        "trajectories=episodes.parquet",
-        *settings,
-    ]
+GIVEN = ("model=it's a model", "trajectories=episodes.parquet")
 
 
+@pytest.mark.slow
 def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder, corridor_episodes):
-    given = command("out=norms.parquet", "tokens_per_batch=1", "model.max_length=256")
+    settings = (*GIVEN, "out=norms.parquet", "tokens_per_batch=1", "model.max_length=256")
+    given = [sys.executable, "-m", "prism_bench", "probe", *settings]
     partial = folder / ".norms.parquet.partial"
     with subprocess.Popen(given, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
         while not (partial.exists() and partial.read_text().count("\n") > 5):
@@ -81,13 +73,7 @@ def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder
         (["out=norms.parquet", "quantile=1"], "quantile=1 leaves one stage empty"),
     ],
 )
-def test_mistakes_are_one_sentence_and_leave_nothing(folder, monkeypatch, capsys, settings, sentence):
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it, and no later test should inherit that
-    monkeypatch.setattr(sys, "argv", command(*settings)[3:])
-    with pytest.raises(SystemExit) as stop:
-        hydra_command("probe", shorthands={"model": "model.path"})(probe)()
-    error = capsys.readouterr().err
-    assert stop.value.code == 1 and sentence in error and error.startswith("error: ") and error.count("\n") == 1
+def test_mistakes_are_one_sentence_and_leave_nothing(folder, end, settings, sentence):
+    status, _, error = end(main, *GIVEN, *settings, HF_HUB_OFFLINE="1")
+    assert status == 1 and sentence in error and error.startswith("error: ") and error.count("\n") == 1
     assert not (folder / "norms.png").exists()
