@@ -20,7 +20,6 @@ import gymnasium
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
-<<<<<<< HEAD
 from prism_bench.environments.checked_calls import (
     ContractViolationError,
     Env,
@@ -33,13 +32,6 @@ from prism_bench.environments.checked_calls import (
 )
 from prism_bench.environments.contract import UnknownTaskError
 from prism_bench.errors import InputError
-=======
-from prism_bench.environments.contract import INFO_KEYS, UnknownTaskError
-from prism_bench.errors import InputError
-
-Env = gymnasium.Env[str, str]
-Transition = tuple[str, float, bool, dict[str, Any]]  # observation, reward, terminated, info
->>>>>>> commands
 
 STRANGE_ACTIONS = (
     "",
