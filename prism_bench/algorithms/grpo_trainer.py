@@ -14,7 +14,7 @@ are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import pad
@@ -23,13 +23,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.demonstrations import Demonstrations
-from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts
+from prism_bench.algorithms.rollout_batch import AdvantageEstimator, RolloutBatch, Rollouts
 from prism_bench.algorithms.target_head import add_target_head
 from prism_bench.data.batching import groups_of_similar_length
 from prism_bench.data.rendering import IGNORED, Rendered
-
-if TYPE_CHECKING:
-    from prism_bench.algorithms.grpo import GRPO
 
 Inputs = dict[str, Any]
 """TRL's batch by name: tensors with a row per episode, and numbers."""
@@ -55,7 +52,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         self,
         *,
         meter: Meter,
-        algorithm: "GRPO | None" = None,
+        algorithm: AdvantageEstimator | None = None,
         demonstrations: Demonstrations | None = None,
         **options: Any,
     ) -> None:
