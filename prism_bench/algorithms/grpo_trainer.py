@@ -14,7 +14,7 @@ are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch.nn.functional import pad
@@ -28,14 +28,18 @@ from prism_bench.algorithms.target_head import add_target_head
 from prism_bench.data.batching import groups_of_similar_length
 from prism_bench.data.rendering import IGNORED, Rendered
 
-if TYPE_CHECKING:
-    from prism_bench.algorithms.grpo import GRPO
-
 Inputs = dict[str, Any]
 """TRL's batch by name: tensors with a row per episode, and numbers."""
 
 _MEANS_OVER_EPISODES = ("grpo", "dr_grpo", "sapo", "luspo")
 _MEANS_OVER_TOKENS = ("bnpo",)  # of these episodes; others divide by the tokens of all episodes, whichever are left out
+
+
+class Advantages(Protocol):
+    """An algorithm, as far as its trainer knows it."""
+
+    def advantages(self, batch: RolloutBatch) -> torch.Tensor:
+        """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""
 
 
 class EpisodeGRPOTrainer(GRPOTrainer):
@@ -55,7 +59,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         self,
         *,
         meter: Meter,
-        algorithm: "GRPO | None" = None,
+        algorithm: Advantages | None = None,
         demonstrations: Demonstrations | None = None,
         **options: Any,
     ) -> None:
