@@ -14,7 +14,7 @@ are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import pad
@@ -23,7 +23,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.demonstrations import Demonstrations
-from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts
+from prism_bench.algorithms.rollout_batch import AdvantageEstimator, RolloutBatch, Rollouts
 from prism_bench.algorithms.target_head import add_target_head
 from prism_bench.data.batching import groups_of_similar_length
 from prism_bench.data.rendering import IGNORED, Rendered
@@ -33,13 +33,6 @@ Inputs = dict[str, Any]
 
 _MEANS_OVER_EPISODES = ("grpo", "dr_grpo", "sapo", "luspo")
 _MEANS_OVER_TOKENS = ("bnpo",)  # of these episodes; others divide by the tokens of all episodes, whichever are left out
-
-
-class Advantages(Protocol):
-    """An algorithm, as far as its trainer knows it."""
-
-    def advantages(self, batch: RolloutBatch) -> torch.Tensor:
-        """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""
 
 
 class EpisodeGRPOTrainer(GRPOTrainer):
@@ -59,7 +52,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         self,
         *,
         meter: Meter,
-        algorithm: Advantages | None = None,
+        algorithm: AdvantageEstimator | None = None,
         demonstrations: Demonstrations | None = None,
         **options: Any,
     ) -> None:

@@ -7,7 +7,7 @@ group shares its task. ``env_mask`` keeps the environment's tokens out of the lo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,6 +38,13 @@ class RolloutBatch:
     group_size: int
     advantages: torch.Tensor
     demonstrated: torch.Tensor
+
+
+class AdvantageEstimator(Protocol):
+    """The part of an algorithm that its trainer asks."""
+
+    def advantages(self, batch: RolloutBatch) -> torch.Tensor:
+        """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""
 
 
 class Rollouts:
