@@ -21,7 +21,6 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import TimeLimit
 
 from prism_bench.environments.contract import INFO_KEYS, UnknownTaskError
-from prism_bench.errors import InputError
 
 Env = gymnasium.Env[str, str]
 Transition = tuple[str, float, bool, dict[str, Any]]  # observation, reward, terminated, info
@@ -266,11 +265,11 @@ def _check_refusals(env: Env, known: str) -> None:
         )
     try:
         env.unwrapped.expert("no such expert")  # type: ignore[attr-defined]
-    except InputError:
+    except ValueError:
         return
     except Exception as error:
-        raise ContractViolationError(f"an unknown expert raised {type(error).__name__}, not InputError") from error
-    raise ContractViolationError("the unknown expert 'no such expert' was not refused; raise InputError")
+        raise ContractViolationError(f"an unknown expert raised {type(error).__name__}, not ValueError") from error
+    raise ContractViolationError("the unknown expert 'no such expert' was not refused; raise ValueError")
 
 
 def _check_expert(env: Env, task_ids: list[str], name: str, share: float, seed: int) -> None:
