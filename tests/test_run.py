@@ -132,7 +132,7 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     for row in result["ledger"]:
         assert row.keys() == {"phase", "cached", *QUANTITIES} and not row["cached"]
     spent = {row["phase"]: {name for name in QUANTITIES if row[name]} for row in result["ledger"]}
-    assert spent["collect"] == TIMES | {"env_steps"}
+    assert spent["collect"] == TIMES | {"env_steps", "episodes"}
     assert TIMES | {"trained_tokens", "flops"} <= spent["base"] and "generated_tokens" not in spent["sft"]
     assert TIMES | {"prefill_tokens", "flops"} <= spent["route"]
     assert {"prefill_tokens", "generated_tokens", "flops", "env_steps"} <= spent["rl"] & spent["eval"]
