@@ -109,6 +109,17 @@ def test_the_full_preset_has_every_official_room_and_task_type() -> None:
     assert plans == {"train": official, "valid_seen": official, "valid_unseen": set(UNSEEN_PLANS)}
 
 
+@pytest.mark.parametrize(("preset", "unseen"), [("small", {308}), ("full", set(UNSEEN_PLANS))])
+def test_the_rooms_of_valid_unseen_are_in_no_other_split(preset: str, unseen: set[int]) -> None:
+    rooms = {}
+    for split in SPLITS:
+        ids = GeneratedGames(split=split, preset=preset).task_ids
+        assert len(ids) == SPLIT_SIZES[split]
+        rooms[split] = {int(task_id.partition("/")[0].rpartition("-")[2]) for task_id in ids}
+    assert rooms["valid_unseen"] == unseen
+    assert unseen.isdisjoint(rooms["train"] | rooms["valid_seen"])
+
+
 def test_no_game_is_in_two_splits_even_where_there_are_few_games() -> None:
     tiny = {"floor_plans": [418], "task_types": ["pick_and_place_simple"], "objects": (2, 2), "games": 400}
     contents = {}
