@@ -1,4 +1,4 @@
-"""No text that can be typed breaks an environment; `python benchmarks/fuzz_environments.py` tries a million."""
+"""Random and hostile actions do not break an environment; `python benchmarks/fuzz_environments.py` tries a million."""
 
 from pathlib import Path
 from typing import Any

@@ -158,8 +158,10 @@ class Episode(State):
         self.won = self._goal_holds()
         return f"You pick up the {name} from the {holder}."
 
-    def _put(self, rest: str) -> str | None:
+    def _put(self, verb: str, rest: str) -> str | None:
         tables, held = self._tables, self._held
+        if verb != tables.put_verb:
+            return None
         name, _, holder = rest.partition(tables.put_link)
         receptacle = self._receptacle_here(holder)
         if held is None or receptacle is None or tables.things[held].name != name or self._is_closed(receptacle):
@@ -172,13 +174,7 @@ class Episode(State):
         self._lies_at.add((held, self._place))
         self._taken_out.discard((held, receptacle))
         self.won = self._goal_holds()
-        return f"You {tables.put_verb} the {name}{tables.put_link}the {holder}."
-
-    def _move(self, rest: str) -> str | None:
-        return self._put(rest) if self._tables.put_verb == "move" else None
-
-    def _put_in(self, rest: str) -> str | None:
-        return self._put(rest) if self._tables.put_verb == "put" else None
+        return f"You {verb} the {name}{tables.put_link}the {holder}."
 
     def _treat(self, verb: str, rest: str) -> str | None:
         tables, held = self._tables, self._held
@@ -199,15 +195,6 @@ class Episode(State):
                 self._hot.discard(held)
         self.won = self._goal_holds()
         return f"You {verb} the {name} using the {holder}."
-
-    def _wash(self, rest: str) -> str | None:
-        return self._treat("clean", rest)
-
-    def _heat(self, rest: str) -> str | None:
-        return self._treat("heat", rest)
-
-    def _chill(self, rest: str) -> str | None:
-        return self._treat("cool", rest)
 
     def _use(self, rest: str) -> str | None:
         tables = self._tables
@@ -243,11 +230,11 @@ class Episode(State):
         "open": _open,
         "close": _close,
         "take": _take,
-        "move": _move,
-        "put": _put_in,
-        "heat": _heat,
-        "cool": _chill,
-        "clean": _wash,
+        "move": lambda self, rest: self._put("move", rest),
+        "put": lambda self, rest: self._put("put", rest),
+        "heat": lambda self, rest: self._treat("heat", rest),
+        "cool": lambda self, rest: self._treat("cool", rest),
+        "clean": lambda self, rest: self._treat("clean", rest),
         "use": _use,
         "slice": _slice,
     }

@@ -1,4 +1,4 @@
-"""Fetching from a server on the loopback: complete, cut off, changed, unable to resume, and showing a web page."""
+"""Transfers from a server on the loopback: complete, interrupted, changed, without resuming, and a web page."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""A small kitchen, made by hand, in which every quirk of the engine can be shown; ids as a game file has them."""
+"""A small kitchen, made by hand, that shows every quirk of the engine; ids are those of a game file."""
 
 from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
 from envs.alfworld.naming import number_names

@@ -1,4 +1,4 @@
-"""Downloading from a server on the loopback: complete, cut off, changed, and hostile."""
+"""Downloads from a server on the loopback: complete, interrupted, changed, and hostile."""
 
 import hashlib
 import io

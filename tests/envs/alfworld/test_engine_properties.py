@@ -40,7 +40,7 @@ def walk(episode: Episode, choices: list[int]) -> None:
 
 
 def every_command(game: Game) -> Iterator[str]:
-    """All that the grammar can form with the names of a game, and both wordings."""
+    """Return all commands that the grammar can form with the names of a game, in both wordings."""
     places = [receptacle.name for receptacle in game.receptacles]
     things = [thing.name for thing in game.things]
     yield from ("look", "inventory", "help")
@@ -92,7 +92,7 @@ def test_reset_forgets_everything(choices: list[int]) -> None:
 
 
 def transcript(game: Game | Tables, seed: int) -> list[str]:
-    """Play 200 random commands and return all that was said."""
+    """Return all answers to 200 random commands."""
     rng, episode = random.Random(seed), Episode(game)
     said = [episode.reset()]
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The native engine says what TextWorld says, byte for byte: in committed traces, and side by side where it can be."""
+"""The native engine answers like TextWorld, byte for byte: on committed traces, and side by side if installed."""
 
 import importlib.util
 import json

@@ -1,4 +1,4 @@
-"""Exported games are official games: they read back as they were, and the unmodified upstream plays and solves them."""
+"""Exported games are official games: they are read back unchanged, and unmodified upstream code solves them."""
 
 import json
 import random
@@ -25,7 +25,7 @@ WORDINGS: tuple[Wording, ...] = get_args(Wording)
 
 
 def some_games(wording: Wording, split: str = "train") -> list[Game]:
-    """One game of each task type, in rooms small enough for upstream's planner."""
+    """Return one game of each task type, in rooms small enough for upstream's planner."""
     plans = (14, 21, 302, 401, 410)
     games = GeneratedGames(split, floor_plans=plans, task_types=TASK_TYPES, objects=(5, 8), wording=wording, games=6)
     return [games.game(task_id) for task_id in games.task_ids]
@@ -120,8 +120,8 @@ class Upstream:
             )
             self.environment = textworld.gym.make(name)
 
-    def play(self) -> Iterator[tuple[str, bool]]:
-        """Let the expert play every game once; yield the task id and whether it was won within 50 steps."""
+    def roll_out(self) -> Iterator[tuple[str, bool]]:
+        """Roll out the expert once in every game; yield the task id and whether it was won within 50 steps."""
         for _ in self.game_files:
             _, info = self.environment.reset()
             path, done = Path(info["extra.gamefile"][0]), False
@@ -149,7 +149,7 @@ def test_upstreams_planner_solves_every_task_type(tmp_path: Path, wording: Wordi
     games = some_games(wording)
     write_games(games, tmp_path, "train")
     upstream = open_upstream(tmp_path / "json_2.1.1" / "train", "planner")
-    assert dict(upstream.play()) == {game.task_id: True for game in games}
+    assert dict(upstream.roll_out()) == {game.task_id: True for game in games}
 
 
 def test_upstreams_hand_coded_expert_solves_what_it_can(tmp_path: Path, open_upstream: Any) -> None:
@@ -158,7 +158,7 @@ def test_upstreams_hand_coded_expert_solves_what_it_can(tmp_path: Path, open_ups
     games = [game for game in some_games("move") if game.goal.task_type != "pick_two_obj_and_place"]
     write_games(games, tmp_path, "train")
     upstream = open_upstream(tmp_path / "json_2.1.1" / "train", "handcoded")
-    assert dict(upstream.play()) == {game.task_id: True for game in games}
+    assert dict(upstream.roll_out()) == {game.task_id: True for game in games}
 
 
 def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

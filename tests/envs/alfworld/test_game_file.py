@@ -1,4 +1,4 @@
-"""Official game files are read in full, and what the engine cannot play is refused in one sentence."""
+"""Official game files are read in full, and files that the engine does not know are refused in one sentence."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Generated games: rooms as upstream has them, goals that are open and can be reached, splits that share nothing."""
+"""Generated games: upstream's rooms, goals that are open and can be reached, splits that share nothing."""
 
 import hashlib
 import os
@@ -36,12 +36,12 @@ def number_of(game: Game) -> int:
 
 
 def content(game: Game) -> tuple[object, ...]:
-    """All that decides whether two games are the same; unlike ``content_hash`` it cannot collide."""
+    """Return the content that makes two games equal; unlike ``content_hash`` it cannot collide."""
     return number_of(game), game.goal, tuple(sorted((str(thing.receptacle), thing.type) for thing in game.things))
 
 
 def can_be_won(game: Game) -> bool:
-    """Follow a shortest plan; the expert that has to search first is measured elsewhere, and may run out of steps."""
+    """Follow a shortest plan; the search expert, which may run out of steps, is tested elsewhere."""
     episode, expert = Episode(game), OracleExpert(game)
     observation = episode.reset()
     expert.reset(observation, {})
@@ -95,7 +95,7 @@ def test_every_game_is_sound_and_can_be_won(split: str, preset: str, seed: int, 
     assert can_be_won(game)
 
 
-def test_the_full_preset_plays_every_official_room_and_task_type() -> None:
+def test_the_full_preset_has_every_official_room_and_task_type() -> None:
     played = {split: Counter[str]() for split in SPLITS}
     plans = {split: set[int]() for split in SPLITS}
     for split in SPLITS:
@@ -107,6 +107,17 @@ def test_the_full_preset_plays_every_official_room_and_task_type() -> None:
     official = set(floor_plan_numbers()) - UNSEEN_PLANS - UNUSED_PLANS
     assert len(official) == 108
     assert plans == {"train": official, "valid_seen": official, "valid_unseen": set(UNSEEN_PLANS)}
+
+
+@pytest.mark.parametrize(("preset", "unseen"), [("small", {308}), ("full", set(UNSEEN_PLANS))])
+def test_the_rooms_of_valid_unseen_are_in_no_other_split(preset: str, unseen: set[int]) -> None:
+    rooms = {}
+    for split in SPLITS:
+        ids = GeneratedGames(split=split, preset=preset).task_ids
+        assert len(ids) == SPLIT_SIZES[split]
+        rooms[split] = {int(task_id.partition("/")[0].rpartition("-")[2]) for task_id in ids}
+    assert rooms["valid_unseen"] == unseen
+    assert unseen.isdisjoint(rooms["train"] | rooms["valid_seen"])
 
 
 def test_no_game_is_in_two_splits_even_where_there_are_few_games() -> None:

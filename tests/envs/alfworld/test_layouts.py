@@ -1,4 +1,4 @@
-"""The facts behind generated games: extracted from the package as committed, and in step with official games."""
+"""The facts behind generated games: as extracted from the package, and consistent with official games."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Reading the official layout: what is listed, what is left out as upstream leaves it out, what is refused."""
+"""The official layout: games that are listed, left out as upstream does, and refused."""
 
 import json
 from collections.abc import Callable

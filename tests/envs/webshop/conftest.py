@@ -19,7 +19,7 @@ RECORDS = Path(__file__).resolve().parents[4] / "shared" / "data" / "webshop"
 
 
 class ShelfShop:
-    """A shop with the products on a list; what a query finds is up to a function."""
+    """A shop of listed products, with a function from a query to the numbers that it finds."""
 
     def __init__(self, products: Sequence[Product], search: Callable[[str], list[int]]) -> None:
         self._products = products
@@ -65,7 +65,7 @@ def official_products(record: Callable[[str], Any]) -> list[Product]:
 
 @pytest.fixture(scope="session")
 def recorded_shop(official_products: list[Product]) -> Callable[[dict[str, list[str]]], Shop]:
-    """Return a maker of shops with the official products, where a query finds what was recorded for it."""
+    """Return a maker of shops with the official products and recorded results of queries."""
     numbers = {product.asin: number for number, product in enumerate(official_products)}
 
     def make(results: dict[str, list[str]]) -> Shop:

@@ -1,4 +1,4 @@
-"""The official data, which is no part of the project: without it the tests that need it are skipped."""
+"""The official data, which are no part of the project: without them the tests that need them are skipped."""
 
 import json
 import lzma
@@ -32,7 +32,7 @@ def recorded(name: str) -> Any:
 
 @cache
 def documents() -> list[dict[str, Any]]:
-    """Return what the official index stores for each product."""
+    """Return the official index's text of each product."""
     return [json.loads(line) for line in lzma.open(official("documents_1000.jsonl.xz"))]
 
 

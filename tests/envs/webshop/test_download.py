@@ -1,4 +1,4 @@
-"""The command against a server on the loopback; how files are fetched is tested in tests/prism_bench."""
+"""The command against a server on the loopback; the transfer itself is tested in tests/prism_bench."""
 
 import hashlib
 from collections.abc import Iterator
@@ -118,6 +118,6 @@ def test_bad_arguments(
 
 
 def test_the_official_attributes_have_the_sum_that_was_written_down() -> None:
-    """The one file of the test data that is upstream's own byte for byte."""
+    """The only file of the test data that equals upstream's byte for byte."""
     content = official(SMALL[1]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == SOURCES[SMALL[1]].sha256

@@ -38,7 +38,7 @@ def state(session: Session) -> dict[str, Any]:
 
 
 def walk(session: Session, choices: list[int | str]) -> None:
-    """Search for the words among the choices, click what the numbers say; nothing is bought."""
+    """Search for the words among the choices, and click by the numbers, but buy nothing."""
     for choice in choices:
         clicks = [action for action in session.admissible_actions if action not in (SEARCH_FORM, "click[buy now]")]
         if isinstance(choice, str):
@@ -55,7 +55,7 @@ def test_actions_are_parsed_as_the_official_expression_parses_them(text: str) ->
 
 @pytest.mark.parametrize("text", ["[" * 10**6, "]" * 10**6, "[]" * 10**6, "search[" * 10**5 + "]", "a[b\n]" * 10**5])
 def test_long_actions_are_parsed_at_once(text: str) -> None:
-    """The expression itself takes quadratic time for some of these, which is hours."""
+    """The regular expression takes quadratic time for some of these: hours."""
     parsed = parse(text)
     assert parsed is None or parsed[0] not in ("search", "click")
 

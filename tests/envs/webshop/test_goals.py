@@ -1,4 +1,4 @@
-"""Goals against recorded first pages and goals of the official environment, and what has to hold for any catalogue."""
+"""Goals against recorded first pages and goals of the official environment, and properties for any catalogue."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ HAT = Product("B1", "A Hat", "", (), "$9.0", 9.0, (), "fashion", "hats", "Hats",
 
 @cache
 def official_goals(seed: int = 0) -> list[Goal]:
-    """The synthetic goals of the official products, in the order of play."""
+    """The synthetic goals of the official products, in upstream's order."""
     made = [(product, number) for product in official_products() for number in range(synthetic_count(product))]
     return [synthetic_goal(*made[goal], seed) for goal in shuffled(len(made))]
 
@@ -113,7 +113,7 @@ def test_human_goals_carry_the_official_sentences() -> None:
 
 
 def _plain(sentence: str) -> str:
-    """Return a sentence as ``human_goals.json`` has it: without limit, full stops and apostrophes."""
+    """Return a sentence in the form of ``human_goals.json``: without limit, full stops and apostrophes."""
     return re.sub(r"[^\w]+", "", LIMIT.sub("", sentence))
 
 

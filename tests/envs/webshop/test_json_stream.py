@@ -1,4 +1,4 @@
-"""The streaming reader against ``json.loads``: the same entries, and one sentence for whatever that refuses."""
+"""The streaming reader against ``json.loads``: the same entries, and one sentence for every file that it refuses."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SPACES = st.sampled_from((None, 1, "\t"))
 
 @pytest.fixture(params=[1, 7, 1 << 20])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Bytes read at once: with a few, every kind of token is cut somewhere."""
+    """Bytes read at once: with few, every kind of token is split somewhere."""
     monkeypatch.setattr(json_stream, "_CHUNK", request.param)
     return int(request.param)
 

@@ -1,4 +1,4 @@
-"""Pages are what upstream's conversion leaves of HTML: shown on small pages that are written and parsed here."""
+"""Pages against upstream's conversion from HTML, on small pages that are written and parsed here."""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Node:
 
 
 class Reader(HTMLParser):
-    """Lists the text nodes of a page of HTML and the values of its radio buttons, as Beautiful Soup would."""
+    """Parser of the text nodes of an HTML page and the values of its radio buttons, like Beautiful Soup."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ def sub_page_html(instruction: str, texts: list[str]) -> str:
 
 
 class OneShelf:
-    """A shop that finds all it has, whatever the query."""
+    """A shop whose search finds every product."""
 
     def __init__(self, products: list[Product]) -> None:
         self._products = products

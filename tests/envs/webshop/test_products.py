@@ -1,4 +1,4 @@
-"""Products against the objects that upstream's loader made of the same files, and against odd raw entries."""
+"""Products against those of upstream's loader for the same files, and against odd raw entries."""
 
 import json
 import statistics

@@ -93,7 +93,7 @@ def test_golden_values_of_upstreams_own_tests(bought: Product, wanted: Goal, tot
 
 
 def test_every_recorded_computation_of_the_official_code() -> None:
-    """2,500 of them, each with its ten parts; a part that is missing there is None here."""
+    """The 2,500 recorded rewards, each with ten parts; a missing part is None."""
     raw = {item["asin"]: item for item in read("items_shuffle_1000.json")}
     attributes = {asin: item.get("attributes", []) for asin, item in read("items_ins_v2_1000.json").items()}
     tagger = noun_tagger("tokens")
@@ -183,7 +183,7 @@ def test_options(wanted: tuple[tuple[str, str] | str, ...], chosen: tuple[str, .
 )
 @pytest.mark.parametrize("related", [{}, {"query": "query 1"}, {"product_category": "b \u203a x \u203a a"}])
 def test_kinds_of_product(title: str, r_type: float, related: dict[str, str]) -> None:
-    """A title with little in common counts against a product even where query or category match."""
+    """A title with few common words lowers the reward even if query or category match."""
     bought = product(title=title, **({"query": "query 2", "product_category": "a \u203a x \u203a y"} | related))
     found = reward(bought, goal(name="a b c d e f g h i j k"), CHOSEN, noun_tagger("tokens"))
     assert found.r_type == (1.0 if related and r_type == 0.5 else r_type)

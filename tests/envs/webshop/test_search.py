@@ -1,4 +1,4 @@
-"""Search against recorded result pages of the official code and against a slow BM25 written out here."""
+"""Search against recorded result pages of the official code and against a plain, slow BM25."""
 
 import json
 import math
@@ -25,7 +25,7 @@ def built(texts: list[str], folder: Path, identifiers: list[str] | None = None) 
 
 
 def stored_length(length: int) -> int:
-    """Return a length as one byte keeps it: above 24, what exceeds 24 is cut after its four leading binary digits."""
+    """Return a length as stored in one byte: above 24, the excess keeps its four leading binary digits."""
     digits = bin(length - 24)[2:] if length > 24 else ""
     return length if len(digits) <= 4 else 24 + int(digits[:4].ljust(len(digits), "0"), 2)
 

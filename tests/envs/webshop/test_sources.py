@@ -1,4 +1,4 @@
-"""Catalogues made once, whoever asks for them first, and made again when their files change."""
+"""Catalogues are compiled once, by whichever process needs them first, and again when their files change."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The splits of goals against their definitions, and what a player of each gets to see of the others."""
+"""The splits of goals against their definitions, and the products that they share."""
 
 import itertools
 from pathlib import Path

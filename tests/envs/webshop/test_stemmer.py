@@ -1,4 +1,4 @@
-"""The stemmer against the examples of Porter's paper and against another program with the author's departures."""
+"""The stemmer against the examples of Porter's paper, and against NLTK's with the author's departures."""
 
 import pytest
 from hypothesis import given

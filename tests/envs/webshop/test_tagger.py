@@ -37,7 +37,7 @@ def title_score(goal: str, product: str) -> float:
     ],
 )
 def test_title_scores_of_upstreams_own_tests(goal: str, product: str, score: float) -> None:
-    """Upstream's ``tests/web-agent-site/engine/test_goal.py`` expects these of en_core_web_lg, to within 0.01."""
+    """The values of en_core_web_lg in upstream's ``tests/web-agent-site/engine/test_goal.py``, to within 0.01."""
     assert title_score(goal, product) == pytest.approx(score, abs=0.01)
 
 

@@ -74,7 +74,7 @@ def test_the_record_has_what_it_should_show(record: Record) -> None:
 def test_an_official_episode_is_replayed_up_to_its_last_page(
     record: Record, recorded_shop: RecordedShop, official_products: list[Product], any_goal: Goal, number: int
 ) -> None:
-    """Of the fifty results these show the first ten; the others are made up."""
+    """The records show the first ten of fifty results; the others are made up."""
     episode = record("official_episodes.json")[number]
     observations = [step["observation"] for step in episode["steps"] if "observation" in step]
     actions = [step["action"] for step in episode["steps"] if "action" in step]
