@@ -25,14 +25,17 @@ COMMANDS = [line for language, _, content in BLOCKS if language == "bash" for li
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as somebody has it who followed the README: nothing changed, four files added."""
+    """The project as somebody has it who followed the README: nothing changed, some files added."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "run.py", folder)
     for part in ("conf", "prism_bench", "envs", "baselines"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     assert FILES.keys() == {
-        "baselines/length.py",
+        "baselines/algorithms/leave_one_out.py",
+        "baselines/routers/length.py",
+        "conf/algorithm/leave_one_out.yaml",
         "conf/router/length.yaml",
+        "conf/strategy/warm_up_then_rl.yaml",
         "envs/treasure.py",
         "conf/env/treasure.yaml",
     }
