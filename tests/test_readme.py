@@ -1,5 +1,6 @@
 """What the README shows works as it is written there: files, Python and commands, in a copy of the project."""
 
+import itertools
 import os
 import re
 import shlex
@@ -65,8 +66,15 @@ def command(start: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(project: Path) -> Path:
-    """The folder of a run with the new router on the new environment, two settings smaller."""
-    smaller = ["rl.steps=1", "eval.tasks=10", "logger=none", "cache=cache", "hydra.run.dir=run"]
+    """The folder of a run with everything that was added, some settings smaller."""
+    smaller = [
+        "algorithm.max_steps=1",
+        "eval.tasks=10",
+        "eval.curve_points=1",
+        "logger=none",
+        "cache=cache",
+        "hydra.run.dir=run",
+    ]
     python(project, *command("python run.py env=treasure"), *smaller)
     return project / "run"
 
@@ -77,22 +85,22 @@ def test_the_environment_keeps_the_contract(project):
     python(project, "-c", checks[0])
 
 
-def test_the_environment_and_the_router_do_the_main_job(run):
+def test_environment_router_strategy_and_algorithm_do_the_main_job(run):
     result = read_result(run / "result.json")
     assert result["router"] == "LengthRouter" and result["allocation"] == {"sft": 50, "rl": 50}
     assert result["protocol"]["environment"] == "envs.treasure:Treasure-v0"
-    assert result["success"]["final"]["valid"]["all"]["n"] == 10
-    tasks = {outcome["task_id"] for outcome in result["outcomes"]}
-    assert "attic-attic-attic" in tasks
+    phases = [(phase["name"], phase["algorithm"], phase["demonstrations"]) for phase in result["phases"]]
+    assert phases == [("warm_up", "SFT", 100), ("rl", "LeaveOneOut", 0)]
+    assert result["success"]["rl"]["valid"]["all"]["n"] == 10
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python run.py")])
 def test_the_settings_of_every_run_exist(project, line):
     overrides = [word for word in shlex.split(line)[2:] if word != "-m"]
+    values = [[f"{key}={value}" for value in text.split(",")] for key, _, text in (o.partition("=") for o in overrides)]
     with initialize_config_dir(str(project / "conf"), version_base="1.3"):
-        for choice in overrides[0].partition("=")[2].split(","):  # a sweep is over the first
-            group = overrides[0].partition("=")[0]
-            assert compose("config", overrides=[f"{group}={choice}", *overrides[1:]])
+        for chosen in itertools.product(*values):  # a sweep is over every combination
+            assert compose("config", overrides=list(chosen))
 
 
 def test_both_explain_themselves_in_the_help(project):
