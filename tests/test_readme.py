@@ -96,7 +96,7 @@ def test_environment_router_strategy_and_algorithm_do_the_main_job(run):
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python run.py")])
 def test_the_settings_of_every_run_exist(project, line):
-    overrides = [word for word in shlex.split(line)[2:] if word != "-m"]
+    overrides = [word for word in shlex.split(line, comments=True)[2:] if word != "-m"]
     values = [[f"{key}={value}" for value in text.split(",")] for key, _, text in (o.partition("=") for o in overrides)]
     with initialize_config_dir(str(project / "conf"), version_base="1.3"):
         for chosen in itertools.product(*values):  # a sweep is over every combination
