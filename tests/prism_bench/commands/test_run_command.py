@@ -1,4 +1,4 @@
-"""``prism-bench run`` with a part that fails: a bug keeps its place, bad input is one sentence, nothing half-made stays."""
+"""``prism-bench run`` with a part that fails: a bug keeps its place, and bad input is one sentence."""
 
 from pathlib import Path
 
