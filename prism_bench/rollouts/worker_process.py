@@ -30,10 +30,11 @@ GRACE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception of an environment, as it travels."""
+    """An exception of an environment, as it travels; ``refused`` where it was an :class:`InputError`."""
 
     text: str
     traceback: str
+    refused: bool
 
 
 class Launcher:
@@ -153,6 +154,8 @@ def _serve(pipe: Connection, make: bytes) -> None:
                 info = {key: answer.info[key] for key in INFO_KEYS if key in answer.info}  # the rest may not travel
                 pipe.send(Answer(answer.observation, answer.reward, answer.over, info))
             except Exception as error:
-                pipe.send(Failure(f"{type(error).__name__}: {error}", traceback.format_exc()))
+                refused = isinstance(error, InputError)
+                text = str(error) if refused else f"{type(error).__name__}: {error}"
+                pipe.send(Failure(text, traceback.format_exc(), refused))
     if environment is not None:
         environment.close()

@@ -52,7 +52,8 @@ class WorkerEnvironments:
             as ``functools.partial(gymnasium.make, "package:Name-v0")``.
 
     Raises:
-        InputError: ``make`` cannot be pickled. Later: an environment raised an exception, or none can be reset.
+        InputError: ``make`` cannot be pickled. Later: an environment raised one, or none can be reset.
+        RuntimeError: later, an environment raised another exception; a note has its traceback.
     """
 
     def __init__(self, make: Callable[[], Environment]) -> None:
@@ -126,7 +127,9 @@ class WorkerEnvironments:
             return
         asked, worker.asked = worker.asked, None
         if isinstance(answer, Failure):
-            error = InputError(f"task {worker.task_id}: the environment failed in {asked}() with {answer.text}")
+            if answer.refused:
+                raise InputError(answer.text)
+            error = RuntimeError(f"task {worker.task_id}: the environment failed in {asked}() with {answer.text}")
             error.add_note(answer.traceback)
             raise error
         if asked == "reset":

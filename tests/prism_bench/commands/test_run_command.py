@@ -1,4 +1,4 @@
-"""``prism-bench run`` with a failing part: a bug keeps its place, bad input is one sentence."""
+"""``prism-bench run`` with a part that fails: a bug keeps its place, and bad input is one sentence."""
 
 from pathlib import Path
 

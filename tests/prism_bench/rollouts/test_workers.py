@@ -193,15 +193,21 @@ def test_an_environment_that_cannot_be_reset_ends_the_run(east, tmp_path, tasks)
 @pytest.mark.parametrize("where", ["reset", "step"])
 def test_an_exception_is_raised_here(east, tmp_path, where):
     message = rf"^task 2-4: the environment failed in {where}\(\) with KeyError: 'no such room'\n"
-    with pytest.raises(InputError, match=message) as raised:
+    with pytest.raises(RuntimeError, match=message) as raised:
         east(troubled(tmp_path, from_2_to_4=f"{where} raise"), ["1-3", "2-4", "2-6"])
     assert "troubled.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_a_refusal_is_raised_here_as_it_is(east, tmp_path, where):
+    with pytest.raises(InputError, match=r"^room 4 has no door; choose another task$"):
+        east(troubled(tmp_path, from_2_to_4=f"{where} refuse"), ["1-3", "2-4", "2-6"])
 
 
 def test_after_an_exception_the_player_can_play_on(renderer, tmp_path):
     for workers in (False, True):
         with EpisodePlayer(troubled(tmp_path, from_2_to_4="step raise"), renderer, 3, workers=workers) as player:
-            with pytest.raises((InputError, KeyError), match="no such room"):
+            with pytest.raises((RuntimeError, KeyError), match="no such room"):
                 player.play(East(renderer), ["1-3", "2-4", "1-6"], GREEDY, "policy:east", Meter("eval"))
             episodes = player.play(East(renderer), ["3-5", "1-2", "4-5"], GREEDY, "policy:east", Meter("eval"))
         assert outline(episodes) == [("3-5", 2, 1.0, True), ("1-2", 1, 1.0, True), ("4-5", 1, 1.0, True)]

@@ -11,6 +11,8 @@ from typing import Any
 import gymnasium
 from corridor import Corridor
 
+from prism_bench.errors import InputError
+
 WAIT_SECONDS = 60  # before a test that went wrong gives up
 
 
@@ -18,8 +20,8 @@ class Troubled(Corridor):
     """Notes in ``folder`` what is asked of it, and has the trouble that ``trouble`` says for a task.
 
     ``reset`` or ``step`` (the second one of an episode), and then what happens: ``kill`` or ``exit`` ends the process,
-    ``once`` does so if it is the first to meet this, ``raise`` raises, ``wait`` waits for the file ``go``, ``hang``
-    does not answer.
+    ``once`` does so if it is the first to meet this, ``raise`` has a bug, ``refuse`` refuses its input, ``wait`` waits
+    for the file ``go``, ``hang`` does not answer.
     """
 
     def __init__(self, folder: Path, trouble: dict[str, str]) -> None:
@@ -55,6 +57,8 @@ class Troubled(Corridor):
                 os._exit(0)
             case [there, "raise"] if there == where:
                 raise KeyError("no such room")
+            case [there, "refuse"] if there == where:
+                raise InputError("room 4 has no door; choose another task")
             case [there, "wait"] if there == where:
                 patience = time.monotonic() + WAIT_SECONDS
                 while not (self.folder / "go").exists():
