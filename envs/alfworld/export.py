@@ -38,8 +38,7 @@ def game_file(game: Game) -> str:
     """Return the text of ``game.tw-pddl``.
 
     Raises:
-        ModuleNotFoundError: the package ``alfworld`` is not installed.
-        InputError: the file would not be read back as the same game.
+        InputError: the package ``alfworld`` is not installed, or the file would not be read back as the same game.
     """
     domain, grammar, goals = _upstream_texts(game.wording)
     grammar = grammar.replace(_TASK_PLACEHOLDER, game.task_sentence.removesuffix("."))
@@ -184,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         games = (source.game(task_id) for task_id in track(source.task_ids, description="writing"))
         write_games(games, options.data, options.split)
-    except (ValueError, ModuleNotFoundError) as error:
+    except InputError as error:
         parser.error(str(error))
 
 

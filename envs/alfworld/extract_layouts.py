@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
 LAYOUTS = Path(__file__).with_name("layouts.json")
@@ -43,13 +44,11 @@ def package_folder() -> Path:
     """Return the folder of the installed package ``alfworld``, without importing it.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        InputError: it is not installed.
     """
     found = importlib.util.find_spec("alfworld")
     if found is None or found.origin is None:
-        raise ModuleNotFoundError(
-            "this needs the package alfworld; install it with: pip install 'prism-bench[textworld]'"
-        )
+        raise InputError("this needs the package alfworld; install it with: pip install 'prism-bench[textworld]'")
     return Path(found.origin).parent
 
 
@@ -149,7 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Extract the facts for generated games from the package alfworld.")
     parser.add_argument("--out", type=Path, default=LAYOUTS)
     options = parser.parse_args(arguments)
-    write_atomically(options.out, to_json(extract(package_folder())))
+    try:
+        write_atomically(options.out, to_json(extract(package_folder())))
+    except InputError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

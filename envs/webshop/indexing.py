@@ -78,7 +78,7 @@ def build_index(
             number. They are read after the last document, so that a list may be filled while documents are read.
 
     Raises:
-        InputError: there are more or fewer identifiers than documents.
+        ValueError: there are more or fewer identifiers than documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
     runs = _Runs(folder)
@@ -86,7 +86,7 @@ def build_index(
         runs.add(analyse(document))
     runs.flush()
     if identifiers is not None and len(identifiers) != runs.documents:
-        raise InputError(f"{len(identifiers)} identifiers for {runs.documents} documents; give one for each.")
+        raise ValueError(f"{len(identifiers)} identifiers for {runs.documents} documents; give one for each")
     ranks = np.arange(runs.documents, dtype=np.int32)
     if identifiers is not None:
         ranks[sorted(range(runs.documents), key=identifiers.__getitem__)] = ranks.copy()
@@ -107,7 +107,7 @@ def open_arrays(folder: Path) -> tuple[dict[str, NDArray], int]:
     Raises:
         InputError: a file, which the message names, is missing, damaged, or not of this index.
     """
-    again = "build the index again."
+    again = f"remove {folder.parent} to compile the catalogue again"
     path = folder / "index.json"
     try:
         summary = json.loads(path.read_text())

@@ -86,7 +86,7 @@ class JsonStream:
                 self._size = os.fstat(self._file.fileno()).st_size
                 if self._next() != opening:
                     kind = "array" if opening == "[" else "object"
-                    raise InputError(f"{self.path} is no JSON {kind}: it does not begin with {opening}")
+                    raise InputError(f"{self.path} is no JSON {kind}: it does not begin with {opening}; fetch it again")
                 self._cursor += 1
                 if self._next() == closing:
                     self._cursor += 1
@@ -176,7 +176,8 @@ class JsonStream:
         return f"{self.path}, line {self._line_at(self._cursor)}, entry {self._entry}"
 
     def _damaged(self, reason: str, position: int) -> InputError:
-        return InputError(f"{self.path}, line {self._line_at(position)}, entry {self._entry} is damaged: {reason}")
+        line = self._line_at(position)
+        return InputError(f"{self.path}, line {line}, entry {self._entry} is damaged: {reason}; fetch the file again")
 
     def _truncated(self) -> InputError:
         return InputError(

@@ -15,7 +15,6 @@ from rapidfuzz.utils import default_process
 from envs.webshop.goals import Goal
 from envs.webshop.products import Product
 from envs.webshop.tagger import Tagger
-from prism_bench.errors import InputError
 
 _COLOR_LIST = """
     alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown burgundy camel camo
@@ -60,10 +59,10 @@ def reward(product: Product, goal: Goal, options: Mapping[str, str], tagger: Tag
     """Return the reward for buying ``product`` with the selected ``options`` (name to value) for ``goal``.
 
     Raises:
-        InputError: the goal has no attributes; upstream makes no such goal, and its formula divides by their number.
+        ValueError: the goal has no attributes; upstream makes no such goal, and its formula divides by their number.
     """
     if not goal.attributes:
-        raise InputError(f"the goal made from {goal.asin} has no attributes, so that no purchase can be rewarded")
+        raise ValueError(f"the goal made from {goal.asin} has no attributes, so that no purchase can be rewarded")
     r_type, query_match, category_match, title_score = _type_reward(product, goal, tagger)
     attributes = _attribute_matches(product, goal)
     chosen = option_matches(goal.options, options.values())

@@ -220,7 +220,7 @@ def test_a_game_added_to_official_data_is_seen(official_data: OfficialData, tmp_
     ids=str,
 )
 def test_wrong_options_are_refused_in_one_sentence(options: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint) as refusal:
+    with pytest.raises(InputError, match=complaint) as refusal:
         gymnasium.make(ID, **options)
     assert "\n" not in str(refusal.value)
 
@@ -231,7 +231,7 @@ def test_step_before_reset_is_refused() -> None:
 
 
 def test_an_unknown_expert_is_refused() -> None:
-    with pytest.raises(ValueError, match="no expert 'psychic'; choose search or oracle"):
+    with pytest.raises(InputError, match="no expert 'psychic'; choose search or oracle"):
         gymnasium.make(ID, **FEW).unwrapped.expert("psychic")
 
 

@@ -164,7 +164,7 @@ def test_upstreams_hand_coded_expert_solves_what_it_can(tmp_path: Path, open_ups
 def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     export._upstream_texts.cache_clear()
     monkeypatch.setattr(extract_layouts.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs the package alfworld; install it with: pip install"):
+    with pytest.raises(InputError, match=r"needs the package alfworld; install it with: pip install"):
         game_file(make_kitchen())
 
 

@@ -12,6 +12,7 @@ from envs.alfworld.extract_layouts import LAYOUTS, extract, main, package_folder
 from envs.alfworld.generator import UNSEEN_PLANS, UNUSED_PLANS
 from envs.alfworld.layouts import FITS, OPENABLE, facts, floor_plan, floor_plan_numbers, kind_of, location_id
 from envs.alfworld.official import OfficialGames
+from prism_bench.errors import InputError
 
 
 def test_the_committed_facts_are_those_of_the_package(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_the_committed_facts_are_those_of_the_package(tmp_path: Path) -> None:
 
 def test_extraction_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract_layouts.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'prism-bench\[textworld\]'"):
+    with pytest.raises(InputError, match=r"pip install 'prism-bench\[textworld\]'"):
         package_folder()
 
 

@@ -64,7 +64,7 @@ def test_goals_are_a_sequence(catalogue: Catalogue) -> None:
     assert list(goals[1:3]) == [goals[1], goals[2]]
     with pytest.raises(IndexError):
         goals[len(goals)]
-    with pytest.raises(ValueError, match="no 'synthetc' goals; choose from synthetic, human"):
+    with pytest.raises(InputError, match="no 'synthetc' goals; choose from synthetic, human"):
         catalogue.goals("synthetc")
 
 

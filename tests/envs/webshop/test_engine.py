@@ -19,6 +19,7 @@ from envs.webshop.engine import SEARCH_FORM, Session, Shop, Storefront, parse
 from envs.webshop.goals import Goal
 from envs.webshop.pages import THANKS
 from envs.webshop.products import Product
+from prism_bench.errors import InputError
 
 WALKS = st.lists(st.one_of(st.integers(0, 10_000), st.sampled_from(["lamp", "a", "a lamp of many watts"])), max_size=25)
 FRAGMENTS = ["search", "click", "[", "]", "\n", "]]", "[[", "buy now", "a", "\r", " ", "B", "İ"]
@@ -244,5 +245,5 @@ def test_memory_stays_flat_over_ten_thousand_episodes(odd_shop: Shop, any_goal: 
 
 
 def test_another_observation_is_refused(odd_shop: Shop) -> None:
-    with pytest.raises(ValueError, match="no WebShop observation 'html'; choose text or text_rich"):
+    with pytest.raises(InputError, match="no WebShop observation 'html'; choose text or text_rich"):
         Storefront(odd_shop, "html")

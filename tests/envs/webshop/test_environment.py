@@ -13,6 +13,7 @@ import pytest
 from envs.webshop.pages import THANKS
 from prism_bench.environments.check import check_environment
 from prism_bench.environments.contract import INFO_KEYS, UnknownTaskError
+from prism_bench.errors import InputError
 
 ID = "envs.webshop:prism_bench/WebShop-v0"
 OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "webshop"
@@ -218,7 +219,7 @@ def test_sharing_keeps_episodes_apart(generated: dict[str, Any]) -> None:
 def test_wrong_options_are_refused_in_one_sentence(
     generated: dict[str, Any], options: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(ValueError, match=complaint) as refusal:
+    with pytest.raises(InputError, match=complaint) as refusal:
         gymnasium.make(ID, **generated | options)
     assert "\n" not in str(refusal.value)
 
@@ -229,5 +230,5 @@ def test_step_before_reset_is_refused(generated: dict[str, Any]) -> None:
 
 
 def test_an_unknown_expert_is_refused(generated: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no expert 'psychic'; choose search"):
+    with pytest.raises(InputError, match="no expert 'psychic'; choose search"):
         gymnasium.make(ID, **generated).unwrapped.expert("psychic")

@@ -16,6 +16,7 @@ from envs.webshop import indexing, search
 from envs.webshop.analysis import analyse
 from envs.webshop.indexing import ARRAYS, build_index, decoded_lengths, length_codes
 from envs.webshop.search import SearchIndex
+from prism_bench.errors import InputError
 from tests.envs.webshop.official_shop import documents, recorded
 
 
@@ -175,5 +176,5 @@ def test_a_damaged_index_is_refused(tmp_path: Path, name: str, damage: str) -> N
         np.save(file, np.zeros(17))
     else:
         file.write_bytes(file.read_bytes()[:-1] if damage == "cut" else b"\0" * 200)
-    with pytest.raises(ValueError, match=rf"{name}.*build the index again\.$"):
+    with pytest.raises(InputError, match=rf"{name}.*remove .* to compile the catalogue again$"):
         SearchIndex.open(tmp_path / "index")

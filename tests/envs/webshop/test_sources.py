@@ -130,7 +130,7 @@ def test_a_damaged_raw_file_leaves_nothing_behind(raw: Path, tmp_path: Path, nam
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         catalogue_for(**options, cache=tmp_path)
 
 
