@@ -6,14 +6,14 @@ The same ALFWorld episodes (same tasks, same random numbers) are played in one p
 
 (a) with a fresh full prompt at every turn: the whole conversation goes through ``model.generate`` of transformers,
     padded on the left, all episodes of the turn together; within the turn there is a cache as usual;
-(b) by ``EpisodePlayer`` and ``TransformersBackend``;
+(b) by ``RolloutRunner`` and ``TransformersBackend``;
 (c) as the forwards of (b) alone, prefill and decode, with the same tokens in the same rows of a new cache: what would
     be left if environment, text and sampling cost nothing. Forwards for draws that are too close to call are left out.
 
-The default model is first taught by expert episodes for half a minute, so that its replies end and its episodes have
-usual lengths. The larger one has random weights and plays greedily: its replies are noise, of four tokens as the
-expert's are on average, and its episodes are cut after some turns. Each row is the median of the repeats, which take
-turns.
+The default model is first trained on expert episodes for half a minute, so that its completions end and its episodes
+have usual lengths. The larger one has random weights and plays greedily: its completions are noise, of four tokens as
+the expert's are on average, and its episodes are cut after some turns. Each row is the median of the repeats, which
+take turns.
 """
 
 import argparse
@@ -40,9 +40,9 @@ from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import IGNORED, Renderer
 from prism_bench.models.decoder import evaluation_mode
 from prism_bench.models.policy import Policy, ScratchModel, create_policy
-from prism_bench.rollouts.backend import Backend, Reply, Sampling, Work
-from prism_bench.rollouts.episodes import Episode, EpisodePlayer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.backend import Backend, Completion, Sampling, Work
+from prism_bench.rollouts.episodes import Episode, RolloutRunner
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import draw
 from prism_bench.rollouts.transformers_backend import TransformersBackend
@@ -76,7 +76,7 @@ class FreshPrompts:
         self.work = Work()
 
     @torch.inference_mode()
-    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+    def complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
         for session, tokens in new_tokens.items():
             self.conversations.setdefault(session, []).extend(tokens)
             if session not in self.streams:
@@ -88,20 +88,20 @@ class FreshPrompts:
             output: Any = self.model.generate(  # type: ignore[operator]
                 input_ids=torch.tensor([[self.end] * (width - len(ids)) + ids for ids in prompts]),
                 attention_mask=torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]),
-                max_new_tokens=sampling.max_reply_tokens,
+                max_new_tokens=sampling.max_completion_tokens,
                 do_sample=False,
                 eos_token_id=self.end,
                 pad_token_id=self.end,
                 logits_processor=LogitsProcessorList([Draws(streams, sampling.temperature, width, self.end)]),
             )
-        replies = {}
+        completions = {}
         for session, written in zip(new_tokens, output[:, width:].tolist(), strict=True):
             ids = written[: written.index(self.end) + 1] if self.end in written else written
-            replies[session] = Reply(ids, [0.0] * len(ids))
+            completions[session] = Completion(ids, [0.0] * len(ids))
             self.conversations[session] += ids
-        read, generated = sum(map(len, prompts)), sum(len(reply.ids) for reply in replies.values())
+        read, generated = sum(map(len, prompts)), sum(len(completion.ids) for completion in completions.values())
         self.work = Work(self.work.prefill_tokens + read, self.work.generated_tokens + generated)
-        return replies
+        return completions
 
     def close(self, sessions: Sequence[int]) -> None:
         for session in sessions:
@@ -154,12 +154,12 @@ class Contest:
     read: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.player = EpisodePlayer(lambda: gymnasium.make(ID, split="valid_seen"), self.renderer, len(self.tasks))
+        self.runner = RolloutRunner(lambda: gymnasium.make(ID, split="valid_seen"), self.renderer, len(self.tasks))
 
     def play(self, backend: Backend, way: str | None = None) -> list[Episode]:
         meter = Meter("play")
         start = time.perf_counter()
-        episodes = self.player.play(backend, self.tasks, self.sampling, way or "", meter, max_turns=self.max_turns)
+        episodes = self.runner.run(backend, self.tasks, self.sampling, way or "", meter, max_turns=self.max_turns)
         if way is not None:
             self.seconds[way].append(time.perf_counter() - start)
             self.read[way] = meter.spent.prefill_tokens
@@ -246,19 +246,19 @@ def main() -> None:
     train, valid = (gymnasium.make(ID, split=split).unwrapped for split in ("train", "valid_seen"))
     assert hasattr(train, "task_ids") and hasattr(valid, "task_ids")
     tasks = train.task_ids[:EXPERT_EPISODES]
-    expert = play_expert(gymnasium.make(ID, split="train"), "search", tasks, Meter("collect"))
+    expert = run_expert(gymnasium.make(ID, split="train"), "search", tasks, Meter("collect"))
     texts = [text for episode in expert for step in episode.steps for text in (step.observation, step.action)]
     if options.episodes:
         policy = create_policy(settings, texts, 0)
         renderer = Renderer(policy.tokenizer, ActionPrompt(), settings.max_length)
         teach(policy, renderer, expert, console)
-        sampling = Sampling(1.0, settings.max_reply_tokens, seed=0)
+        sampling = Sampling(1.0, settings.max_completion_tokens, seed=0)
         contest = Contest(policy, renderer, valid.task_ids[: options.episodes], sampling, max_turns=None)
         contest.run(options.repeats, "the default model", console)
     if options.larger_episodes:
         policy = create_policy(replace(settings, **LARGER), texts, 0)
         renderer = Renderer(policy.tokenizer, ActionPrompt(), settings.max_length)
-        sampling = Sampling(0.0, max_reply_tokens=4)
+        sampling = Sampling(0.0, max_completion_tokens=4)
         contest = Contest(policy, renderer, valid.task_ids[: options.larger_episodes], sampling, options.larger_turns)
         contest.run(options.larger_repeats, "a larger model", console)
 

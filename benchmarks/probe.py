@@ -39,7 +39,7 @@ from prism_bench.models.decoder import model_shape
 from prism_bench.models.policy import create_policy
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.projections import find_matrices
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.expert import run_expert
 
 METHODS = {"a": "paper's loop", "b": "plain batches", "c": "ours", "d": "ours, recomputing"}
 SIZES = {
@@ -74,7 +74,7 @@ def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
             config = compose("config")
         environment = instantiate(config.env.make, split="train")
         tasks = environment.unwrapped.task_ids[: EPISODES[name]]
-        episodes = play_expert(environment, config.env.expert, tasks, Meter("collect"))
+        episodes = run_expert(environment, config.env.expert, tasks, Meter("collect"))
         texts = [text for episode in episodes for step in episode.steps for text in (step.observation, step.action)]
         policy = create_policy(instantiate(config.model, _convert_="object"), texts, seed=0)
         renderer = Renderer(policy.tokenizer, instantiate(config.prompt), config.model.max_length)

@@ -42,8 +42,8 @@ from prism_bench.data.rendering import Rendered, Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.models.scratch import create_policy
-from prism_bench.rollouts.episodes import EpisodePlayer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.episodes import RolloutRunner
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 
 BATCHES: dict[str, dict[str, Any]] = {
@@ -71,7 +71,7 @@ class Bench:
             self.config = compose("config")
         self.environment = instantiate(self.config.env.make, split="train")
         tasks = self.environment.unwrapped.task_ids[:2048]
-        self.episodes: list[Trajectory] = play_expert(self.environment, self.config.env.expert, tasks, Meter("collect"))
+        self.episodes: list[Trajectory] = run_expert(self.environment, self.config.env.expert, tasks, Meter("collect"))
 
     def small(self) -> Policy:
         """Return the default model, untrained."""
@@ -106,7 +106,7 @@ class Bench:
             context = TrainingContext(
                 phase="sft",
                 renderer=renderer,
-                player=EpisodePlayer(lambda: self.environment, renderer, 1),
+                runner=RolloutRunner(lambda: self.environment, renderer, 1),
                 engine=TransformersEngine(),
                 max_completion_tokens=8,
                 meter=meter,

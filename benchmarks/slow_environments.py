@@ -66,7 +66,7 @@ def main() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config")
     tasks = make(False).unwrapped.task_ids[:EPISODES]
-    shown = episodes.play_expert(make(False), "search", tasks, Meter("collect"))
+    shown = episodes.run_expert(make(False), "search", tasks, Meter("collect"))
     model = instantiate(config.model, _convert_="object")
     policy = create_policy(model, (t for e in shown for s in e.steps for t in (s.observation, s.action)), seed=0)
     renderer, sampling = Renderer(policy.tokenizer, instantiate(config.prompt), 1024), backend.Sampling(0.0, 8)
@@ -77,13 +77,13 @@ def main() -> None:
         "processes, all wait for the slowest",
         "processes, served as they answer",
     ):
-        with episodes.EpisodePlayer(partial(make, way != "no delays"), renderer, PLACES) as player:
+        with episodes.RolloutRunner(partial(make, way != "no delays"), renderer, PLACES) as runner:
             if way.startswith("processes"):
-                player.environments = (Lockstep if "slowest" in way else WorkerEnvironments)(partial(make, True))
+                runner.environments = (Lockstep if "slowest" in way else WorkerEnvironments)(partial(make, True))
             engine = transformers_backend.TransformersBackend(policy.model, renderer.end_token_id)
-            player.play(engine, tasks[:PLACES], sampling, "", Meter("eval"), max_turns=1)  # until all have started
+            runner.run(engine, tasks[:PLACES], sampling, "", Meter("eval"), max_turns=1)  # until all have started
             start = time.perf_counter()
-            played.append(player.play(engine, tasks, sampling, "", Meter("eval"), max_turns=TURNS))
+            played.append(runner.run(engine, tasks, sampling, "", Meter("eval"), max_turns=TURNS))
             seconds[way] = time.perf_counter() - start
     assert all([e.completion_ids for e in played[0]] == [e.completion_ids for e in other] for other in played[1:])
     table = Table("environments", "seconds", "times as fast", title=f"{EPISODES} episodes, {PLACES} at once")

@@ -15,7 +15,7 @@ def batch(vocabulary: int, seed: int, advantages: torch.Tensor) -> dict[str, tor
     columns = torch.arange(int(completions.max()))
     completion_mask = (columns < completions[:, None]).long()
     written = torch.randint(0, 2, completion_mask.shape, generator=random)
-    written[:, 0] = 1  # every episode has a reply
+    written[:, 0] = 1  # every episode has a completion
     return {
         "prompt_ids": torch.randint(5, vocabulary, (len(advantages), int(prompts.max())), generator=random),
         "prompt_mask": (torch.arange(int(prompts.max())) >= prompts.max() - prompts[:, None]).long(),

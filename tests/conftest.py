@@ -21,7 +21,7 @@ from prism_bench.algorithms.sft import SFT
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.models.tokenizer import build_tokenizer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.expert import run_expert
 
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")
@@ -94,7 +94,7 @@ def corridor() -> Callable[..., gymnasium.Env[str, str]]:
 @pytest.fixture(scope="session")
 def corridor_episodes(corridor: Callable[..., gymnasium.Env[str, str]]) -> list[Trajectory]:
     """The expert's episodes of all thirty tasks."""
-    return play_expert(corridor(), "straight", Corridor.task_ids, Meter("collect"))
+    return run_expert(corridor(), "straight", Corridor.task_ids, Meter("collect"))
 
 
 @pytest.fixture

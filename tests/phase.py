@@ -14,12 +14,12 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.episodes import Episode, EpisodePlayer
+from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 
 
-class RecordingPlayer(EpisodePlayer):
-    """A player that remembers what it was asked for and what it returned."""
+class RecordingPlayer(RolloutRunner):
+    """A runner that remembers what it was asked for and what it returned."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -28,7 +28,7 @@ class RecordingPlayer(EpisodePlayer):
 
     def play(self, backend: Any, task_ids: Sequence[str], *args: Any, **kwargs: Any) -> list[Episode]:
         self.asked.append(list(task_ids))
-        self.episodes.append(super().play(backend, task_ids, *args, **kwargs))
+        self.episodes.append(super().run(backend, task_ids, *args, **kwargs))
         return self.episodes[-1]
 
 
@@ -55,7 +55,7 @@ class Phase:
         self.progress: list[tuple[int, int]] = []
         self.evaluated: list[int] = []
         renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length)
-        self.player = RecordingPlayer(make_environment, renderer, 16)
+        self.runner = RecordingPlayer(make_environment, renderer, 16)
 
         def point(policy: Policy, update: int) -> None:
             self.evaluated.append(update)
@@ -64,7 +64,7 @@ class Phase:
         self.context = TrainingContext(
             phase=name,
             renderer=renderer,
-            player=self.player,
+            runner=self.runner,
             engine=engine or TransformersEngine(),
             max_completion_tokens=4,
             meter=self.meter,
@@ -84,7 +84,7 @@ class Phase:
 
     @property
     def all_episodes(self) -> list[Episode]:
-        return [episode for batch in self.player.episodes for episode in batch]
+        return [episode for batch in self.runner.episodes for episode in batch]
 
     def values(self, name: str) -> list[float]:
         key = f"{self.name}/{name}"
@@ -94,9 +94,9 @@ class Phase:
 def probability(policy: Policy, observation: str, action: str) -> float:
     """Return the probability of ``action`` as the answer to the first ``observation``."""
     renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
-    prompt, reply = renderer.opening(observation), renderer.reply(Step(observation, action, 0.0))
+    prompt, completion = renderer.prompt_ids(observation), renderer.completion(Step(observation, action, 0.0))
     policy.model.eval()
     with torch.no_grad():
-        logits = policy.model(input_ids=torch.tensor([prompt + reply])).logits[0]
+        logits = policy.model(input_ids=torch.tensor([prompt + completion])).logits[0]
     scores = torch.log_softmax(logits, dim=-1)[len(prompt) - 1 : -1]
-    return float(scores[range(len(reply)), reply].sum().exp())
+    return float(scores[range(len(completion)), completion].sum().exp())

@@ -257,7 +257,7 @@ PRETRAINED = (
     "model.device=cpu",
     "model.dtype=float32",
     "model.max_length=2048",
-    "model.max_reply_tokens=8",
+    "model.max_completion_tokens=8",
     "eval.tasks=2",
 )
 INSTRUCT_MODELS = {  # the architecture of each, its chat template in TRL's collection, and the tokens that it needs

@@ -101,7 +101,7 @@ class RejectionSampling:
         save_policy(policy, checkpoint)  # engines in other processes load it from there
         try:
             with context.engine.start(policy, checkpoint, context.renderer.end_token_id) as backend:
-                episodes = context.player.play(
+                episodes = context.runner.run(
                     backend,
                     repeated,
                     sampling,

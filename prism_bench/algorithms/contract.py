@@ -15,7 +15,7 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.episodes import RolloutRunner
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrainingContext:
     Attributes:
         phase: the phase's name, which opens the keys of logged values (``sft/loss``).
         renderer: turns trajectories into tokens and labels for the policy's tokenizer.
-        player: rolls out train tasks in the environment.
+        runner: rolls out train tasks in the environment.
         engine: generates completions, inside a TRL trainer too.
         max_completion_tokens: the most that the policy writes in one turn.
         meter: the phase's row in the ledger; every forward and backward pass and every rollout is charged to it.
@@ -33,15 +33,15 @@ class TrainingContext:
         folder: for files of a trainer; nothing that is needed later is left there.
         log: takes values and the number of updates done.
         progress: takes the updates done and planned.
-        evaluate: adds a point to the learning curve: the policy, as it is after so many updates, plays a fixed sample
-            of a validation split. What that costs is charged elsewhere.
+        evaluate: adds a point to the learning curve: the policy, as it is after so many updates, rolls out a fixed
+            sample of a validation split. What that costs is charged elsewhere.
         points: how many points the learning curve of this phase has; 0 for none.
         flops_budget: what the phase may spend; it ends at the first update past that. None for no limit.
     """
 
     phase: str
     renderer: Renderer
-    player: EpisodePlayer
+    runner: RolloutRunner
     engine: Engine
     max_completion_tokens: int
     meter: Meter

@@ -106,7 +106,7 @@ class Rollouts:
         self.calls += 1
         sampling = Sampling(self.temperature, context.max_completion_tokens, seed)
         backend = context.engine.in_trainer(trainer, context.renderer.end_token_id)
-        episodes = context.player.play(
+        episodes = context.runner.run(
             backend, task_ids, sampling, f"policy:{context.phase}", context.meter, max_turns=self.max_turns
         )
         lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes]

@@ -26,8 +26,8 @@ from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.statistics import Estimate, summarise
 from prism_bench.results.units import count, duration
 from prism_bench.rollouts.backend import Engine, Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.episodes import RolloutRunner
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers
 
@@ -59,7 +59,7 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
         if refusal is None:
             admissible = instantiate(config.prompt).needs_admissible
-            episodes = play_expert(environment, name, task_ids, meter, admissible, progress.update)
+            episodes = run_expert(environment, name, task_ids, meter, admissible, progress.update)
         else:
             episodes = _roll_out_checkpoint(config, make, task_ids, refusal, meter, progress.update)
     only_successes = refusal is None if config.only_successes is None else config.only_successes
@@ -119,14 +119,14 @@ def _roll_out_checkpoint(
             raise
         raise InputError(f"{error} (and as to experts, {no_expert})") from None
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
-    sampling = Sampling(float(config.temperature), model.max_reply_tokens, config.seed)
+    sampling = Sampling(float(config.temperature), model.max_completion_tokens, config.seed)
     source = f"policy:{weights_digest(policy.model)}"
     engine: Engine = instantiate(config.generation, _convert_="object")
     with (
-        EpisodePlayer(make, renderer, model.batch_size, uses_workers(config.env)) as player,
+        RolloutRunner(make, renderer, model.batch_size, uses_workers(config.env)) as runner,
         engine.start(policy, name, renderer.end_token_id) as backend,
     ):
-        return [episode.trajectory for episode in player.play(backend, task_ids, sampling, source, meter, progress)]
+        return [episode.trajectory for episode in runner.run(backend, task_ids, sampling, source, meter, progress)]
 
 
 def _rates(episodes: Sequence[Trajectory], title: str) -> Table:

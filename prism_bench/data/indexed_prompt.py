@@ -2,9 +2,9 @@
 
 A small model made from scratch can neither copy a product code nor write a query letter by letter, but it can learn to
 repeat a word of the page and the number that follows it there. Every admissible action whose argument is a piece of the
-page gets a number behind that piece, and the reply is the piece with its number: ``large#3`` for ``click[large]``
+page gets a number behind that piece, and the completion is the piece with its number: ``large#3`` for ``click[large]``
 below. Where an action is an open form, such as ``search[<keywords>]``, the words of the task are numbered as well, and
-the reply names the form and its words: ``search#4#5`` for ``search[red shirt]``.
+the completion names the form and its words: ``search#4#5`` for ``search[red shirt]``.
 
     page     Instruction: [SEP] Find me a red shirt [SEP] Back to Search [SEP] size [SEP] small [SEP] large
     prompt   find me a red shirt back to search#1 size small#2 large#3
@@ -14,9 +14,9 @@ task asks for, one to the number behind it.
 
 What such a model is spared besides: capitals, punctuation in the task, the codes of things (a number says as much),
 what follows in long pieces, and a page that an action did not change, which is not shown again. Numbers are glued to
-what precedes them and words have a space before them, so that each is the same token on the page and in a reply.
+what precedes them and words have a space before them, so that each is the same token on the page and in a completion.
 Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every environment
-can be played, as a list to choose from.
+can be used, as a list to choose from.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from prism_bench.data.prompts import Message, require_admissible
 
 _ACTION = re.compile(r"(?P<name>[^\[\]]+)\[(?P<argument>.*)\]", re.DOTALL)
 _OPEN = re.compile(r"<.+>", re.DOTALL)
-_REPLY = re.compile(r"(?P<name>[^#]*)(?P<numbers>(?:#\d{1,6})+)")
+_COMPLETION = re.compile(r"(?P<name>[^#]*)(?P<numbers>(?:#\d{1,6})+)")
 _EDGES = " \t\n.,:;!?\"'()"
 
 
@@ -64,16 +64,16 @@ class IndexedPrompt:
     def needs_admissible(self) -> bool:
         return True
 
-    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+    def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
 
     def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         return "unchanged" if observation == previous else self._page(observation, admissible_actions).text
 
-    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+    def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return the number of ``action``, or its form and the numbers of its words.
 
-        An action of which the page says nothing is its own reply: it can be read, but not learned.
+        An action of which the page says nothing is its own completion: it can be read, but not learned.
         """
         page = self._page(observation, admissible_actions)
         for number, meant in page.actions.items():
@@ -91,11 +91,11 @@ class IndexedPrompt:
             numbers.append(next((number for number in places if number > last), places[0]))
         return form["name"] + "".join(f"#{number}" for number in numbers) if numbers else action
 
-    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        """Return what ``reply`` means on this page; the reply itself where it means nothing."""
+    def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return what ``completion`` means on this page; the completion itself where it means nothing."""
         page = self._page(observation, admissible_actions)
-        text = reply.strip()
-        named = _REPLY.fullmatch(text)
+        text = completion.strip()
+        named = _COMPLETION.fullmatch(text)
         if named is None:
             return text
         numbers = [int(number) for number in named["numbers"][1:].split("#")]

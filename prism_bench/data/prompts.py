@@ -1,6 +1,6 @@
 """What a policy reads and writes around the bare text of an environment.
 
-Chosen by ``conf/prompt``: ``action``, in which the reply is the action and nothing else (a small model made from
+Chosen by ``conf/prompt``: ``action``, in which the completion is the action and nothing else (a small model made from
 scratch has no words to spare), and ``react``, in which an instruct model may think before it acts (ReAct, arXiv
 2210.03629). A third, for pages to click on, is :mod:`prism_bench.data.indexed_prompt`.
 """
@@ -15,7 +15,7 @@ Message = dict[str, str]
 
 
 class Prompt(Protocol):
-    """Turns observations into user messages and actions into replies, and back.
+    """Turns observations into user messages and actions into completions, and back.
 
     A method sees one turn: the observation and what was admissible then (empty unless ``needs_admissible``).
     """
@@ -24,17 +24,17 @@ class Prompt(Protocol):
     def needs_admissible(self) -> bool:
         """Whether trajectories have to keep their admissible actions for this prompt."""
 
-    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+    def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         """Return the messages that open an episode."""
 
     def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         """Return the user message that carries an observation, ``previous`` being the one before."""
 
-    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+    def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return what the policy should write in order to do ``action``."""
 
-    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        """Return the action in ``reply``; the text itself where none is marked, for the environment to answer."""
+    def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        """Return the action in ``completion``; the text itself where none is marked, for the environment to answer."""
 
 
 def require_admissible(admissible_actions: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ def _listing(admissible_actions: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class ActionPrompt:
-    """The observation as it is; the reply is the action."""
+    """The observation as it is; the completion is the action."""
 
     list_admissible: bool = False
 
@@ -65,22 +65,22 @@ class ActionPrompt:
     def needs_admissible(self) -> bool:
         return self.list_admissible
 
-    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+    def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         return [{"role": "user", "content": self.turn(observation, admissible_actions)}]
 
     def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         return observation + (_listing(admissible_actions) if self.list_admissible else "")
 
-    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+    def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         return action
 
-    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        return reply.strip()
+    def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        return completion.strip()
 
 
 @dataclass(frozen=True)
 class ReactPrompt:
-    """An instruction first; the reply is a thought, where the policy has one, and then ``Action: <action>``."""
+    """An instruction first; the completion is a thought, where the policy has one, and then ``Action: <action>``."""
 
     instruction: str
     list_admissible: bool = False
@@ -89,17 +89,17 @@ class ReactPrompt:
     def needs_admissible(self) -> bool:
         return self.list_admissible
 
-    def opening(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
+    def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         content = f"{self.instruction.strip()}\n\n{self.turn(observation, admissible_actions)}"
         return [{"role": "user", "content": content}]
 
     def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
         return f"Observation: {observation}" + (_listing(admissible_actions) if self.list_admissible else "")
 
-    def reply(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
+    def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         return f"Action: {action}"
 
-    def action(self, reply: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        _, marker, after = reply.rpartition("Action:")
-        lines = (after if marker else reply).strip().splitlines()
+    def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
+        _, marker, after = completion.rpartition("Action:")
+        lines = (after if marker else completion).strip().splitlines()
         return lines[0].strip() if lines else ""

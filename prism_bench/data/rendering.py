@@ -1,15 +1,15 @@
 """The one place where text becomes tokens and labels.
 
 The probe, SFT, RL and evaluation must see the same tokens, or scores and rewards belong to different policies. An
-episode is therefore rendered piece by piece, exactly as it grows when a policy plays it: the opening, then in turn a
-reply and the next observation. No piece is tokenised together with another, and no sampled token is ever decoded and
-encoded again.
+episode is therefore rendered piece by piece, exactly as it grows in a rollout: the prompt, then in turn a completion
+and the next observation. No piece is tokenised together with another, and no sampled token is ever decoded and encoded
+again.
 
 The pieces come out of the tokenizer's own chat template, which has to be prefix-preserving: a longer conversation must
 begin with the text of the shorter one. Templates that rewrite earlier turns (Qwen3 drops earlier thoughts) are replaced
-by the training templates that TRL ships for the same models; any other is refused. Qwen3 plays in its mode without
-thinking, in which a template puts an empty thought before every reply: a thought that is part of a reply would belong
-to the policy, and expert episodes have none.
+by the training templates that TRL ships for the same models; any other is refused. Qwen3 runs in its mode without
+thinking, in which a template puts an empty thought before every completion: a thought that is part of a completion
+would belong to the policy, and expert episodes have none.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _TEMPLATE_VARIABLES: dict[str, Any] = {
     "date_string": "26 Jul 2024",  # Llama 3.1's default; Llama 3.2's is today, and no run could be repeated tomorrow
 }
 
-_FIRST, _REPLY, _SECOND = "\u2460first\u2460", "\u2461reply\u2461", "\u2462second\u2462"
+_FIRST, _COMPLETION, _SECOND = "\u2460first\u2460", "\u2461reply\u2461", "\u2462second\u2462"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Renderer:
     """Renders episodes for one tokenizer and one prompt.
 
     Args:
-        tokenizer: with a chat template; its end-of-turn token ends a reply.
+        tokenizer: with a chat template; its end-of-turn token ends a completion.
         prompt: what is written around observations and actions.
         max_length: tokens of context; a trajectory that is longer is cut after the last step that fits.
 
@@ -76,27 +76,27 @@ class Renderer:
         self.end_token_id = cast(int, tokenizer.convert_tokens_to_ids(end))
         self._encode = lru_cache(maxsize=200_000)(self._encode_text)
 
-    def opening(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
-        """Return the tokens before the first reply."""
-        return [*self._encode(self._chat(self.prompt.opening(observation, admissible_actions)))]
+    def prompt_ids(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
+        """Return the tokens before the first completion."""
+        return [*self._encode(self._chat(self.prompt.messages(observation, admissible_actions)))]
 
-    def reply(self, step: Step) -> list[int]:
-        """Return the tokens of a reply, its end-of-turn token included unless it was cut."""
+    def completion(self, step: Step) -> list[int]:
+        """Return the tokens of a completion, its end-of-turn token included unless it was cut."""
         text = step.completion
         if text is None:
-            text = self.prompt.reply(step.action, step.observation, step.admissible_actions)
+            text = self.prompt.completion(step.action, step.observation, step.admissible_actions)
         return [*self._encode(text), *([] if step.truncated else [self.end_token_id])]
 
     def observation(
         self, observation: str, admissible_actions: tuple[str, ...] = (), previous: str | None = None
     ) -> list[int]:
-        """Return the tokens between the end of one reply and the start of the next; ``previous`` was read before."""
+        """Return the tokens between two completions; ``previous`` is the observation that was read before."""
         turn = self.prompt.turn(observation, admissible_actions, previous)
         return [*self._encode(f"{self._between_start}{turn}{self._between_end}")]
 
-    def decode(self, reply_ids: list[int]) -> str:
-        """Return the text of a sampled reply, without its end-of-turn token."""
-        return cast(str, self.tokenizer.decode(reply_ids, skip_special_tokens=True))
+    def decode(self, completion_ids: list[int]) -> str:
+        """Return the text of a sampled completion, without its end-of-turn token."""
+        return cast(str, self.tokenizer.decode(completion_ids, skip_special_tokens=True))
 
     def render(self, trajectory: Trajectory) -> Rendered:
         """Return tokens and labels of ``trajectory``, cut after the last whole step that fits ``max_length``.
@@ -110,20 +110,20 @@ class Renderer:
         before: Step | None = None
         for step in trajectory.steps:
             shown = step.observation, step.admissible_actions
-            context = self.opening(*shown) if before is None else self.observation(*shown, before.observation)
+            context = self.prompt_ids(*shown) if before is None else self.observation(*shown, before.observation)
             if before is not None and before.truncated:
                 context = [self.end_token_id, *context]  # as the policy read it
-            reply = self.reply(step)
-            if len(input_ids) + len(context) + len(reply) > self.max_length:
+            completion = self.completion(step)
+            if len(input_ids) + len(context) + len(completion) > self.max_length:
                 break
-            input_ids += context + reply
-            labels += [IGNORED] * len(context) + reply
+            input_ids += context + completion
+            labels += [IGNORED] * len(context) + completion
             fitted += 1
             before = step
         if not fitted:
             raise InputError(
-                f"task {trajectory.task_id}: the opening and the first reply exceed the context of {self.max_length} "
-                "tokens; raise model.max_length"
+                f"task {trajectory.task_id}: the prompt and the first completion exceed the context of "
+                f"{self.max_length} tokens; raise model.max_length"
             )
         return Rendered(input_ids, labels, fitted)
 
@@ -146,24 +146,24 @@ class Renderer:
         """Return the end-of-turn token and the text around the next user message."""
         conversation = [
             {"role": "user", "content": _FIRST},
-            {"role": "assistant", "content": _REPLY},
+            {"role": "assistant", "content": _COMPLETION},
             {"role": "user", "content": _SECOND},
         ]
         prompt, answered, continued = (self._chat(conversation[:n], generate=n != 2) for n in (1, 2, 3))
-        if not (answered.startswith(prompt + _REPLY) and continued.startswith(answered)):
+        if not (answered.startswith(prompt + _COMPLETION) and continued.startswith(answered)):
             raise InputError(
                 f"{self._name}: the chat template is not prefix-preserving, so an episode cannot grow "
                 "without being encoded again; give the tokenizer a template that leaves earlier turns as they are"
             )
-        after_reply = continued[len(prompt + _REPLY) :]
-        specials = [token for token in self.tokenizer.all_special_tokens if after_reply.startswith(token)]
+        after_completion = continued[len(prompt + _COMPLETION) :]
+        specials = [token for token in self.tokenizer.all_special_tokens if after_completion.startswith(token)]
         if not specials:
             raise InputError(
-                f"{self._name}: the chat template does not end a reply with a special token "
-                f"(it goes on with {after_reply[:20]!r}), so a policy could not say that it is done"
+                f"{self._name}: the chat template does not end a completion with a special token "
+                f"(it goes on with {after_completion[:20]!r}), so a policy could not say that it is done"
             )
         end = max(specials, key=len)
-        before, after = after_reply[len(end) :].split(_SECOND)
+        before, after = after_completion[len(end) :].split(_SECOND)
         return end, before, after
 
 

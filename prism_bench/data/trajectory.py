@@ -141,12 +141,12 @@ def tasks_of(trajectories: Sequence[Trajectory]) -> list[str]:
     """Return the task of every trajectory.
 
     Raises:
-        InputError: one of them does not say its task, so nobody can play that again.
+        InputError: one of them does not say its task, so nobody can roll that out.
     """
     for number, trajectory in enumerate(trajectories):
         if trajectory.task_id is None:
             raise InputError(
-                f"trajectory {number} ({trajectory.source}) has no task id, so RL cannot play its task: "
+                f"trajectory {number} ({trajectory.source}) has no task id, so RL cannot explore its task: "
                 "use imported text for SFT and the probe only"
             )
     return [trajectory.task_id for trajectory in trajectories if trajectory.task_id is not None]

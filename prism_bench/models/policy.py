@@ -45,8 +45,8 @@ class ModelSettings:
     """What both kinds of models share."""
 
     max_length: int  # tokens of context
-    max_reply_tokens: int
-    batch_size: int  # episodes in play at once
+    max_completion_tokens: int
+    batch_size: int  # episodes that run at once
     device: str = "cpu"
     dtype: str = "float32"
     projections: Sequence[str] | None = None  # what the probe takes, where a model's linear layers have other names

@@ -13,7 +13,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Backend, Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.episodes import RolloutRunner
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class EvaluationSettings:
         tasks: how many tasks of a split, a sample (:func:`sample_tasks`); None for all of them.
         temperature: of sampling; 0 is greedy decoding.
         curve_points: points of the learning curve in each phase; 0 for none.
-        curve_tasks: how many tasks of the split on which settings are chosen are played at each point, the same ones at
-            all points.
+        curve_tasks: how many tasks of the split on which settings are chosen are rolled out at each point, the same
+            ones at all points.
 
     Raises:
         InputError: a number is out of range.
@@ -94,17 +94,17 @@ def _draw(seed: int, *key: str) -> bytes:
 
 def evaluate(
     backend: Backend,
-    player: EpisodePlayer,
+    runner: RolloutRunner,
     task_ids: Sequence[str],
     settings: EvaluationSettings,
     *,
-    max_reply_tokens: int,
+    max_completion_tokens: int,
     seed: int,
     source: str,
     meter: Meter,
     progress: Callable[[int], None] = lambda finished: None,
 ) -> list[Trajectory]:
     """Roll out every task once and return the episodes in the order of ``task_ids``."""
-    sampling = Sampling(settings.temperature, max_reply_tokens, seed)
-    episodes = player.play(backend, task_ids, sampling, source, meter, progress)
+    sampling = Sampling(settings.temperature, max_completion_tokens, seed)
+    episodes = runner.run(backend, task_ids, sampling, source, meter, progress)
     return [episode.trajectory for episode in episodes]

@@ -52,14 +52,14 @@ def tables_of(outcomes: Sequence[Outcome]) -> Tables:
     Every stage is compared with every earlier one: ``rl - base``, ``rl - sft``.
 
     Raises:
-        ResultError: a task was played twice in a stage, or two stages of a split played different tasks.
+        ResultError: a task occurs twice in a stage, or two stages of a split have different tasks.
         ValueError: a score lies outside 0 to 1.
     """
     by_stage: dict[str, dict[str, dict[str, Outcome]]] = {}
     for outcome in outcomes:
         tasks = by_stage.setdefault(outcome.stage, {}).setdefault(outcome.split, {})
         if outcome.task_id in tasks:
-            raise ResultError(f"task {outcome.task_id!r} was played twice in {outcome.stage} on {outcome.split}")
+            raise ResultError(f"task {outcome.task_id!r} occurs twice in {outcome.stage} on {outcome.split}")
         tasks[outcome.task_id] = outcome
     tables = Tables({}, {}, {}, {})
     for stage, splits in by_stage.items():
@@ -76,7 +76,7 @@ def tables_of(outcomes: Sequence[Outcome]) -> Tables:
             if after is None:
                 continue
             if before.keys() != after.keys():
-                raise ResultError(f"{earlier} and {later} played different tasks of {split}, so they cannot be paired")
+                raise ResultError(f"{earlier} and {later} have different tasks of {split}, so they cannot be paired")
             pairs = [(before[task], after[task]) for task in before]
             name = f"{later}{MINUS}{earlier}"
             tables.paired.setdefault(name, {})[split] = paired_difference(

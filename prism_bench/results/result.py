@@ -45,7 +45,7 @@ def build_result(
 
     Raises:
         ResultError: the parts contradict each other: two phases have one name, an outcome or a point belongs to no
-            phase, a task was played twice in a stage, two stages of a split played different tasks, or a value has
+            phase, a task occurs twice in a stage, two stages of a split have different tasks, or a value has
             another type than its field.
     """
     rows = total_rows(ledger)

@@ -1,10 +1,10 @@
-"""What plays a policy: token ids in, token ids out, one growing context per episode.
+"""Generation: token ids in, token ids out, one growing context per episode.
 
-A backend keeps a *session* for every episode in play. In each turn it is given the new tokens of some sessions (the
-opening, or what the environment answered) and returns a reply for each; what was read before it remembers. A backend
-that keeps the key-value cache reads every token once.
+A backend keeps a *session* for every episode that runs. In each turn it is given the new tokens of some sessions (the
+prompt, or what the environment answered) and returns a completion for each; it remembers what was read before. A
+backend that keeps the key-value cache reads every token once.
 
-Which one a run plays with is its *engine*, a choice of ``conf/generation``.
+The *engine* of a run, a choice of ``conf/generation``, makes the backends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ if TYPE_CHECKING:  # takes seconds to import
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a reply is drawn. ``temperature`` 0 is greedy decoding; a session keeps the ``seed`` it was opened with."""
+    """Settings of sampling. ``temperature`` 0 is greedy decoding; a session keeps the ``seed`` it was opened with."""
 
     temperature: float = 1.0
-    max_reply_tokens: int = 16
+    max_completion_tokens: int = 16
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """Sampled tokens, the end-of-turn token last unless the reply was cut, and the log-probability of each."""
+class Completion:
+    """Sampled tokens, the end-of-turn token last unless the completion was cut, and the log-probability of each."""
 
     ids: list[int]
     logprobs: list[float]
@@ -46,14 +46,14 @@ class Work:
 
 
 class Backend(Protocol):
-    """Generates replies for many sessions at once."""
+    """Generates completions for many sessions at once."""
 
-    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
-        """Append ``new_tokens`` to each session, open those not seen before, and sample a reply of every one.
+    def complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
+        """Append ``new_tokens`` to each session, open those not seen before, and sample a completion of every one.
 
-        The tokens of the reply belong to the session afterwards. A session is an integer from 0 to 2^63 - 1 that also
-        names its random stream: the same session, seed and tokens give the same reply whatever else is in the batch. A
-        backend whose rounding can lead to another token says so.
+        The tokens of the completion belong to the session afterwards. A session is an integer from 0 to 2^63 - 1 that
+        also names its random stream: the same session, seed and tokens give the same completion whatever else is in the
+        batch. A backend whose rounding can lead to another token says so.
         """
 
     def close(self, sessions: Sequence[int]) -> None:
@@ -64,7 +64,7 @@ class Backend(Protocol):
 
 
 class Engine(Protocol):
-    """What a run plays its policies with."""
+    """Maker of the backends of a run."""
 
     @property
     def name(self) -> str:
@@ -78,14 +78,14 @@ class Engine(Protocol):
         """
 
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> AbstractContextManager[Backend]:
-        """Yield a backend that plays ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.
+        """Yield a backend for ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.
 
         Raises:
-            InputError: it cannot play this policy, or not here.
+            InputError: it cannot run this policy, or not here.
         """
 
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> Backend:
-        """Return a backend that plays the policy of ``trainer`` as it is now, for the rollouts of one step.
+        """Return a backend for the policy of ``trainer`` as it is now, for the rollouts of one step.
 
         Raises:
             InputError: the trainer is set up in a way that is not supported.

@@ -11,7 +11,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Backend, Reply, Sampling
+from prism_bench.rollouts.backend import Backend, Completion, Sampling
 from prism_bench.rollouts.pool import Answer, Environment, Environments, LocalEnvironments
 from prism_bench.rollouts.workers import WorkerEnvironments
 
@@ -20,7 +20,7 @@ from prism_bench.rollouts.workers import WorkerEnvironments
 class Episode:
     """A policy's episode and the very tokens it consisted of.
 
-    ``prompt_ids`` is the opening; ``completion_ids`` the rest, replies and observations in turn; ``agent_mask`` is 1
+    ``prompt_ids`` is the prompt; ``completion_ids`` the rest, completions and observations in turn; ``agent_mask`` is 1
     where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
     """
 
@@ -35,7 +35,7 @@ _Ending = Literal["environment", "out_of_turns", "context_full"]
 
 
 @dataclass(slots=True)
-class _Play:
+class _Running:
     """An episode under way; there is nothing in it until the environment has answered."""
 
     task_id: str
@@ -48,14 +48,14 @@ class _Play:
     steps: list[Step] = field(default_factory=list)  # the last one without its reward until that is known
 
 
-class EpisodePlayer:
+class RolloutRunner:
     """Plays the tasks of one environment with policies; keeps its environment objects from call to call.
 
     Args:
         make: returns a new environment object.
         renderer: of the policies' tokenizer and prompt.
-        batch_size: how many episodes are in play at once.
-        workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the player has
+        batch_size: how many episodes run at once.
+        workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the runner has
             to be closed then, or used in a ``with`` statement.
     """
 
@@ -66,7 +66,7 @@ class EpisodePlayer:
         self.renderer = renderer
         self.batch_size = batch_size
 
-    def __enter__(self) -> "EpisodePlayer":
+    def __enter__(self) -> "RolloutRunner":
         return self
 
     def __exit__(
@@ -78,7 +78,7 @@ class EpisodePlayer:
         """Close the environments."""
         self.environments.close()
 
-    def play(
+    def run(
         self,
         backend: Backend,
         task_ids: Sequence[str],
@@ -95,33 +95,33 @@ class EpisodePlayer:
         task, and how often that task stands earlier in the list; not on the other tasks or ``batch_size``.
 
         Args:
-            source: what the trajectories say about who played.
+            source: what the trajectories say about who acted.
             on_episode: called with the number of finished episodes whenever it grows.
 
         Raises:
-            InputError: an opening leaves no room for a reply.
+            InputError: an prompt leaves no room for a completion.
         """
         sessions = session_numbers(task_ids)
         waiting = iter(zip(sessions, task_ids, strict=True))
-        plays: dict[int, _Play] = {}
+        running: dict[int, _Running] = {}
         finished: dict[int, Episode] = {}
-        unread: dict[int, list[int]] = {}  # new tokens of the plays in which it is the policy's turn
+        unread: dict[int, list[int]] = {}  # new tokens of the episodes in which it is the policy's turn
         env_steps = 0
         endings: Counter[_Ending] = Counter()
         self.environments.clear()  # of what an exception left there
         while True:
-            self._fill(plays, waiting)
+            self._fill(running, waiting)
             answers = self.environments.answers(wait=not unread)
             ended = []
             for session, answer in answers.items():
-                tokens = self._take(plays[session], answer, sampling, max_turns)
+                tokens = self._take(running[session], answer, sampling, max_turns)
                 if isinstance(tokens, str):
                     endings[tokens] += 1
                     ended.append(session)
                 else:
                     unread[session] = tokens
             for session in ended:
-                finished[session] = _episode(plays.pop(session), source)
+                finished[session] = _episode(running.pop(session), source)
                 self.environments.release(session)
             if ended:
                 backend.close(ended)
@@ -130,11 +130,11 @@ class EpisodePlayer:
                 continue  # others may have answered meanwhile, or at once where a new task took the place
             if not unread:
                 break
-            replies = backend.reply(unread, sampling)
-            env_steps += len(replies)
+            completions = backend.complete(unread, sampling)
+            env_steps += len(completions)
             unread = {}
-            for session, reply in replies.items():
-                self.environments.step(session, self._act(plays[session], reply))
+            for session, completion in completions.items():
+                self.environments.step(session, self._act(running[session], completion))
         work = backend.take_work()
         meter.add(
             prefill_tokens=work.prefill_tokens,
@@ -148,54 +148,56 @@ class EpisodePlayer:
         )
         return [finished[session] for session in sessions]
 
-    def _fill(self, plays: dict[int, _Play], waiting: Iterator[tuple[int, str]]) -> None:
-        while len(plays) < self.batch_size and (following := next(waiting, None)) is not None:
+    def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]]) -> None:
+        while len(running) < self.batch_size and (following := next(waiting, None)) is not None:
             session, task_id = following
-            plays[session] = _Play(task_id)
+            running[session] = _Running(task_id)
             self.environments.reset(session, task_id)
 
-    def _take(self, play: _Play, answer: Answer, sampling: Sampling, max_turns: int | None) -> list[int] | _Ending:
+    def _take(
+        self, current: _Running, answer: Answer, sampling: Sampling, max_turns: int | None
+    ) -> list[int] | _Ending:
         """Return what the policy reads of ``answer``, or what ended the episode."""
-        before = play.observation
-        play.observation, play.info = answer.observation, answer.info
-        if not play.steps:
-            return self._open(play, sampling)
-        play.steps[-1] = replace(play.steps[-1], reward=answer.reward)
+        before = current.observation
+        current.observation, current.info = answer.observation, answer.info
+        if not current.steps:
+            return self._open(current, sampling)
+        current.steps[-1] = replace(current.steps[-1], reward=answer.reward)
         if answer.over:
             return "environment"
-        if len(play.steps) == max_turns:
+        if len(current.steps) == max_turns:
             return "out_of_turns"
-        end = [self.renderer.end_token_id] if play.steps[-1].truncated else []
-        new = end + self.renderer.observation(play.observation, self._listed(play.info), before)
-        used = len(play.prompt_ids) + len(play.completion_ids) + len(new)
-        if used + sampling.max_reply_tokens > self.renderer.max_length:
+        end = [self.renderer.end_token_id] if current.steps[-1].truncated else []
+        new = end + self.renderer.observation(current.observation, self._listed(current.info), before)
+        used = len(current.prompt_ids) + len(current.completion_ids) + len(new)
+        if used + sampling.max_completion_tokens > self.renderer.max_length:
             return "context_full"
-        play.completion_ids += new
-        play.agent_mask += [0] * len(new)
-        play.logprobs += [0.0] * len(new)
+        current.completion_ids += new
+        current.agent_mask += [0] * len(new)
+        current.logprobs += [0.0] * len(new)
         return new
 
-    def _open(self, play: _Play, sampling: Sampling) -> list[int]:
-        play.prompt_ids = self.renderer.opening(play.observation, self._listed(play.info))
-        if len(play.prompt_ids) + sampling.max_reply_tokens > self.renderer.max_length:
+    def _open(self, current: _Running, sampling: Sampling) -> list[int]:
+        current.prompt_ids = self.renderer.prompt_ids(current.observation, self._listed(current.info))
+        if len(current.prompt_ids) + sampling.max_completion_tokens > self.renderer.max_length:
             raise InputError(
-                f"task {play.task_id}: the opening of {len(play.prompt_ids)} tokens and a reply of "
-                f"{sampling.max_reply_tokens} exceed the context of {self.renderer.max_length}; "
+                f"task {current.task_id}: the prompt of {len(current.prompt_ids)} tokens and a completion of "
+                f"{sampling.max_completion_tokens} exceed the context of {self.renderer.max_length}; "
                 "raise model.max_length"
             )
-        return play.prompt_ids
+        return current.prompt_ids
 
-    def _act(self, play: _Play, reply: Reply) -> str:
-        """Return the action that ``reply`` says."""
-        text = self.renderer.decode(reply.ids)
-        shown = play.observation, self._listed(play.info)
+    def _act(self, current: _Running, completion: Completion) -> str:
+        """Return the action that ``completion`` says."""
+        text = self.renderer.decode(completion.ids)
+        shown = current.observation, self._listed(current.info)
         action = self.renderer.prompt.action(text, *shown)
-        said = None if text == self.renderer.prompt.reply(action, *shown) else text
-        truncated = reply.ids[-1] != self.renderer.end_token_id
-        play.steps.append(Step(shown[0], action, 0.0, said, shown[1], truncated))
-        play.completion_ids += reply.ids
-        play.agent_mask += [1] * len(reply.ids)
-        play.logprobs += reply.logprobs
+        said = None if text == self.renderer.prompt.completion(action, *shown) else text
+        truncated = completion.ids[-1] != self.renderer.end_token_id
+        current.steps.append(Step(shown[0], action, 0.0, said, shown[1], truncated))
+        current.completion_ids += completion.ids
+        current.agent_mask += [1] * len(completion.ids)
+        current.logprobs += completion.logprobs
         return action
 
     def _listed(self, info: dict[str, Any]) -> tuple[str, ...]:
@@ -213,16 +215,16 @@ def session_numbers(task_ids: Sequence[str]) -> list[int]:
     return numbers
 
 
-def _episode(play: _Play, source: str) -> Episode:
-    agent_tokens = sum(play.agent_mask)
+def _episode(current: _Running, source: str) -> Episode:
+    agent_tokens = sum(current.agent_mask)
     trajectory = Trajectory(
-        task_id=play.info["task_id"],
-        task_type=play.info["task_type"],
+        task_id=current.info["task_id"],
+        task_type=current.info["task_type"],
         source=source,
-        steps=tuple(play.steps),
-        score=float(play.info["score"]),
-        success=bool(play.info["success"]),
-        context_tokens=len(play.prompt_ids) + len(play.completion_ids) - agent_tokens,
+        steps=tuple(current.steps),
+        score=float(current.info["score"]),
+        success=bool(current.info["success"]),
+        context_tokens=len(current.prompt_ids) + len(current.completion_ids) - agent_tokens,
         agent_tokens=agent_tokens,
     )
-    return Episode(trajectory, play.prompt_ids, play.completion_ids, play.agent_mask, play.logprobs)
+    return Episode(trajectory, current.prompt_ids, current.completion_ids, current.agent_mask, current.logprobs)

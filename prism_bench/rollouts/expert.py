@@ -8,7 +8,7 @@ from prism_bench.environments.contract import Expert, TextEnvironment
 from prism_bench.rollouts.pool import Environment
 
 
-def play_expert(
+def run_expert(
     environment: Environment,
     name: str,
     task_ids: Sequence[str],

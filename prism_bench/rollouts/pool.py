@@ -1,4 +1,4 @@
-"""The environments of the episodes in play: asked one by one, they answer in any order.
+"""The environments of the episodes that run: asked one by one, they answer in any order.
 
 Most text environments answer at once and are best stepped in this process (:class:`LocalEnvironments`); what takes long
 has a process of its own, see :mod:`prism_bench.rollouts.workers`.

@@ -1,7 +1,7 @@
 """A transformers model that reads on in many sequences at once, each of a length of its own.
 
 What is new is read in one or a few forwards: rows of similar length together, so that little is padded, and no more
-than a budget of tokens at once, so that memory is bounded however many and however long the openings are.
+than a budget of tokens at once, so that memory is bounded however many and however long the prompts are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,5 +130,5 @@ def _needs_additive_mask(model: PreTrainedModel) -> bool:
     """Return whether masked positions get minus infinity added (eager attention) or are marked False (SDPA)."""
     kind = model.config._attn_implementation
     if kind not in ("eager", "sdpa"):
-        raise InputError(f"episodes cannot be played with attn_implementation={kind!r}; load the model with sdpa")
+        raise InputError(f"episodes cannot be generated with attn_implementation={kind!r}; load the model with sdpa")
     return bool(kind == "eager")

@@ -1,11 +1,11 @@
-"""Generation with transformers: one ragged key-value cache for all episodes in play, kept until each of them ends.
+"""Generation with transformers: one ragged key-value cache for all episodes that run, kept until each of them ends.
 
 A turn is one or a few prefills of what is new and then one forward per sampled token for the whole batch: a session
-whose reply has ended waits for the longest reply of the turn, and where fewer than half are still at it only these are
-computed. The token that ends a reply is not given a forward of its own: it is read together with the observation that
-follows it. (``Work`` counts it once, as generated.)
+whose completion has ended waits for the longest of the turn, and where fewer than half are still at it only these are
+computed. The token that ends a completion gets no forward pass of its own: it is read together with the observation
+that follows it. (``Work`` counts it once, as generated.)
 
-Replies do not depend on the batch if the weights are float32: a draw that is too close to call
+Completions do not depend on the batch if the weights are float32: a draw that is too close to call
 (:mod:`prism_bench.rollouts.sampling`) is made from one forward over that session's tokens alone. With fewer bits
 rounding is too coarse for this, and now and then another batch leads to another token.
 """
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from prism_bench.accounting.flops import decode_flops, forward_flops
 from prism_bench.models.decoder import evaluation_mode, model_shape
 from prism_bench.models.policy import Policy
-from prism_bench.rollouts.backend import Reply, Sampling, Work
+from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransformersEngine:
-    """A :class:`prism_bench.rollouts.backend.Engine`: the policy's own model plays, wherever it is.
+    """A :class:`prism_bench.rollouts.backend.Engine`: the policy's own model generates, wherever it is.
 
     Attributes:
         tokens_per_forward: the most that one prefill reads, padding included.
@@ -74,7 +74,7 @@ class TransformersBackend:
 
     Args:
         model: in evaluation mode while it is used here; its weights are read, never changed. LoRA policies are welcome.
-        end_token_id: the token with which a reply ends.
+        end_token_id: the token with which a completion ends.
         tokens_per_forward: the most tokens that a forward reads at once, padding included.
 
     Raises:
@@ -92,9 +92,9 @@ class TransformersBackend:
         self._work = Work()
 
     @torch.inference_mode()
-    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+    def complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
         with evaluation_mode(self.model):
-            return self._reply(new_tokens, sampling)
+            return self._complete(new_tokens, sampling)
 
     def close(self, sessions: Sequence[int]) -> None:
         self.free_rows += [self.sessions.pop(session).row for session in sessions if session in self.sessions]
@@ -109,33 +109,33 @@ class TransformersBackend:
         work, self._work = self._work, Work()
         return work
 
-    def _reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+    def _complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
         speaking = {name: self.sessions.get(name) or self._open(name, sampling.seed) for name in new_tokens}
         cached = [self.reader.lengths[session.row] for session in speaking.values()]
         for name, session in speaking.items():
             session.ids += new_tokens[name]
         unread = {session.row: session.ids[length:] for session, length in zip(speaking.values(), cached, strict=True)}
         scores = self.reader.read(unread)
-        replies = {name: Reply([], []) for name in new_tokens}
-        going = [(session, replies[name]) for name, session in speaking.items()]
+        completions = {name: Completion([], []) for name in new_tokens}
+        going = [(session, completions[name]) for name, session in speaking.items()]
         while True:
             drawn = self._draw([session for session, _ in going], scores, sampling)
             unfinished = {}
-            for (session, reply), token, logprob in zip(going, *drawn, strict=True):
+            for (session, completion), token, logprob in zip(going, *drawn, strict=True):
                 session.ids.append(token)
-                reply.ids.append(token)
-                reply.logprobs.append(logprob)
-                if token != self.end_token_id and len(reply.ids) < sampling.max_reply_tokens:
+                completion.ids.append(token)
+                completion.logprobs.append(logprob)
+                if token != self.end_token_id and len(completion.ids) < sampling.max_completion_tokens:
                     unfinished[session.row] = token
             if not unfinished:
                 break
             going = [pair for pair in going if pair[0].row in unfinished]
             scores = self.reader.step(unfinished)
         read, before = np.array([len(ids) for ids in unread.values()]), np.array(cached)
-        written = np.array([len(reply.ids) for reply in replies.values()])
+        written = np.array([len(completion.ids) for completion in completions.values()])
         flops = forward_flops(self.shape, read, before, logits=1) + decode_flops(self.shape, written - 1, before + read)
         self._count(sum(map(len, new_tokens.values())), int(written.sum()), flops)
-        return replies
+        return completions
 
     def _open(self, name: int, seed: int) -> _Session:
         row = self.free_rows.pop() if self.free_rows else self.reader.add_row()

@@ -4,9 +4,9 @@ vLLM finds the part of a context that it has read before by its prefix cache, so
 to a block of the cache that was not full. :class:`Work` is what :mod:`transformers_backend` would bill for the same
 tokens: every token read once. What vLLM computes again is not on the bill.
 
-Replies are drawn from the model's own distribution at the sampling temperature: no top-k, no top-p, no penalties, and
-nothing that a checkpoint's ``generation_config`` asks for. Log-probabilities are those of that distribution. In another
-batch they differ by rounding, which now and then makes another token.
+Completions are drawn from the model's own distribution at the sampling temperature: no top-k, no top-p, no penalties,
+and nothing that a checkpoint's ``generation_config`` asks for. Log-probabilities are those of that distribution. In
+another batch they differ by rounding, which now and then makes another token.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prism_bench.accounting.flops import ModelShape, decode_flops, forward_flops
-from prism_bench.rollouts.backend import Reply, Sampling, Work
+from prism_bench.rollouts.backend import Completion, Sampling, Work
 
 if TYPE_CHECKING:
     from trl.generation.vllm_client import VLLMClient
@@ -30,13 +30,13 @@ REQUESTS_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One turn of one session: all of its tokens so far, and the seed of the reply."""
+    """One turn of one session: all of its tokens so far, and the seed of the completion."""
 
     ids: Sequence[int]
     seed: int
 
 
-Generate = Callable[[Sequence[Request], Sampling], list[Reply]]
+Generate = Callable[[Sequence[Request], Sampling], list[Completion]]
 """Answers each request; what does it is :func:`generate_here` or :func:`generate_on_server`."""
 
 
@@ -44,7 +44,7 @@ class VLLMBackend:
     """A :class:`prism_bench.rollouts.backend.Backend` over anything that answers requests.
 
     Args:
-        generate: answers them; replies end with the end-of-turn token or are cut.
+        generate: answers them; completions end with the end-of-turn token or are cut.
         shape: of the model that answers, for the bill.
     """
 
@@ -54,7 +54,7 @@ class VLLMBackend:
         self.contexts: dict[int, list[int]] = {}
         self._work = Work()
 
-    def reply(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Reply]:
+    def complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
         contexts = [self.contexts.setdefault(session, []) for session in new_tokens]
         known = np.array([max(len(context) - 1, 0) for context in contexts])  # the last sampled token is read now
         for context, tokens in zip(contexts, new_tokens.values(), strict=True):
@@ -63,16 +63,16 @@ class VLLMBackend:
             Request(context, _seed(sampling.seed, session, len(context)))
             for session, context in zip(new_tokens, contexts, strict=True)
         ]
-        replies = self.generate(requests, sampling)
+        completions = self.generate(requests, sampling)
         lengths = np.array([len(context) for context in contexts])
-        written = np.array([len(reply.ids) for reply in replies])
+        written = np.array([len(completion.ids) for completion in completions])
         flops = forward_flops(self.shape, lengths - known, known, logits=1)
         flops += decode_flops(self.shape, written - 1, lengths)
-        for context, reply in zip(contexts, replies, strict=True):
-            context += reply.ids
+        for context, completion in zip(contexts, completions, strict=True):
+            context += completion.ids
         work, prefill = self._work, sum(map(len, new_tokens.values()))
         self._work = Work(work.prefill_tokens + prefill, work.generated_tokens + int(written.sum()), work.flops + flops)
-        return dict(zip(new_tokens, replies, strict=True))
+        return dict(zip(new_tokens, completions, strict=True))
 
     def close(self, sessions: Sequence[int]) -> None:
         for session in sessions:
@@ -84,7 +84,7 @@ class VLLMBackend:
 
 
 def _seed(seed: int, session: int, position: int) -> int:
-    """Return the seed of the reply that a session gives at a position; 63 bits, as vLLM takes them."""
+    """Return the seed of the completion that a session gives at a position; 63 bits, as vLLM takes them."""
     return int(np.random.SeedSequence([seed, session, position]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -95,18 +95,18 @@ def generate_here(llm: "LLM", end_token_id: int, adapter: "LoRARequest | None" =
     """
     from vllm import SamplingParams
 
-    def generate(requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def generate(requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         parameters = [
             SamplingParams(**_parameters(request, sampling, end_token_id), detokenize=False) for request in requests
         ]
         prompts = [{"prompt_token_ids": list(request.ids)} for request in requests]
         answers = llm.generate(prompts, parameters, lora_request=adapter, use_tqdm=False)  # in the order of prompts
-        replies = []
+        completions = []
         for (answer,) in (request.outputs for request in answers):
             ids = list(answer.token_ids)
             logprobs = [at[token].logprob for token, at in zip(ids, answer.logprobs or [], strict=True)]
-            replies.append(Reply(ids, logprobs))
-        return replies
+            completions.append(Completion(ids, logprobs))
+        return completions
 
     return generate
 
@@ -118,12 +118,12 @@ def generate_on_server(client: "VLLMClient", end_token_id: int) -> Generate:
     with ``--logprobs-mode processed_logprobs``, as TRL asks for as well.
     """
 
-    def ask(request: Request, sampling: Sampling) -> Reply:
+    def ask(request: Request, sampling: Sampling) -> Completion:
         parameters = _parameters(request, sampling, end_token_id)
         answer: dict[str, Any] = client.generate([list(request.ids)], generation_kwargs=parameters)
-        return Reply(answer["completion_ids"][0], [chosen for (chosen,) in answer["logprobs"][0]])
+        return Completion(answer["completion_ids"][0], [chosen for (chosen,) in answer["logprobs"][0]])
 
-    def generate(requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def generate(requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         with ThreadPoolExecutor(min(REQUESTS_AT_ONCE, len(requests))) as pool:
             return list(pool.map(lambda request: ask(request, sampling), requests))
 
@@ -133,9 +133,9 @@ def generate_on_server(client: "VLLMClient", end_token_id: int) -> Generate:
 def _parameters(request: Request, sampling: Sampling, end_token_id: int) -> dict[str, Any]:
     return {
         "temperature": sampling.temperature,
-        "max_tokens": sampling.max_reply_tokens,
+        "max_tokens": sampling.max_completion_tokens,
         "seed": request.seed,
         "stop_token_ids": [end_token_id],
-        "ignore_eos": True,  # a checkpoint may name further tokens; a reply ends with end_token_id and nothing else
+        "ignore_eos": True,  # a checkpoint may name further tokens, but a completion ends with end_token_id
         "logprobs": 0,  # of the sampled token
     }

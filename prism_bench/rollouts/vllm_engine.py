@@ -1,4 +1,4 @@
-"""vLLM as what a run plays with: ``generation=vllm``.
+"""vLLM as the engine of a run: ``generation=vllm``.
 
 For collection, pass rates and evaluation an engine is started from the checkpoint on disk and ended afterwards; the
 policy's own model waits in main memory meanwhile. A LoRA adapter is served over its base model, unmerged, as it is
@@ -44,7 +44,7 @@ class VLLMEngine:
     """A :class:`prism_bench.rollouts.backend.Engine`; the settings are those of ``conf/generation/vllm.yaml``."""
 
     max_length: int  # tokens of context
-    batch_size: int  # episodes in play at once
+    batch_size: int  # episodes that run at once
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)

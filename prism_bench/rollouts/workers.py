@@ -5,9 +5,9 @@ does not outlive one that crashes).
 
 A process that *dies*, killed for its memory or crashed in foreign code, costs its episode: the step it died in is the
 last one, and the episode has failed, with a score of 0. In ``reset`` nothing is lost yet, so another process tries once
-more; if that dies too, the episode is an empty observation and one reply. Another process takes the place. Deaths are
-logged and counted; where no task can be reset any more, the run ends. An *exception* is a bug, which the next process
-would meet as well: it is raised here, as it is for environments in this process.
+more; if that dies too, the episode is an empty observation and one completion. Another process takes the place. Deaths
+are logged and counted; where no task can be reset any more, the run ends. An *exception* is a bug, which the next
+process would meet as well: it is raised here, as it is for environments in this process.
 """
 
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, the pipe to it, what it plays and what it was asked last."""
+    """A process, the pipe to it, its task and what it was asked last."""
 
     process: int
     pipe: Connection
@@ -82,7 +82,7 @@ class WorkerEnvironments:
             if self._answers or not wait:
                 break  # else there were only deaths, and others try again
         if wait and not self._answers and self._failed_tasks and not self._ever_reset:
-            raise self._hopeless()  # nothing is in play any more, and nothing ever was
+            raise self._hopeless()  # nothing runs any more, and nothing ever did
         answers, self._answers = self._answers, {}
         return answers
 
@@ -166,7 +166,7 @@ class WorkerEnvironments:
         tasks = "a task" if count == 1 else f"{count} tasks in a row"
         return InputError(
             f"the environment's process died in reset() on {tasks}, twice on each, and the log says how; nothing can "
-            "be played like this, so make the environment run with env.workers=false first"
+            "run like this, so make the environment run with env.workers=false first"
         )
 
 

@@ -35,8 +35,9 @@ class RoutingContext:
     Attributes:
         policy: the frozen base model; a router must leave its weights and gradients as they are.
         renderer: turns trajectories into the tokens and labels that SFT will train on.
-        play: ``play(task_ids, k)`` lets the base policy play every task k times and returns k episodes per task.
-        meter: the ledger's row of this phase; what ``play`` and the probe spend is charged to it.
+        rollouts: ``rollouts(task_ids, k)`` rolls out every task k times with the base policy, under the limits of
+            training, and returns k episodes per task.
+        meter: the ledger's row of this phase; what ``rollouts`` and the probe spend is charged to it.
         seed: for every random choice.
         folder: where a router may leave files worth keeping.
         progress: called with the number of trajectories scored so far.
@@ -44,7 +45,7 @@ class RoutingContext:
 
     policy: Policy
     renderer: Renderer
-    play: Callable[[Sequence[str], int], list[list[Trajectory]]]
+    rollouts: Callable[[Sequence[str], int], list[list[Trajectory]]]
     meter: Meter
     seed: int
     folder: Path

@@ -19,7 +19,7 @@ from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import save_policy
 from prism_bench.models.scratch import ScratchModel, create_policy
-from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
@@ -65,9 +65,9 @@ def _context(bench: Workbench, renderer: Renderer, meter: Meter, folder: Path, p
     return TrainingContext(
         phase="base",
         renderer=renderer,
-        player=EpisodePlayer(_no_environment, renderer, 1),
+        runner=RolloutRunner(_no_environment, renderer, 1),
         engine=TransformersEngine(),
-        max_completion_tokens=bench.model.max_reply_tokens,
+        max_completion_tokens=bench.model.max_completion_tokens,
         meter=meter,
         seed=bench.seed,
         folder=folder,
@@ -87,5 +87,5 @@ def _texts(episodes: Sequence[Trajectory], prompt: Prompt) -> Iterator[str]:
         for step in episode.steps:
             shown = step.observation, step.admissible_actions
             yield prompt.turn(*shown, previous)
-            yield prompt.reply(step.action, *shown)
+            yield prompt.completion(step.action, *shown)
             previous = step.observation

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prism_bench.data.trajectory import save_trajectories
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools, environment_maker
 
@@ -16,7 +16,7 @@ def collect(inputs: Inputs, folder: Path, tools: Tools) -> None:
     tasks, settings = inputs.values["tasks"], inputs.settings
     with tools.ledger.phase("collect") as meter, tools.progress("collect", len(tasks)) as progress:
         environment = environment_maker(settings["env.make"], settings["env.train_split"])()
-        episodes = play_expert(
+        episodes = run_expert(
             environment, settings["env.expert"], tasks, meter, inputs.values["keep_admissible"], progress.update
         )
         save_trajectories((episode for episode in episodes if episode.success), folder / TRAJECTORIES)

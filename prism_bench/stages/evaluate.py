@@ -25,11 +25,11 @@ def evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
     with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks)) as progress:
         policy = bench.load()
         renderer = bench.renderer(policy)
-        sampling = Sampling(inputs.settings["eval.temperature"], bench.model.max_reply_tokens, bench.seed)
+        sampling = Sampling(inputs.settings["eval.temperature"], bench.model.max_completion_tokens, bench.seed)
         with (
-            bench.player(inputs.values["split"], renderer) as player,
+            bench.runner(inputs.values["split"], renderer) as runner,
             bench.engine().start(policy, inputs.parents["policy"].path, renderer.end_token_id) as backend,
         ):
             source = f"policy:{weights_digest(policy.model)}"
-            episodes = player.play(backend, tasks, sampling, source, meter, progress.update)
+            episodes = runner.run(backend, tasks, sampling, source, meter, progress.update)
         save_trajectories([episode.trajectory for episode in episodes], folder / EPISODES)

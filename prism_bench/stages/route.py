@@ -34,7 +34,7 @@ def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
         context = RoutingContext(
             policy=policy,
             renderer=bench.renderer(policy),
-            play=_rollouts(bench, policy, meter, progress.update),
+            rollouts=_rollouts(bench, policy, meter, progress.update),
             meter=meter,
             seed=bench.seed,
             folder=folder,
@@ -53,14 +53,14 @@ def _rollouts(
     renderer = bench.renderer(policy)
     checkpoint = bench.inputs.parents["policy"].path
 
-    def play(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
-        sampling = Sampling(rollout["temperature"], bench.model.max_reply_tokens, bench.seed)
+    def roll_out(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
+        sampling = Sampling(rollout["temperature"], bench.model.max_completion_tokens, bench.seed)
         repeated = [task for task in task_ids for _ in range(k)]
         with (
-            bench.player(bench.inputs.settings["env.train_split"], renderer) as player,
+            bench.runner(bench.inputs.settings["env.train_split"], renderer) as runner,
             bench.engine().start(policy, checkpoint, renderer.end_token_id) as backend,
         ):
-            episodes = player.play(
+            episodes = runner.run(
                 backend,
                 repeated,
                 sampling,
@@ -71,4 +71,4 @@ def _rollouts(
             )
         return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
 
-    return play
+    return roll_out

@@ -59,13 +59,13 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
             updates[:] = done, planned
             progress.update(done, planned)
 
-        with bench.player(inputs.settings["env.train_split"], renderer) as player:
+        with bench.runner(inputs.settings["env.train_split"], renderer) as runner:
             context = TrainingContext(
                 phase=name,
                 renderer=renderer,
-                player=player,
+                runner=runner,
                 engine=bench.engine(),
-                max_completion_tokens=bench.model.max_reply_tokens,
+                max_completion_tokens=bench.model.max_completion_tokens,
                 meter=meter,
                 seed=bench.seed,
                 folder=trainer_folder,
@@ -108,10 +108,10 @@ def _evaluation(
 
     def evaluate(policy: Policy, update: int) -> None:
         flops = meter.spent.flops
-        sampling = Sampling(0.0, bench.model.max_reply_tokens, bench.seed)
+        sampling = Sampling(0.0, bench.model.max_completion_tokens, bench.seed)
         backend = TransformersBackend(policy.model, renderer.end_token_id)
-        with bench.tools.ledger.phase("eval") as eval_meter, bench.player(split, renderer) as player:
-            episodes = player.play(backend, tasks, sampling, f"policy:update {update}", eval_meter)
+        with bench.tools.ledger.phase("eval") as eval_meter, bench.runner(split, renderer) as runner:
+            episodes = runner.run(backend, tasks, sampling, f"policy:update {update}", eval_meter)
         success = float(np.mean([episode.trajectory.success for episode in episodes]))
         score = float(np.mean([episode.trajectory.score for episode in episodes]))
         curve.append({"update": update, "flops": flops, "success": success, "score": score, "tasks": len(tasks)})

@@ -1,4 +1,4 @@
-"""What a stage that loads a policy makes of its inputs: the policy, its renderer, engine and player."""
+"""What a stage that loads a policy makes of its inputs: the policy, its renderer, engine and runner."""
 
 from hydra.utils import instantiate
 
@@ -6,7 +6,7 @@ from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.policy import ModelSettings, Policy, load_policy
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.stage_cache import Inputs
 from prism_bench.stages.tools import Tools, environment_maker
 
@@ -42,7 +42,7 @@ class Workbench:
         engine: Engine = instantiate(self.inputs.settings["generation"], _convert_="object")
         return engine
 
-    def player(self, split: str, renderer: Renderer) -> EpisodePlayer:
-        """Return a player of the tasks of a split."""
+    def runner(self, split: str, renderer: Renderer) -> RolloutRunner:
+        """Return a runner of the tasks of a split."""
         make = environment_maker(self.inputs.settings["env.make"], split)
-        return EpisodePlayer(make, renderer, self.model.batch_size, self.tools.workers)
+        return RolloutRunner(make, renderer, self.model.batch_size, self.tools.workers)

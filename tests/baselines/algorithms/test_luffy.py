@@ -66,7 +66,7 @@ def test_a_demonstration_takes_the_last_place_of_its_group(
     policy = undecided()
     algorithm = LUFFY(**settings | {"max_steps": 2, "scale_rewards": "none"})
     phase = Phase(policy, tmp_path, corridor).train(algorithm, demonstrations, ["3-4", "5-1"])
-    for asked, seen in zip(phase.player.asked, batches, strict=True):
+    for asked, seen in zip(phase.runner.asked, batches, strict=True):
         assert sorted(asked) == ["3-4"] * 3 + ["5-1"] * 4  # of which there is no demonstration
         places = [3 if seen.tasks[0] == "3-4" else 7]
         assert seen.demonstrated.nonzero()[:, 0].tolist() == places

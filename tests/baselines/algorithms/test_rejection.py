@@ -44,7 +44,7 @@ def test_a_policy_learns_from_what_it_did_right(undecided, corridor, tmp_path):
     phase.train(algorithm, tasks=["3-4", "4-5", "2-3"])
     assert 0.2 < before < 0.8 and probability(policy, OPENING, "go east") > before + 0.15
     assert sft.started_from[0] == start and len(set(sft.started_from)) == 3
-    for asked, episodes, given in zip(phase.player.asked, phase.player.episodes, sft.given, strict=True):
+    for asked, episodes, given in zip(phase.runner.asked, phase.runner.episodes, sft.given, strict=True):
         assert asked == ["3-4"] * 8 + ["4-5"] * 8 + ["2-3"] * 8
         solved = {e.trajectory.task_id for e in episodes if e.trajectory.score == 1.0}
         assert {trajectory.task_id for trajectory in given} == solved
@@ -82,7 +82,7 @@ def test_without_success_nothing_is_learned_and_the_rollouts_are_billed(corridor
     phase.train(RejectionSampling(sft=SFT(**SETTINGS), rounds=2, samples=2), tasks=["3-4"])
     assert weights_digest(policy.model) == start
     assert phase.values("success") == [0.0, 0.0] and phase.meter.spent.generated_tokens > 0
-    first, second = phase.player.episodes
+    first, second = phase.runner.episodes
     assert [episode.completion_ids for episode in first] != [episode.completion_ids for episode in second]
 
 
@@ -90,7 +90,7 @@ def test_a_spent_budget_ends_the_rounds(undecided, corridor, tmp_path):
     algorithm = RejectionSampling(sft=SFT(**SETTINGS), rounds=50, samples=8)
     phase = Phase(undecided(), tmp_path, lambda: corridor(1), flops_budget=1.0, points=5)
     phase.train(algorithm, tasks=["3-4", "4-3"])
-    assert len(phase.player.asked) == 1 and len(phase.progress) == 1 and phase.evaluated == [1]
+    assert len(phase.runner.asked) == 1 and len(phase.progress) == 1 and phase.evaluated == [1]
 
 
 @pytest.mark.parametrize(

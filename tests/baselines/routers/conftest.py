@@ -11,17 +11,17 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.routing.router import RoutingContext
 
 
-def _no_play(task_ids, k):
+def _no_rollouts(task_ids, k):
     raise AssertionError("this router has no business playing episodes")
 
 
 @pytest.fixture
 def context(corridor_policy, tmp_path: Path) -> Callable[..., RoutingContext]:
-    """Return a maker of contexts; ``play`` is refused unless given."""
+    """Return a maker of contexts; ``rollouts`` are refused unless given."""
 
-    def make(play=_no_play, seed: int = 0, **model) -> RoutingContext:
+    def make(rollouts=_no_rollouts, seed: int = 0, **model) -> RoutingContext:
         policy = corridor_policy(**model)
         renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=256)
-        return RoutingContext(policy, renderer, play, Meter("route"), seed, tmp_path)
+        return RoutingContext(policy, renderer, rollouts, Meter("route"), seed, tmp_path)
 
     return make

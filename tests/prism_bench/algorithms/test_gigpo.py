@@ -108,8 +108,8 @@ def test_an_example_by_hand():
 @pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 def test_a_policy_learns(undecided, corridor, tmp_path):
     policy = undecided()
-    opening = "You are in room 3. Your task is to: go to room 5."
-    before = probability(policy, opening, "go east")
+    prompt = "You are in room 3. Your task is to: go to room 5."
+    before = probability(policy, prompt, "go east")
     algorithm = GiGPO(
         learning_rate=3e-3,
         max_steps=6,
@@ -120,8 +120,8 @@ def test_a_policy_learns(undecided, corridor, tmp_path):
         lr_scheduler_type="constant",
     )
     phase = Phase(policy, tmp_path, corridor).train(algorithm, tasks=["3-5"])
-    assert probability(policy, opening, "go east") > max(before + 0.1, 0.5)
-    assert len(phase.player.asked) == 6
+    assert probability(policy, prompt, "go east") > max(before + 0.1, 0.5)
+    assert len(phase.runner.asked) == 6
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_what_is_rewarded_becomes_probable(undecided, corridor, train):
     assert probability(policy, OPENING, "go west") < 0.5
     rewards = phase.values("reward")
     assert len(rewards) == 6
-    successes = [[episode.trajectory.success for episode in batch] for batch in phase.player.episodes]
+    successes = [[episode.trajectory.success for episode in batch] for batch in phase.runner.episodes]
     np.testing.assert_allclose(rewards, np.mean(successes, axis=1), atol=1e-6)
     np.testing.assert_allclose(phase.values("success"), rewards, atol=1e-6)
     assert phase.progress[-1] == (6, 6)
@@ -68,7 +68,7 @@ def test_rollouts_are_billed_and_what_is_trained_on(undecided, corridor, train):
     settings = {"max_steps": 3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     phase = train(undecided(), corridor, tasks, **settings)
     learned = []
-    for batch in phase.player.episodes:
+    for batch in phase.runner.episodes:
         for first in (0, 4):
             scores = np.array([episode.trajectory.score for episode in batch[first : first + 4]])
             learned += [batch[first + n] for n in np.flatnonzero(~np.isclose(scores, scores.mean()))]
@@ -100,7 +100,7 @@ def test_training_is_billed_as_it_is_executed(undecided, corridor, train, tmp_pa
     policy.model.set_attn_implementation("eager")
     phase = Phase(policy, tmp_path, corridor)
     counter, totals = FlopCounterMode(display=False), {"training": 0, "rollouts": 0}
-    play = phase.player.play
+    play = phase.runner.run
 
     def uncounted(*args, **kwargs):
         totals["training"] += counter.get_total_flops()
@@ -111,7 +111,7 @@ def test_training_is_billed_as_it_is_executed(undecided, corridor, train, tmp_pa
         counter.__enter__()  # from zero
         return episodes
 
-    phase.player.play = uncounted
+    phase.runner.run = uncounted
     with counter:
         phase.train(GRPO(**SETTINGS | settings), tasks=["1-4", "5-2"])
     training = totals["training"] + counter.get_total_flops()
@@ -122,15 +122,15 @@ def test_training_is_billed_as_it_is_executed(undecided, corridor, train, tmp_pa
 def test_a_group_shares_its_task_and_groups_of_a_step_do_not(undecided, corridor, train):
     tasks = ["1-4", "5-2", "6-5", "2-6"]
     phase = train(undecided(), corridor, tasks, max_steps=4)
-    assert len(phase.player.asked) == 4
+    assert len(phase.runner.asked) == 4
     seen = []
-    for asked, episodes in zip(phase.player.asked, phase.player.episodes, strict=True):
+    for asked, episodes in zip(phase.runner.asked, phase.runner.episodes, strict=True):
         groups = [asked[:4], asked[4:]]
         assert [len(set(group)) for group in groups] == [1, 1] and len(set(asked)) == 2
         assert [episode.trajectory.task_id for episode in episodes] == asked
         seen += [group[0] for group in groups]
     assert sorted(seen[:4]) == sorted(seen[4:]) == sorted(tasks)
-    rollouts = {tuple(tuple(episode.completion_ids) for episode in batch) for batch in phase.player.episodes}
+    rollouts = {tuple(tuple(episode.completion_ids) for episode in batch) for batch in phase.runner.episodes}
     assert len(rollouts) == 4  # every step draws anew
 
 
@@ -149,8 +149,8 @@ def test_tasks_take_turns_whatever_their_number(undecided, corridor, train, task
     tasks = ["1-4", "5-2", "6-5"]
     settings = {"num_generations": 2, "per_device_train_batch_size": 2 * tasks_per_batch} | settings
     phase = train(undecided(), corridor, tasks, **settings)
-    rolled_out = [task for asked in phase.player.asked for task in asked[::2]]
-    assert len(phase.player.asked) == batches and len(rolled_out) == tasks_per_batch * batches
+    rolled_out = [task for asked in phase.runner.asked for task in asked[::2]]
+    assert len(phase.runner.asked) == batches and len(rolled_out) == tasks_per_batch * batches
     assert [rolled_out.count(task) for task in tasks] == [len(rolled_out) // 3] * 3
     assert sorted(rolled_out[:3]) == sorted(tasks)
 
@@ -175,7 +175,7 @@ def test_episodes_end_at_the_context_and_after_the_last_turn(corridor_policy, co
     lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in phase.all_episodes]
     assert max(lengths) <= 60 and np.mean(lengths) > 40
     ends = (phase.policy.tokenizer.eos_token_id, phase.policy.tokenizer.pad_token_id)  # as TRL sees it
-    truncated = [episode.completion_ids[-1] not in ends for episode in phase.player.episodes[-1]]
+    truncated = [episode.completion_ids[-1] not in ends for episode in phase.runner.episodes[-1]]
     assert phase.values("completions/clipped_ratio")[-1] == pytest.approx(np.mean(truncated))
     phase = train(corridor_policy(), lambda: corridor(1000), ["1-6", "6-1"], max_turns=2)
     assert {len(episode.trajectory.steps) for episode in phase.all_episodes} == {2}
@@ -226,7 +226,7 @@ def test_a_variant_is_a_function_of_the_batch(undecided, corridor, train):
     before = probability(policy, OPENING, "go east")
     phase = train(policy, lambda: corridor(1), ["3-4"], kind=Spied, **OF_16)
     assert probability(policy, OPENING, "go east") > before + 0.15
-    for batch, episodes in zip(batches, phase.player.episodes, strict=True):
+    for batch, episodes in zip(batches, phase.runner.episodes, strict=True):
         assert batch.episodes == episodes and list(batch.tasks) == ["3-4"] * 16
         assert batch.rewards.tolist() == [episode.trajectory.score for episode in episodes]
         expected = (batch.rewards - batch.rewards.mean()) / (batch.rewards.std() + 1e-4)
@@ -263,7 +263,7 @@ def test_training_ends_at_the_first_update_past_the_budget(undecided, corridor, 
     budget = 0.5 * train(undecided(), corridor, ["1-4", "5-2"], max_steps=4).meter.spent.flops
     phase = train(undecided(), corridor, ["1-4", "5-2"], max_steps=4, phase={"flops_budget": budget, "points": 1})
     done, planned = phase.progress[-1]
-    assert done < planned == 4 and phase.evaluated == [done] and len(phase.player.asked) == done
+    assert done < planned == 4 and phase.evaluated == [done] and len(phase.runner.asked) == done
     assert phase.meter.spent.flops > budget
 
 

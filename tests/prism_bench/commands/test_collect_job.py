@@ -26,12 +26,12 @@ from prism_bench.models.policy import (
 )
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.episodes import RolloutRunner
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 ID = "envs.alfworld:prism_bench/ALFWorld-v0"
-SHORT = ("model.max_length=300", "model.batch_size=3", "model.max_reply_tokens=4")
+SHORT = ("model.max_length=300", "model.batch_size=3", "model.max_completion_tokens=4")
 
 
 def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -58,14 +58,14 @@ def collected(*overrides: str) -> tuple[list[Trajectory], str]:
 
 def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list[Trajectory]:
     environment = gymnasium.make(ID, split=split, max_episode_steps=steps)
-    return play_expert(environment, name, environment.unwrapped.task_ids[:tasks], Meter("collect"))
+    return run_expert(environment, name, environment.unwrapped.task_ids[:tasks], Meter("collect"))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows the words and nothing else."""
     shape = {"hidden_size": 64, "intermediate_size": 16, "layers": 1, "heads": 2, "key_value_heads": 1, "base": None}
-    settings = ScratchModel(max_length=512, max_reply_tokens=4, batch_size=3, **shape)
+    settings = ScratchModel(max_length=512, max_completion_tokens=4, batch_size=3, **shape)
     texts = [
         text for episode in played("search", 20) for step in episode.steps for text in (step.observation, step.action)
     ]
@@ -105,11 +105,11 @@ def test_the_command_writes_what_a_checkpoint_plays(tmp_path: Path, checkpoint: 
 
     policy = load_policy(checkpoint)
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
-    player = EpisodePlayer(lambda: gymnasium.make(ID, split="valid_seen"), renderer, batch_size=3)
+    runner = RolloutRunner(lambda: gymnasium.make(ID, split="valid_seen"), renderer, batch_size=3)
     backend = TransformersBackend(policy.model, renderer.end_token_id)
     tasks = [task for task in gymnasium.make(ID, split="valid_seen").unwrapped.task_ids[:3] for _ in range(2)]
     source = f"policy:{weights_digest(policy.model)}"
-    expected = player.play(backend, tasks, Sampling(0.8, 4, seed=5), source, Meter("collect"))
+    expected = runner.run(backend, tasks, Sampling(0.8, 4, seed=5), source, Meter("collect"))
     assert episodes == load_trajectories(tmp_path / "episodes.parquet")
     assert episodes == [episode.trajectory for episode in expected]
     assert episodes[0].steps != episodes[1].steps  # two episodes of one task

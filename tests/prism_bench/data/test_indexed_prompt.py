@@ -26,7 +26,7 @@ def test_clicks_are_numbered_codes_hidden_and_long_pieces_cut():
     assert PROMPT.turn(RESULTS, CLICKS) == (
         " find me a red shirt back to search#1 page 1 (total results:#2 acme cotton shirt in $10.0#3 tie $7.5"
     )
-    assert PROMPT.opening(RESULTS, CLICKS) == [{"role": "user", "content": PROMPT.turn(RESULTS, CLICKS)}]
+    assert PROMPT.messages(RESULTS, CLICKS) == [{"role": "user", "content": PROMPT.turn(RESULTS, CLICKS)}]
 
 
 def test_a_page_that_stays_the_same_is_not_shown_again_and_its_numbers_hold():
@@ -36,7 +36,7 @@ def test_a_page_that_stays_the_same_is_not_shown_again_and_its_numbers_hold():
 
 
 @pytest.mark.parametrize(
-    ("observation", "admissible", "action", "reply"),
+    ("observation", "admissible", "action", "completion"),
     [
         (START, FORM, "search[red shirt]", "search#4#6"),
         (START, FORM, "search[red red tie]", "search#4#5#7"),
@@ -48,21 +48,21 @@ def test_a_page_that_stays_the_same_is_not_shown_again_and_its_numbers_hold():
         (RESULTS, CLICKS, "search[red]", "search[red]"),  # accepted there, but not offered
     ],
 )
-def test_an_action_and_its_reply(observation, admissible, action, reply):
-    assert PROMPT.reply(action, observation, admissible) == reply
-    assert PROMPT.action(reply, observation, admissible) == action
+def test_an_action_and_its_reply(observation, admissible, action, completion):
+    assert PROMPT.completion(action, observation, admissible) == completion
+    assert PROMPT.action(completion, observation, admissible) == action
 
 
 BOTH = ("", "#", "#0", "#1#2", "search#", "search#99", "#999999999999", "#-1", "x" * 100_000, "#" * 9999)
 
 
 @pytest.mark.parametrize(
-    ("reply", "observation", "admissible"),
-    [(reply, START, FORM) for reply in (*BOTH, "#4", "find#1")]
-    + [(reply, RESULTS, CLICKS) for reply in (*BOTH, "#4", "tie#4", "search#1#2")],
+    ("completion", "observation", "admissible"),
+    [(completion, START, FORM) for completion in (*BOTH, "#4", "find#1")]
+    + [(completion, RESULTS, CLICKS) for completion in (*BOTH, "#4", "tie#4", "search#1#2")],
 )
-def test_a_reply_without_a_meaning_goes_to_the_environment_as_it_is(reply, observation, admissible):
-    assert PROMPT.action(f" {reply}\n", observation, admissible) == reply
+def test_a_reply_without_a_meaning_goes_to_the_environment_as_it_is(completion, observation, admissible):
+    assert PROMPT.action(f" {completion}\n", observation, admissible) == completion
 
 
 PIECES = st.lists(
@@ -80,17 +80,17 @@ def test_every_admissible_action_of_any_page_has_a_number_that_means_it(pieces, 
     admissible = tuple(sorted({f"click[{text.lower()}]" for text in clicks} | {"wait"}))
     observation = " [SEP] ".join(pieces)
     for action in admissible:
-        reply = PROMPT.reply(action, observation, admissible)
-        assert re.fullmatch(r".*#\d+", reply)
-        assert reply in PROMPT.turn(observation, admissible)
-        assert PROMPT.action(reply, observation, admissible) == action
+        completion = PROMPT.completion(action, observation, admissible)
+        assert re.fullmatch(r".*#\d+", completion)
+        assert completion in PROMPT.turn(observation, admissible)
+        assert PROMPT.action(completion, observation, admissible) == action
 
 
 def test_without_a_task_label_every_word_can_be_picked_and_nothing_is_left_out():
     prompt = IndexedPrompt(" | ")
     assert prompt.turn("Welcome | a door | leave", ("click[leave]", "say[<words>]")) == " welcome#1 a#2 door#3 leave#4"
     assert prompt.turn("Welcome | a door", ("go north", "wait")) == " welcome a door go north#1 wait#2"
-    assert prompt.reply("say[door]", "Welcome | a door", ("say[<words>]",)) == "say#3"
+    assert prompt.completion("say[door]", "Welcome | a door", ("say[<words>]",)) == "say#3"
 
 
 def test_episodes_without_admissible_actions_are_refused():

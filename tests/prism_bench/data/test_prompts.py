@@ -14,11 +14,11 @@ ACTIONS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), mi
 def test_the_action_is_read_back_from_its_reply(prompt, action):
     if prompt is REACT and "Action:" in action:
         return  # a policy may say so in a thought; what comes after the last marker counts
-    assert prompt.action(prompt.reply(action, "", ()), "", ()) == action
+    assert prompt.action(prompt.completion(action, "", ()), "", ()) == action
 
 
 @pytest.mark.parametrize(
-    ("reply", "action"),
+    ("completion", "action"),
     [
         ("Thought: the mug may be there.\nAction: go to shelf 1", "go to shelf 1"),
         ("Action: look", "look"),
@@ -32,18 +32,18 @@ def test_the_action_is_read_back_from_its_reply(prompt, action):
         ("", ""),
     ],
 )
-def test_react_reads_the_first_line_after_the_last_marker(reply, action):
-    assert REACT.action(reply, "You see a shelf.", ()) == action
+def test_react_reads_the_first_line_after_the_last_marker(completion, action):
+    assert REACT.action(completion, "You see a shelf.", ()) == action
 
 
 def test_react_opens_with_the_instruction():
-    (message,) = REACT.opening("You see a shelf.", ())
+    (message,) = REACT.prompt_ids("You see a shelf.", ())
     assert message == {"role": "user", "content": "You are an agent.\n\nObservation: You see a shelf."}
     assert REACT.turn("You see a mug.", ()) == "Observation: You see a mug."
 
 
 def test_the_bare_prompt_adds_nothing():
-    assert ActionPrompt().opening("You see a shelf.", ("look",)) == [{"role": "user", "content": "You see a shelf."}]
+    assert ActionPrompt().messages("You see a shelf.", ("look",)) == [{"role": "user", "content": "You see a shelf."}]
     assert ActionPrompt().action(" look\n", "You see a shelf.", ()) == "look"
 
 

@@ -10,8 +10,8 @@ from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.data.rendering import IGNORED, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Reply, Sampling, Work
-from prism_bench.rollouts.episodes import EpisodePlayer, session_numbers
+from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
 
 CHATS = ["qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3", "llama3_1", "llama3_2"]
 PROMPTS = [
@@ -24,24 +24,24 @@ TASKS = ["1-4", "5-2", "6-1", "3-4", "2-6"]
 
 
 class Scripted:
-    """A backend that says what it is told, keeps what it has read, and cuts long replies."""
+    """A backend that says what it is told, keeps what it has read, and cuts long completions."""
 
     def __init__(self, renderer: Renderer, say) -> None:
         self.renderer, self.say = renderer, say
         self.read: dict[int, list[int]] = {}
         self.turns: dict[int, int] = {}
 
-    def reply(self, new_tokens, sampling):
-        replies = {}
+    def complete(self, new_tokens, sampling):
+        completions = {}
         for session, tokens in new_tokens.items():
             turn = self.turns.get(session, 0)
             self.turns[session] = turn + 1
             text = self.say(session, turn)
             ids = [*self.renderer.tokenizer.encode(text, add_special_tokens=False), self.renderer.end_token_id]
-            ids = ids[: sampling.max_reply_tokens]
+            ids = ids[: sampling.max_completion_tokens]
             self.read.setdefault(session, []).extend([*tokens, *ids])
-            replies[session] = Reply(ids, [-0.5] * len(ids))
-        return replies
+            completions[session] = Completion(ids, [-0.5] * len(ids))
+        return completions
 
     def close(self, sessions):
         pass
@@ -64,12 +64,12 @@ def test_an_episode_rendered_again_is_the_episode_played(
     sayings = [
         "Thought: the way is free.\nAction: go east",
         "go east",
-        prompt.reply("go west", "", ()),
+        prompt.completion("go west", "", ()),
         " dance, ünglücklich ",
     ]
     backend = Scripted(renderer, lambda session, turn: sayings[(session + turn) % 4])
-    episodes = EpisodePlayer(corridor, renderer, batch_size=2).play(
-        backend, TASKS, Sampling(max_reply_tokens=longest), "policy:scripted", Meter("eval")
+    episodes = RolloutRunner(corridor, renderer, batch_size=2).run(
+        backend, TASKS, Sampling(max_completion_tokens=longest), "policy:scripted", Meter("eval")
     )
     assert any(step.truncated for episode in episodes for step in episode.trajectory.steps) == (longest == 5)
     for session, episode in zip(session_numbers(TASKS), episodes, strict=True):
@@ -94,7 +94,7 @@ def test_pieces_put_together_are_the_text_of_the_chat_template(
     tokenizer = chat_or_scratch(name, chat_tokenizer, corridor_policy)
     renderer = Renderer(tokenizer, ReactPrompt("Answer with one action."), max_length=20_000)
     episode = corridor_episodes[4]
-    messages = renderer.prompt.opening(episode.steps[0].observation, ())
+    messages = renderer.prompt.messages(episode.steps[0].observation, ())
     for step, after in zip(episode.steps, [*episode.steps[1:], None], strict=True):
         messages.append({"role": "assistant", "content": f"Action: {step.action}"})
         if after is not None:
@@ -115,8 +115,8 @@ def test_a_policy_that_is_cut_gets_its_end_from_the_environment(corridor_policy,
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=500)
     end = renderer.end_token_id
     backend = Scripted(renderer, lambda session, turn: "dance around")
-    (episode,) = EpisodePlayer(corridor, renderer, 1).play(
-        backend, ["2-3"], Sampling(max_reply_tokens=2), "policy:scripted", Meter("eval")
+    (episode,) = RolloutRunner(corridor, renderer, 1).run(
+        backend, ["2-3"], Sampling(max_completion_tokens=2), "policy:scripted", Meter("eval")
     )
     first = episode.completion_ids[:2]
     assert end not in first and episode.completion_ids[2] == end
@@ -125,7 +125,7 @@ def test_a_policy_that_is_cut_gets_its_end_from_the_environment(corridor_policy,
     start = len(episode.prompt_ids)
     assert rendered.input_ids == episode.prompt_ids + episode.completion_ids
     assert rendered.labels[start : start + 3] == [*first, IGNORED]
-    assert rendered.input_ids[-2:] == rendered.labels[-2:] == first  # no end was read after the last reply
+    assert rendered.input_ids[-2:] == rendered.labels[-2:] == first  # no end was read after the last completion
     assert end not in rendered.labels
 
 
@@ -133,8 +133,8 @@ def test_episodes_end_before_the_context_does(corridor_policy, corridor):
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=60)
     backend = Scripted(renderer, lambda session, turn: "dance")
     meter = Meter("eval")
-    (episode,) = EpisodePlayer(lambda: corridor(1000), renderer, 1).play(
-        backend, ["1-6"], Sampling(max_reply_tokens=8), "policy:scripted", meter
+    (episode,) = RolloutRunner(lambda: corridor(1000), renderer, 1).run(
+        backend, ["1-6"], Sampling(max_completion_tokens=8), "policy:scripted", meter
     )
     used = len(episode.prompt_ids) + len(episode.completion_ids)
     assert 60 - 20 < used <= 60
@@ -145,11 +145,11 @@ def test_episodes_end_before_the_context_does(corridor_policy, corridor):
 
 def test_an_opening_without_room_for_a_reply_is_refused(corridor_policy, corridor, corridor_episodes):
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=10)
-    player = EpisodePlayer(corridor, renderer, 1)
-    with pytest.raises(InputError, match=r"task 1-6: the opening of \d+ tokens and a reply of 8 exceed.*of 10"):
-        player.play(Scripted(renderer, None), ["1-6"], Sampling(max_reply_tokens=8), "policy:x", Meter("eval"))
+    runner = RolloutRunner(corridor, renderer, 1)
+    with pytest.raises(InputError, match=r"task 1-6: the prompt of \d+ tokens and a completion of 8 exceed.*of 10"):
+        runner.run(Scripted(renderer, None), ["1-6"], Sampling(max_completion_tokens=8), "policy:x", Meter("eval"))
     narrow = Renderer(renderer.tokenizer, ActionPrompt(), max_length=3)
-    with pytest.raises(InputError, match=r"task 1-2: the opening and the first reply exceed the context of 3"):
+    with pytest.raises(InputError, match=r"task 1-2: the prompt and the first completion exceed the context of 3"):
         narrow.render(corridor_episodes[0])
 
 
@@ -180,7 +180,7 @@ def test_demonstrations_that_lose_steps_are_counted(corridor_policy, corridor_ep
 
 def test_returned_lists_belong_to_the_caller(corridor_policy):
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=100)
-    for piece in (renderer.opening, renderer.observation):
+    for piece in (renderer.prompt, renderer.observation):
         first = piece("You are in room 1.")
         first.append(-1)
         assert -1 not in piece("You are in room 1.")
@@ -188,7 +188,7 @@ def test_returned_lists_belong_to_the_caller(corridor_policy):
 
 def test_qwen3_answers_after_an_empty_thought(chat_tokenizer):
     renderer = Renderer(chat_tokenizer("qwen3"), ActionPrompt(), max_length=1000)
-    for ids in (renderer.opening("Hello."), renderer.observation("Hello.")):
+    for ids in (renderer.prompt_ids("Hello."), renderer.observation("Hello.")):
         assert renderer.tokenizer.decode(ids).endswith(
             "Hello.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
         )
@@ -196,8 +196,8 @@ def test_qwen3_answers_after_an_empty_thought(chat_tokenizer):
 
 
 def test_llama_does_not_ask_for_the_date(chat_tokenizer):
-    opening = Renderer(chat_tokenizer("llama3_2"), ActionPrompt(), max_length=1000).opening("Hello.")
-    assert "Today Date: 26 Jul 2024" in chat_tokenizer("llama3_2").decode(opening)
+    prompt = Renderer(chat_tokenizer("llama3_2"), ActionPrompt(), max_length=1000).prompt_ids("Hello.")
+    assert "Today Date: 26 Jul 2024" in chat_tokenizer("llama3_2").decode(prompt)
 
 
 def test_templates_that_cannot_grow_are_refused(chat_tokenizer):
@@ -213,7 +213,7 @@ def test_templates_that_cannot_grow_are_refused(chat_tokenizer):
     for template, message in (
         (forgetful, "the chat template is not prefix-preserving"),
         (edited_qwen3, "the chat template is not prefix-preserving"),
-        (endless, r"does not end a reply with a special token \(it goes on with .*\)"),
+        (endless, r"does not end a completion with a special token \(it goes on with .*\)"),
         (None, "the tokenizer has no chat template; use an instruct checkpoint"),
     ):
         tokenizer.chat_template = template
@@ -224,9 +224,9 @@ def test_templates_that_cannot_grow_are_refused(chat_tokenizer):
 def test_admissible_actions_are_kept_where_the_prompt_lists_them(corridor_policy, corridor):
     for listed in (False, True):
         renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(listed), max_length=5000)
-        player = EpisodePlayer(corridor, renderer, 4)
+        runner = RolloutRunner(corridor, renderer, 4)
         backend = Scripted(renderer, lambda session, turn: "go east")
-        (episode,) = player.play(backend, ["1-2"], Sampling(), "policy:scripted", Meter("eval"))
+        (episode,) = runner.run(backend, ["1-2"], Sampling(), "policy:scripted", Meter("eval"))
         kept = ("go east", "go west") if listed else ()
         assert episode.trajectory.steps == (
             Step("You are in room 1. Your task is to: go to room 2.", "go east", 1.0, None, kept),
@@ -242,11 +242,11 @@ def test_environments_are_kept_from_call_to_call(corridor_policy, corridor):
         return made[-1]
 
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=500)
-    player = EpisodePlayer(make, renderer, batch_size=3)
+    runner = RolloutRunner(make, renderer, batch_size=3)
     counted: list[int] = []
     for _ in range(2):
         backend = Scripted(renderer, lambda session, turn: "go east")
-        episodes = player.play(backend, TASKS, Sampling(), "policy:scripted", Meter("eval"), counted.append)
+        episodes = runner.run(backend, TASKS, Sampling(), "policy:scripted", Meter("eval"), counted.append)
         assert [episode.trajectory.task_id for episode in episodes] == TASKS
     assert len(made) == 3
     assert counted[-1] == 5 and sorted(counted[: len(counted) // 2]) == counted[: len(counted) // 2]

@@ -30,7 +30,7 @@ from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.models.tokenizer import entity_parts
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import EpisodePlayer
+from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 ARCHITECTURES = {"qwen2": "qwen2_5", "qwen3": "qwen3", "llama": "llama3_1"}
@@ -93,9 +93,9 @@ def test_a_loaded_checkpoint_plays_is_probed_and_takes_an_adapter(
     assert trainable <= {"lora_A", "lora_B"} and trainable
 
     renderer = Renderer(loaded.tokenizer, ReactPrompt("Answer with one action."), max_length=2000)
-    player = EpisodePlayer(lambda: corridor(2), renderer, batch_size=3)
+    runner = RolloutRunner(lambda: corridor(2), renderer, batch_size=3)
     backend = TransformersBackend(loaded.model, renderer.end_token_id)
-    episodes = player.play(backend, ["1-4", "5-1", "2-3"], Sampling(max_reply_tokens=5), "policy:x", Meter("eval"))
+    episodes = runner.run(backend, ["1-4", "5-1", "2-3"], Sampling(max_completion_tokens=5), "policy:x", Meter("eval"))
     assert [len(episode.trajectory.steps) for episode in episodes] == [2, 2, 2]
     rendered = [renderer.render(episode) for episode in corridor_episodes[:3]]
     norms, _ = gradient_norms(loaded.model, rendered, tokens_per_batch=1000, meter=Meter("route"))
@@ -240,7 +240,7 @@ def test_what_can_only_be_a_folder_is_refused_without_asking(name):
 
 SCRATCH = ScratchModel(
     max_length=128,
-    max_reply_tokens=8,
+    max_completion_tokens=8,
     batch_size=8,
     hidden_size=64,
     intermediate_size=64,

@@ -12,9 +12,9 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.policy import ScratchModel, create_policy
-from prism_bench.rollouts.backend import Reply, Sampling, Work
-from prism_bench.rollouts.episodes import EpisodePlayer, session_numbers
-from prism_bench.rollouts.expert import play_expert
+from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 ID = "envs.alfworld:prism_bench/ALFWorld-v0"
@@ -32,10 +32,10 @@ def test_a_session_is_named_by_task_and_repetition(tasks, rng):
 def policy():
     """A model of the default size that has opinions, though not of its own."""
     make = gymnasium.make(ID, split="train")
-    expert = play_expert(make, "search", make.unwrapped.task_ids[:100], Meter("collect"))
+    expert = run_expert(make, "search", make.unwrapped.task_ids[:100], Meter("collect"))
     texts = [text for episode in expert for step in episode.steps for text in (step.observation, step.action)]
     sizes = {"hidden_size": 128, "intermediate_size": 384, "layers": 2, "heads": 4, "key_value_heads": 2}
-    rest = {"max_length": 300, "max_reply_tokens": 6, "batch_size": 40, "base": None}
+    rest = {"max_length": 300, "max_completion_tokens": 6, "batch_size": 40, "base": None}
     policy = create_policy(ScratchModel(**sizes, **rest), texts, seed=0)
     for parameter in policy.model.parameters():
         if parameter.dim() == 2:
@@ -48,12 +48,12 @@ def test_the_same_episodes_in_any_batch_and_order(policy, temperature):
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
     names = gymnasium.make(ID, split="train").unwrapped.task_ids[:12]
     tasks = [*names, *names]
-    sampling = Sampling(temperature, max_reply_tokens=6, seed=3)
+    sampling = Sampling(temperature, max_completion_tokens=6, seed=3)
 
     def play(tasks, batch_size, **settings):
-        player = EpisodePlayer(lambda: gymnasium.make(ID, split="train"), renderer, batch_size)
+        runner = RolloutRunner(lambda: gymnasium.make(ID, split="train"), renderer, batch_size)
         backend = TransformersBackend(policy.model, renderer.end_token_id, **settings)
-        episodes = player.play(backend, tasks, sampling, "policy:x", Meter("eval"), max_turns=8)
+        episodes = runner.run(backend, tasks, sampling, "policy:x", Meter("eval"), max_turns=8)
         assert [episode.trajectory.task_id for episode in episodes] == tasks
         tokens = [(episode.prompt_ids, episode.completion_ids, episode.agent_mask) for episode in episodes]
         return dict(zip(session_numbers(tasks), tokens, strict=True))
@@ -71,12 +71,12 @@ def test_the_same_episodes_in_any_batch_and_order(policy, temperature):
 def test_an_episode_does_not_change_with_the_tasks_beside_it(policy):
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
     names = gymnasium.make(ID, split="train").unwrapped.task_ids[:6]
-    player = EpisodePlayer(lambda: gymnasium.make(ID, split="train"), renderer, 6)
+    runner = RolloutRunner(lambda: gymnasium.make(ID, split="train"), renderer, 6)
     backend = TransformersBackend(policy.model, renderer.end_token_id)
     torch.manual_seed(1)  # no global generator takes part
-    all_of_them = player.play(backend, names, Sampling(seed=1), "x", Meter("eval"), max_turns=3)
+    all_of_them = runner.run(backend, names, Sampling(seed=1), "x", Meter("eval"), max_turns=3)
     torch.manual_seed(2)
-    last_only = player.play(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), max_turns=3)
+    last_only = runner.run(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), max_turns=3)
     assert last_only[0].completion_ids == all_of_them[5].completion_ids
     assert {tuple(episode.logprobs) for episode in all_of_them} != {tuple(last_only[0].logprobs)}
 
@@ -87,8 +87,8 @@ class Saying:
     def __init__(self, renderer: Renderer, text: str) -> None:
         self.ids = [*renderer.tokenizer.encode(text, add_special_tokens=False), renderer.end_token_id]
 
-    def reply(self, new_tokens, sampling):
-        return {session: Reply(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
+    def complete(self, new_tokens, sampling):
+        return {session: Completion(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
 
     def close(self, sessions):
         pass
@@ -113,9 +113,9 @@ def test_the_meter_counts_why_episodes_ended(
 ):
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length)
     meter = Meter("rl")
-    with EpisodePlayer(corridor, renderer, batch_size=2) as player:
-        sampling = Sampling(max_reply_tokens=3)
-        episodes = player.play(Saying(renderer, text), ["1-2", "1-6", "2-6"], sampling, "x", meter, max_turns=max_turns)
+    with RolloutRunner(corridor, renderer, batch_size=2) as runner:
+        sampling = Sampling(max_completion_tokens=3)
+        episodes = runner.run(Saying(renderer, text), ["1-2", "1-6", "2-6"], sampling, "x", meter, max_turns=max_turns)
     spent = meter.spent
     assert (spent.episodes, spent.context_full, spent.out_of_turns) == (3, context_full, out_of_turns)
     steps = [len(episode.trajectory.steps) for episode in episodes]
@@ -126,5 +126,5 @@ def test_the_meter_counts_why_episodes_ended(
 
 def test_episodes_of_an_expert_are_counted(corridor):
     meter = Meter("collect")
-    play_expert(corridor(), "straight", ["1-2", "1-6", "6-1"], meter)
+    run_expert(corridor(), "straight", ["1-2", "1-6", "6-1"], meter)
     assert (meter.spent.episodes, meter.spent.env_steps) == (3, 11)

@@ -8,14 +8,14 @@ import torch
 
 from prism_bench.accounting.flops import ModelShape, decode_flops, forward_flops
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Reply, Sampling
+from prism_bench.rollouts.backend import Completion, Sampling
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 END = 3
-GREEDY = Sampling(temperature=0.0, max_reply_tokens=6)
-SAMPLED = Sampling(temperature=0.8, max_reply_tokens=6, seed=11)
+GREEDY = Sampling(temperature=0.0, max_completion_tokens=6)
+SAMPLED = Sampling(temperature=0.8, max_completion_tokens=6, seed=11)
 
 
 @dataclass
@@ -25,18 +25,18 @@ class Conversation:
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    replies: list[list[int]] = field(default_factory=list)
+    completions: list[list[int]] = field(default_factory=list)
 
-    def take(self, new: list[int], reply: Reply) -> None:
+    def take(self, new: list[int], completion: Completion) -> None:
         self.ids += new
-        self.positions += range(len(self.ids), len(self.ids) + len(reply.ids))
-        self.ids += reply.ids
-        self.logprobs += reply.logprobs
-        self.replies.append(reply.ids)
+        self.positions += range(len(self.ids), len(self.ids) + len(completion.ids))
+        self.ids += completion.ids
+        self.logprobs += completion.logprobs
+        self.completions.append(completion.ids)
 
 
 def script(session: int, turns: int = 5) -> list[list[int]]:
-    """What the environment says to a session, turn by turn: openings of 1 to 60 tokens, then 1 to 30."""
+    """What the environment says to a session, turn by turn: prompts of 1 to 60 tokens, then 1 to 30."""
     rng = np.random.default_rng([99, session])
     longest = [60] + [30] * (turns - 1)
     return [rng.integers(0, 40, size=rng.integers(1, high + 1)).tolist() for high in longest]
@@ -54,10 +54,10 @@ def play(backend, sampling: Sampling, sessions: int, places: int, seed: int = 0)
             active.append(waiting.pop(0))
         speaking = [session for session in active if rng.random() < 0.8] or active[:1]
         rng.shuffle(speaking)
-        new = {session: scripts[session][len(played[session].replies)] for session in speaking}
-        for session, reply in backend.reply(new, sampling).items():
-            played[session].take(new[session], reply)
-        over = [session for session in active if len(played[session].replies) == last_turn[session]]
+        new = {session: scripts[session][len(played[session].completions)] for session in speaking}
+        for session, completion in backend.complete(new, sampling).items():
+            played[session].take(new[session], completion)
+        over = [session for session in active if len(played[session].completions) == last_turn[session]]
         if over:
             backend.close(over)
         active = [session for session in active if session not in over]
@@ -96,11 +96,15 @@ def test_replies_agree_with_one_forward_over_the_whole_conversation(tiny_model, 
     model = tiny_model(**{"architecture": name} | ARCHITECTURES[name])
     played = play(TransformersBackend(model, END), sampling, sessions=9, places=4)
     assert_agrees_with_full_forward(model, played, sampling)
-    replies = [reply for conversation in played.values() for reply in conversation.replies]
-    assert all(END not in reply[:-1] and len(reply) <= sampling.max_reply_tokens for reply in replies)
+    completions = [completion for conversation in played.values() for completion in conversation.completions]
+    assert all(
+        END not in completion[:-1] and len(completion) <= sampling.max_completion_tokens for completion in completions
+    )
     if sampling is SAMPLED:
-        assert any(reply[-1] == END for reply in replies)
-    assert any(reply[-1] != END and len(reply) == sampling.max_reply_tokens for reply in replies)
+        assert any(completion[-1] == END for completion in completions)
+    assert any(
+        completion[-1] != END and len(completion) == sampling.max_completion_tokens for completion in completions
+    )
 
 
 def test_lora_adapter_takes_part(tiny_model):
@@ -117,7 +121,7 @@ def test_the_same_session_and_seed_reply_alike_in_any_batch(tiny_model, sampling
     model = tiny_model("qwen3")
     alone = play(TransformersBackend(model, END), sampling, sessions=9, places=1)
     batched = play(TransformersBackend(model, END), sampling, sessions=9, places=places, seed=places)
-    assert {session: c.replies for session, c in alone.items()} == {s: c.replies for s, c in batched.items()}
+    assert {session: c.completions for session, c in alone.items()} == {s: c.completions for s, c in batched.items()}
 
 
 @pytest.mark.parametrize("budget", [1, 7, 50])
@@ -133,14 +137,14 @@ def test_a_budget_of_tokens_bounds_prefills_and_changes_no_reply(tiny_model, mon
 
     monkeypatch.setattr(RaggedModel, "forward", measured)
     played = play(TransformersBackend(model, END, budget), SAMPLED, sessions=9, places=5)
-    assert {session: c.replies for session, c in played.items()} == {s: c.replies for s, c in expected.items()}
+    assert {session: c.completions for session, c in played.items()} == {s: c.completions for s, c in expected.items()}
     assert all(rows * width <= budget for rows, width in sizes if width > 1)
     assert_agrees_with_full_forward(model, played, SAMPLED)
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_a_draw_too_close_to_call_does_not_depend_on_the_batch(tiny_model, monkeypatch, sampling):
-    """Logits that are as wrong as a backend was told, differently in every batch, change no reply."""
+    """Logits that are as wrong as a backend was told, differently in every batch, change no completion."""
     model = tiny_model()
     forward = RaggedModel.forward
     generator = torch.Generator().manual_seed(0)
@@ -152,13 +156,13 @@ def test_a_draw_too_close_to_call_does_not_depend_on_the_batch(tiny_model, monke
 
     monkeypatch.setattr(RaggedModel, "forward", rounded)
 
-    def replies(noise: float, places: int) -> list[list[list[int]]]:
+    def completions(noise: float, places: int) -> list[list[list[int]]]:
         backend = TransformersBackend(model, END)
         backend.noise = noise
-        return [c.replies for c in play(backend, sampling, sessions=40, places=places).values()]
+        return [c.completions for c in play(backend, sampling, sessions=40, places=places).values()]
 
-    assert replies(0.02, 40) == replies(0.02, 7)
-    assert replies(0.0, 40) != replies(0.0, 7)  # and without the mechanism they would
+    assert completions(0.02, 40) == completions(0.02, 7)
+    assert completions(0.0, 40) != completions(0.0, 7)  # and without the mechanism they would
 
 
 def test_a_draw_made_alone_is_billed(tiny_model):
@@ -167,12 +171,12 @@ def test_a_draw_made_alone_is_billed(tiny_model):
     for noise in (0.0, 1e9):  # no draw is close, all are
         backend = TransformersBackend(model, END)
         backend.noise = noise
-        reply = backend.reply({0: [5] * 17}, SAMPLED)[0].ids
-        bills.append((reply, backend.take_work()))
-    (reply, plain), (same_reply, alone) = bills
-    assert reply == same_reply
+        completion = backend.complete({0: [5] * 17}, SAMPLED)[0].ids
+        bills.append((completion, backend.take_work()))
+    (completion, plain), (same_reply, alone) = bills
+    assert completion == same_reply
     shape = ModelShape.from_config(model.config)
-    lengths = 17 + np.arange(len(reply))
+    lengths = 17 + np.arange(len(completion))
     assert alone.flops == plain.flops + forward_flops(shape, lengths, logits=1)
 
 
@@ -197,22 +201,24 @@ def test_the_noise_of_batches_is_far_below_what_is_allowed_for(tiny_model):
 
 def test_seeds_and_sessions_have_streams_of_their_own(tiny_model):
     backend = TransformersBackend(tiny_model(), END)
-    sampling = Sampling(max_reply_tokens=20, seed=0)
-    same_opening = backend.reply({session: [5, 6] for session in range(6)}, sampling)
-    assert len({tuple(reply.ids) for reply in same_opening.values()}) > 3
+    sampling = Sampling(max_completion_tokens=20, seed=0)
+    same_opening = backend.complete({session: [5, 6] for session in range(6)}, sampling)
+    assert len({tuple(completion.ids) for completion in same_opening.values()}) > 3
     backend.close(range(6))
-    again = backend.reply({session: [5, 6] for session in range(6)}, sampling)
+    again = backend.complete({session: [5, 6] for session in range(6)}, sampling)
     assert again == same_opening
     backend.close(range(6))
-    other = backend.reply({session: [5, 6] for session in range(6)}, Sampling(max_reply_tokens=20, seed=1))
-    assert {session: reply.ids for session, reply in other.items()} != {s: reply.ids for s, reply in again.items()}
+    other = backend.complete({session: [5, 6] for session in range(6)}, Sampling(max_completion_tokens=20, seed=1))
+    assert {session: completion.ids for session, completion in other.items()} != {
+        s: completion.ids for s, completion in again.items()
+    }
 
 
 def test_a_later_turn_draws_new_random_numbers(tiny_model):
     model = tiny_model()
     model.lm_head.weight.data.zero_()  # every token is as likely as any other, whatever was said
     backend = TransformersBackend(model, END)
-    first, second = (backend.reply({0: [5]}, Sampling(max_reply_tokens=8, seed=2))[0].ids for _ in range(2))
+    first, second = (backend.complete({0: [5]}, Sampling(max_completion_tokens=8, seed=2))[0].ids for _ in range(2))
     assert first[: len(second)] != second[: len(first)]
 
 
@@ -220,8 +226,10 @@ def test_samples_follow_the_distribution(tiny_model):
     model = tiny_model()
     backend = TransformersBackend(model, END)
     draws = 4000
-    replies = backend.reply({session: [5, 6] for session in range(draws)}, Sampling(1.3, max_reply_tokens=1, seed=4))
-    counts = np.bincount([reply.ids[0] for reply in replies.values()], minlength=40)
+    completions = backend.complete(
+        {session: [5, 6] for session in range(draws)}, Sampling(1.3, max_completion_tokens=1, seed=4)
+    )
+    counts = np.bincount([completion.ids[0] for completion in completions.values()], minlength=40)
     with torch.no_grad():
         expected = torch.softmax(model(input_ids=torch.tensor([[5, 6]])).logits[0, -1] / 1.3, dim=-1).numpy() * draws
     standard = np.sqrt(expected * (1 - expected / draws)).clip(min=1)
@@ -230,10 +238,10 @@ def test_samples_follow_the_distribution(tiny_model):
 
 def test_sessions_that_left_free_their_rows(tiny_model):
     backend = TransformersBackend(tiny_model(), END)
-    backend.reply({session: [4] * 20 for session in range(8)}, GREEDY)
+    backend.complete({session: [4] * 20 for session in range(8)}, GREEDY)
     backend.close(range(2, 8))
     assert backend.reader.cache.capacity[0] == 2
-    backend.reply({8: [4, 5]}, GREEDY)
+    backend.complete({8: [4, 5]}, GREEDY)
     backend.close([0, 1, 8])
     assert backend.reader.cache.capacity[0] == 0
     assert not backend.sessions and not backend.free_rows
@@ -243,14 +251,14 @@ def test_work_counts_every_token_once(tiny_model):
     model = tiny_model("qwen2")
     backend = TransformersBackend(model, END)
     shape = ModelShape.from_config(model.config)
-    first = len(backend.reply({0: [5] * 17}, SAMPLED)[0].ids)
+    first = len(backend.complete({0: [5] * 17}, SAMPLED)[0].ids)
     work = backend.take_work()
     assert (work.prefill_tokens, work.generated_tokens) == (17, first)
     assert work.flops == forward_flops(shape, 17, logits=1) + decode_flops(shape, first - 1, 17)
-    second = len(backend.reply({0: [6] * 4}, SAMPLED)[0].ids)
+    second = len(backend.complete({0: [6] * 4}, SAMPLED)[0].ids)
     work = backend.take_work()
     assert (work.prefill_tokens, work.generated_tokens) == (4, second)
-    cached = 17 + first - 1  # the last token of the first reply is read now
+    cached = 17 + first - 1  # the last token of the first completion is read now
     assert work.flops == forward_flops(shape, 5, cached, logits=1) + decode_flops(shape, second - 1, cached + 5)
 
 
@@ -268,7 +276,7 @@ def test_the_mode_of_every_module_is_restored(tiny_model):
     model = tiny_model().train()
     model.model.layers[0].eval()
     modes = [module.training for module in model.modules()]
-    TransformersBackend(model, END).reply({0: [4, 5]}, GREEDY)
+    TransformersBackend(model, END).complete({0: [4, 5]}, GREEDY)
     assert [module.training for module in model.modules()] == modes
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
     assert model.config._attn_implementation == "sdpa"
@@ -292,6 +300,6 @@ def test_a_granite_that_leaves_its_logits_alone_is_welcome(tiny_model):
 def test_a_sliding_window_is_fine_until_an_episode_outgrows_it(tiny_model):
     model = tiny_model("mistral", sliding_window=20)
     backend = TransformersBackend(model, END)
-    backend.reply({0: [4] * 20}, Sampling(0.0, max_reply_tokens=1))
+    backend.complete({0: [4] * 20}, Sampling(0.0, max_completion_tokens=1))
     with pytest.raises(InputError, match=r"last 20 tokens only.*grown to 22.*model\.max_length"):
-        backend.reply({0: [4]}, Sampling(0.0, max_reply_tokens=1))
+        backend.complete({0: [4]}, Sampling(0.0, max_completion_tokens=1))

@@ -6,7 +6,7 @@ import torch
 from test_transformers_backend import END, GREEDY, SAMPLED, assert_agrees_with_full_forward, play
 
 from prism_bench.models.decoder import model_shape
-from prism_bench.rollouts.backend import Reply, Sampling
+from prism_bench.rollouts.backend import Completion, Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 from prism_bench.rollouts.vllm_backend import Request, VLLMBackend
 
@@ -18,22 +18,22 @@ class Engine:
         self.model = model.eval()
         self.asked: list[Request] = []
 
-    def __call__(self, requests, sampling: Sampling) -> list[Reply]:
+    def __call__(self, requests, sampling: Sampling) -> list[Completion]:
         self.asked += [Request(list(request.ids), request.seed) for request in requests]
         return [self.answer(request, sampling) for request in requests]
 
     @torch.no_grad()
-    def answer(self, request: Request, sampling: Sampling) -> Reply:
-        ids, reply = list(request.ids), Reply([], [])
+    def answer(self, request: Request, sampling: Sampling) -> Completion:
+        ids, completion = list(request.ids), Completion([], [])
         stream = torch.Generator().manual_seed(request.seed)
-        while len(reply.ids) < sampling.max_reply_tokens and reply.ids[-1:] != [END]:
+        while len(completion.ids) < sampling.max_completion_tokens and completion.ids[-1:] != [END]:
             logits = self.model(input_ids=torch.tensor([ids])).logits[0, -1]
             logprobs = torch.log_softmax(logits / (sampling.temperature or 1.0), dim=-1)
             drawn = logits.argmax() if sampling.temperature == 0 else logprobs.exp().multinomial(1, generator=stream)
-            reply.ids.append(int(drawn))
-            reply.logprobs.append(float(logprobs[drawn]))
+            completion.ids.append(int(drawn))
+            completion.logprobs.append(float(logprobs[drawn]))
             ids.append(int(drawn))
-        return reply
+        return completion
 
 
 @pytest.mark.parametrize("lora", [(), ("q_proj", "down_proj")], ids=["full", "lora"])
@@ -41,7 +41,7 @@ def test_episodes_and_bill_are_those_of_the_other_backend(tiny_model, lora):
     model = tiny_model(lora=lora)
     backend, other = VLLMBackend(Engine(model), model_shape(model)), TransformersBackend(model, END)
     played, expected = (play(each, GREEDY, sessions=9, places=4) for each in (backend, other))
-    assert {session: c.replies for session, c in played.items()} == {s: c.replies for s, c in expected.items()}
+    assert {session: c.completions for session, c in played.items()} == {s: c.completions for s, c in expected.items()}
     work, billed = backend.take_work(), other.take_work()
     assert (work.prefill_tokens, work.generated_tokens) == (billed.prefill_tokens, billed.generated_tokens)
     assert work.flops == pytest.approx(billed.flops, rel=1e-12) and work.flops > 0
@@ -71,7 +71,7 @@ def test_sessions_are_numbers_of_64_bits(tiny_model):
     model = tiny_model()
     engine = Engine(model)
     sessions = [2**64 - 1, 2**63, 2**32, 1, 0]
-    replies = VLLMBackend(engine, model_shape(model)).reply({session: [5] for session in sessions}, SAMPLED)
-    assert list(replies) == sessions
+    completions = VLLMBackend(engine, model_shape(model)).complete({session: [5] for session in sessions}, SAMPLED)
+    assert list(completions) == sessions
     assert len({request.seed for request in engine.asked}) == len(sessions)
     assert np.array([request.seed for request in engine.asked], dtype=np.int64).min() >= 0

@@ -22,7 +22,7 @@ from prism_bench.models.decoder import model_shape
 from prism_bench.models.policy import Policy, load_policy, save_policy
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import Episode, EpisodePlayer
+from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 from prism_bench.rollouts.vllm_backend import VLLMBackend, generate_on_server
 from prism_bench.rollouts.vllm_engine import VLLMEngine
@@ -98,7 +98,7 @@ def subject(request, saved) -> Iterator[Subject]:
 
 
 def first_difference(one: Episode, other: Episode) -> int | None:
-    """Return the position at which two episodes part, in the tokens of opening and rest together."""
+    """Return the position at which two episodes part, in the tokens of prompt and rest together."""
     first, second = (np.array(episode.prompt_ids + episode.completion_ids) for episode in (one, other))
     common = min(len(first), len(second))
     differing = np.flatnonzero(first[:common] != second[:common])
@@ -109,12 +109,12 @@ def first_difference(one: Episode, other: Episode) -> int | None:
 
 def test_greedy_episodes_are_those_of_transformers(subject, corridor):
     renderer = Renderer(subject.policy.tokenizer, ActionPrompt(), 200)
-    player = EpisodePlayer(corridor, renderer, batch_size=8)
+    runner = RolloutRunner(corridor, renderer, batch_size=8)
     other = TransformersBackend(subject.policy.model, renderer.end_token_id)
     other.noise = 0.0  # draws too close to call are not made, and billed, once more
     meters = [Meter("eval"), Meter("eval")]
     played, expected = (
-        player.play(backend, TASKS, Sampling(0.0, 6), "policy:x", meter)
+        runner.run(backend, TASKS, Sampling(0.0, 6), "policy:x", meter)
         for backend, meter in zip((subject.backend, other), meters, strict=True)
     )
     places = [first_difference(one, other) for one, other in zip(played, expected, strict=True)]
@@ -135,24 +135,28 @@ def test_greedy_episodes_are_those_of_transformers(subject, corridor):
 def test_logprobs_agree_with_one_forward_over_the_whole_conversation(subject, sampling):
     played = play(subject.backend, sampling, sessions=9, places=4)
     assert_agrees_with_full_forward(subject.policy.model, played, sampling)
-    replies = [reply for conversation in played.values() for reply in conversation.replies]
+    completions = [completion for conversation in played.values() for completion in conversation.completions]
     end = subject.end_token_id
-    assert all(end not in reply[:-1] and len(reply) <= sampling.max_reply_tokens for reply in replies)
-    assert any(reply[-1] != end and len(reply) == sampling.max_reply_tokens for reply in replies)
+    assert all(
+        end not in completion[:-1] and len(completion) <= sampling.max_completion_tokens for completion in completions
+    )
+    assert any(
+        completion[-1] != end and len(completion) == sampling.max_completion_tokens for completion in completions
+    )
 
 
 def test_the_same_session_and_seed_reply_alike_in_any_batch(subject):
     played = [play(subject.backend, SAMPLED, sessions=9, places=places, seed=places) for places in (1, 5, 9)]
-    alone, *batched = [{session: c.replies for session, c in conversations.items()} for conversations in played]
+    alone, *batched = [{session: c.completions for session, c in conversations.items()} for conversations in played]
     assert batched == [alone, alone]
 
 
 def test_seeds_sessions_and_turns_have_streams_of_their_own(subject):
     def ask(seed: int) -> list[tuple[int, ...]]:
-        sampling = Sampling(max_reply_tokens=20, seed=seed)
-        replies = subject.backend.reply({session: [5, 6] for session in range(8)}, sampling)
+        sampling = Sampling(max_completion_tokens=20, seed=seed)
+        completions = subject.backend.complete({session: [5, 6] for session in range(8)}, sampling)
         subject.backend.close(range(8))
-        return [tuple(reply.ids) for reply in replies.values()]
+        return [tuple(completion.ids) for completion in completions.values()]
 
     assert ask(0) == ask(0) != ask(1)
     assert len(set(ask(0))) > 4
@@ -160,10 +164,10 @@ def test_seeds_sessions_and_turns_have_streams_of_their_own(subject):
 
 def test_samples_follow_the_distribution(subject):
     draws = 2000
-    replies = subject.backend.reply({session: [5, 6] for session in range(draws)}, Sampling(1.3, 1, seed=4))
+    completions = subject.backend.complete({session: [5, 6] for session in range(draws)}, Sampling(1.3, 1, seed=4))
     subject.backend.close(range(draws))
     model = subject.policy.model
-    counts = np.bincount([reply.ids[0] for reply in replies.values()], minlength=model.config.vocab_size)
+    counts = np.bincount([completion.ids[0] for completion in completions.values()], minlength=model.config.vocab_size)
     with torch.no_grad():
         expected = torch.softmax(model(input_ids=torch.tensor([[5, 6]])).logits[0, -1] / 1.3, dim=-1).numpy() * draws
     standard = np.sqrt(expected * (1 - expected / draws)).clip(min=1)
@@ -189,7 +193,9 @@ def test_a_server_answers_alike(saved):
         assert_agrees_with_full_forward(policy.model, play(backend, GREEDY, sessions=9, places=4), GREEDY)
         played, again = (play(backend, SAMPLED, sessions=9, places=places) for places in (4, 9))
         assert_agrees_with_full_forward(policy.model, played, SAMPLED)
-        assert [played[session].replies for session in range(9)] == [again[session].replies for session in range(9)]
+        assert [played[session].completions for session in range(9)] == [
+            again[session].completions for session in range(9)
+        ]
     finally:
         server.terminate()
         server.wait(60)

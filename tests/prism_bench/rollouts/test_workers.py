@@ -21,8 +21,8 @@ from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories, save_trajectories
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Reply, Sampling, Work
-from prism_bench.rollouts.episodes import Episode, EpisodePlayer
+from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend, TransformersEngine
 from prism_bench.rollouts.workers import HOPELESS_TASKS, WorkerEnvironments, uses_workers
 
@@ -37,10 +37,10 @@ class East:
     renderer: Renderer
     served: list[list[int]] = field(default_factory=list)
 
-    def reply(self, new_tokens, sampling):
+    def complete(self, new_tokens, sampling):
         self.served.append(list(new_tokens))
         ids = [*self.renderer.tokenizer.encode("go east", add_special_tokens=False), self.renderer.end_token_id]
-        return {session: Reply(ids, [-0.5] * len(ids)) for session in new_tokens}
+        return {session: Completion(ids, [-0.5] * len(ids)) for session in new_tokens}
 
     def close(self, sessions):
         pass
@@ -61,8 +61,8 @@ def east(renderer, tmp_path) -> Iterator[Callable[..., list[Episode]]]:
     meter = Meter("eval")
 
     def play(make, task_ids, places=2, meter=meter, renderer=renderer, **options) -> list[Episode]:
-        with EpisodePlayer(make, renderer, places, workers=True) as player:
-            return player.play(East(renderer), task_ids, GREEDY, "policy:east", meter, **options)
+        with RolloutRunner(make, renderer, places, workers=True) as runner:
+            return runner.run(East(renderer), task_ids, GREEDY, "policy:east", meter, **options)
 
     yield play
     assert set(psutil.Process().children(recursive=True)) == before
@@ -86,9 +86,9 @@ def test_workers_play_the_episodes_that_this_process_plays(corridor_policy, tmp_
     renderer = Renderer(policy.tokenizer, prompt, max_length=150)
     played, meters = [], [Meter("eval"), Meter("eval")]
     for workers, meter in zip((False, True), meters, strict=True):
-        with EpisodePlayer(troubled(tmp_path), renderer, 3, workers=workers) as player:
+        with RolloutRunner(troubled(tmp_path), renderer, 3, workers=workers) as runner:
             backend = TransformersBackend(policy.model, renderer.end_token_id)
-            played.append(player.play(backend, TASKS, sampling, "policy:x", meter, max_turns=6))
+            played.append(runner.run(backend, TASKS, sampling, "policy:x", meter, max_turns=6))
     local, remote = played
     for one, other in zip(local, remote, strict=True):
         assert replace(one, logprobs=[]) == replace(other, logprobs=[])
@@ -163,11 +163,11 @@ def test_reinforcement_learning_outlives_deaths(corridor_policy, tmp_path):
     logged: list[dict[str, float]] = []
     renderer = Renderer(policy.tokenizer, ActionPrompt(), 200)
     make = troubled(tmp_path, from_5_to_2="reset exit", from_3_to_6="step exit")
-    with EpisodePlayer(make, renderer, 8, workers=True) as player:
+    with RolloutRunner(make, renderer, 8, workers=True) as runner:
         context = TrainingContext(
             phase="rl",
             renderer=renderer,
-            player=player,
+            runner=runner,
             engine=TransformersEngine(),
             max_completion_tokens=4,
             meter=meter,
@@ -206,17 +206,17 @@ def test_a_refusal_is_raised_here_as_it_is(east, tmp_path, where):
 
 def test_after_an_exception_the_player_can_play_on(renderer, tmp_path):
     for workers in (False, True):
-        with EpisodePlayer(troubled(tmp_path, from_2_to_4="step raise"), renderer, 3, workers=workers) as player:
+        with RolloutRunner(troubled(tmp_path, from_2_to_4="step raise"), renderer, 3, workers=workers) as runner:
             with pytest.raises((RuntimeError, KeyError), match="no such room"):
-                player.play(East(renderer), ["1-3", "2-4", "1-6"], GREEDY, "policy:east", Meter("eval"))
-            episodes = player.play(East(renderer), ["3-5", "1-2", "4-5"], GREEDY, "policy:east", Meter("eval"))
+                runner.run(East(renderer), ["1-3", "2-4", "1-6"], GREEDY, "policy:east", Meter("eval"))
+            episodes = runner.run(East(renderer), ["3-5", "1-2", "4-5"], GREEDY, "policy:east", Meter("eval"))
         assert outline(episodes) == [("3-5", 2, 1.0, True), ("1-2", 1, 1.0, True), ("4-5", 1, 1.0, True)]
 
 
 def test_processes_are_kept_from_call_to_call_and_know_nothing_of_torch(renderer, tmp_path):
-    with EpisodePlayer(troubled(tmp_path), renderer, 3, workers=True) as player:
+    with RolloutRunner(troubled(tmp_path), renderer, 3, workers=True) as runner:
         for _ in range(2):
-            player.play(East(renderer), TASKS, GREEDY, "policy:east", Meter("eval"))
+            runner.run(East(renderer), TASKS, GREEDY, "policy:east", Meter("eval"))
         notes = [note for task in set(TASKS) for note in noted(tmp_path, task, "step")]
         assert len({process for process, _ in notes}) == 3 and not any(torch for _, torch in notes)
         processes = [psutil.Process(process) for process, _ in notes]
@@ -226,10 +226,10 @@ def test_processes_are_kept_from_call_to_call_and_know_nothing_of_torch(renderer
 
 def test_one_that_died_between_two_calls_is_replaced(renderer, tmp_path):
     meter = Meter("eval")
-    with EpisodePlayer(troubled(tmp_path), renderer, 1, workers=True) as player:
-        player.play(East(renderer), ["1-3"], GREEDY, "policy:east", meter)
+    with RolloutRunner(troubled(tmp_path), renderer, 1, workers=True) as runner:
+        runner.run(East(renderer), ["1-3"], GREEDY, "policy:east", meter)
         psutil.Process(noted(tmp_path, "1-3", "step")[0][0]).kill()
-        episodes = player.play(East(renderer), ["2-4"], GREEDY, "policy:east", meter)
+        episodes = runner.run(East(renderer), ["2-4"], GREEDY, "policy:east", meter)
     assert outline(episodes) == [("2-4", 2, 1.0, True)] and meter.spent.worker_deaths == 1
 
 
@@ -277,7 +277,7 @@ def asked_process(note: Path) -> psutil.Process:
 
 def test_what_other_processes_cannot_make_is_refused(renderer):
     with pytest.raises(InputError, match=r"env.workers=true needs an environment that another process can make, but "):
-        EpisodePlayer(lambda: None, renderer, 1, workers=True)
+        RolloutRunner(lambda: None, renderer, 1, workers=True)
 
 
 def test_the_launcher_is_missed(renderer, tmp_path):
