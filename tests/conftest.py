@@ -18,10 +18,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.sft import SFT
+from prism_bench.data.prompts import ActionPrompt
+from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.rollouts.expert import run_expert
+from prism_bench.routing.router import RoutingContext
 
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")
@@ -135,5 +138,21 @@ def undecided(
         )
         Phase(policy, tmp_path, corridor, seed=0).train(algorithm, demonstrations)
         return policy
+
+    return make
+
+
+def _no_rollouts(task_ids, k):
+    raise AssertionError("this router has no business rolling out episodes")
+
+
+@pytest.fixture
+def context(corridor_policy, tmp_path: Path) -> Callable[..., RoutingContext]:
+    """Return a maker of contexts; ``rollouts`` are refused unless given."""
+
+    def make(rollouts=_no_rollouts, seed: int = 0, **model) -> RoutingContext:
+        policy = corridor_policy(**model)
+        renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=256)
+        return RoutingContext(policy, renderer, rollouts, Meter("route"), seed, tmp_path)
 
     return make

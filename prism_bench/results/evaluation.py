@@ -6,14 +6,10 @@ draws it, in proportion to the task types.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism_bench.accounting.ledger import Meter
-from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Backend, Sampling
-from prism_bench.rollouts.episodes import RolloutRunner
 
 
 @dataclass(frozen=True)
@@ -90,21 +86,3 @@ def _quotas(counts: Counter[str], n: int, seed: int) -> Counter[str]:
 
 def _draw(seed: int, *key: str) -> bytes:
     return hashlib.blake2b("\0".join((str(seed), *key)).encode(errors="surrogatepass"), digest_size=8).digest()
-
-
-def evaluate(
-    backend: Backend,
-    runner: RolloutRunner,
-    task_ids: Sequence[str],
-    settings: EvaluationSettings,
-    *,
-    max_completion_tokens: int,
-    seed: int,
-    source: str,
-    meter: Meter,
-    progress: Callable[[int], None] = lambda finished: None,
-) -> list[Trajectory]:
-    """Roll out every task once and return the episodes in the order of ``task_ids``."""
-    sampling = Sampling(settings.temperature, max_completion_tokens, seed)
-    episodes = runner.run(backend, task_ids, sampling, source, meter, progress)
-    return [episode.trajectory for episode in episodes]

@@ -37,7 +37,7 @@ def test_react_reads_the_first_line_after_the_last_marker(completion, action):
 
 
 def test_react_opens_with_the_instruction():
-    (message,) = REACT.prompt_ids("You see a shelf.", ())
+    (message,) = REACT.messages("You see a shelf.", ())
     assert message == {"role": "user", "content": "You are an agent.\n\nObservation: You see a shelf."}
     assert REACT.turn("You see a mug.", ()) == "Observation: You see a mug."
 

@@ -180,7 +180,7 @@ def test_demonstrations_that_lose_steps_are_counted(corridor_policy, corridor_ep
 
 def test_returned_lists_belong_to_the_caller(corridor_policy):
     renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=100)
-    for piece in (renderer.prompt, renderer.observation):
+    for piece in (renderer.prompt_ids, renderer.observation):
         first = piece("You are in room 1.")
         first.append(-1)
         assert -1 not in piece("You are in room 1.")

@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(datasets.Dataset, "to_parquet", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="cannot be written .No space left"):
         save_trajectories([ONE], tmp_path / "episodes.parquet")
     assert not list(tmp_path.iterdir())
 
@@ -199,6 +199,6 @@ def test_tasks_of_trajectories_without_one_are_refused_in_one_sentence():
     assert tasks_of([ONE, ONE]) == ["task-1", "task-1"]
     imported = dataclasses.replace(ONE, task_id=None, source="import:old.json")
     with pytest.raises(
-        InputError, match=r"trajectory 1 \(import:old\.json\) has no task id, so RL cannot play its task"
+        InputError, match=r"trajectory 1 \(import:old\.json\) has no task id, so RL cannot explore its task"
     ):
         tasks_of([ONE, imported])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
-from prism_bench.models.policy import ScratchModel, create_policy
+from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
 from prism_bench.rollouts.expert import run_expert
