@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(datasets.Dataset, "to_parquet", full)
-    with pytest.raises(InputError, match="cannot be written .No space left"):
+    with pytest.raises(InputError, match=r"cannot be written \(No space left"):
         save_trajectories([ONE], tmp_path / "episodes.parquet")
     assert not list(tmp_path.iterdir())
 
