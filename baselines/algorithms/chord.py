@@ -43,6 +43,7 @@ class ChordTrainer(BesideTrainer):
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         mu = self.algorithm.mu(self.state.global_step)
+        self._metrics["train"]["mu"].append(mu)
         loss = (1 - mu) * super()._compute_loss(model, inputs)
         logprobs = self.demonstration_logprobs(model, self.attached(inputs)) if mu else []
         return loss + mu * self.algorithm.sft_loss(logprobs, self.tokens_per_update)

@@ -41,8 +41,10 @@ class NoSuccessTrainer(BesideTrainer):
         """Replace the rollouts of unsolved tasks by a demonstration, or put that into the buffer."""
         assert self.demonstrations is not None
         columns = super().columns(batch)
+        unsolved = self.algorithm.unsolved(batch)
+        self._metrics["train"]["unsolved"].append(unsolved.float().mean().item())
         found: dict[int, Rendered] = {}
-        for group in self.algorithm.unsolved(batch).nonzero()[:, 0].tolist():
+        for group in unsolved.nonzero()[:, 0].tolist():
             first = group * batch.group_size
             demonstration = self.demonstrations.of_task(batch.tasks[first])
             if demonstration is not None:

@@ -110,23 +110,28 @@ def _at_targets(
     use_cache: bool = False,
     **inputs: Any,
 ) -> FusedCausalLMOutput:
-    """Return log-probabilities, entropies and top-1 hits of the labels, (rows, tokens - 1), zero where ignored."""
+    """Return log-probabilities and entropies of the labels, (rows, tokens - 1), and where none is more probable.
+
+    All are zero where a label is ignored.
+    """
     decoder, head = decoder_and_head(model)
     hidden = decoder(use_cache=False, **inputs).last_hidden_state[:, :-1]
     chosen = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][chosen]
     logits = head(hidden[chosen]).float()
     logprobs = torch.log_softmax(logits if temperature == 1.0 else logits / temperature, dim=-1)
-    with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
+    of_targets = logprobs.gather(1, targets[:, None])[:, 0]
+    if entropy_gradient and torch.is_grad_enabled():
         entropies = -(logprobs.exp() * logprobs).sum(-1)
-    hits = logprobs.detach().argmax(-1) == targets
+    else:  # a few rows at a time, which stay in a processor's cache
+        entropies = torch.cat([-(rows.exp() * rows).sum(-1) for rows in logprobs.detach().split(16)])
 
     def spread(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(chosen.shape).masked_scatter(chosen, values)
 
     return FusedCausalLMOutput(
-        log_probs=spread(logprobs.gather(1, targets[:, None])[:, 0]),
+        log_probs=spread(of_targets),
         entropy=spread(entropies),
-        is_top1=spread(hits),
+        is_top1=spread(of_targets.detach() >= logprobs.detach().amax(-1)),
         label_mask=chosen,
     )

@@ -84,6 +84,7 @@ def test_a_policy_that_never_succeeds_learns_from_demonstrations(
     phase = Phase(policy, tmp_path, lambda: corridor(1)).train(algorithm, demonstrations, ["5-6", "6-5"])
     assert probability(policy, OPENING, "go east") > 0.5
     assert phase.values("success")[0] == 0.0
+    assert phase.values("mu") == pytest.approx([algorithm.mu(update) for update in range(8)])
     trained = sum(len(phase.context.renderer.render(episode).input_ids) for episode in demonstrations)
     assert phase.meter.spent.trained_tokens >= 8 * trained
 
