@@ -63,7 +63,7 @@ class Experiment:
         self.algorithms = [make_algorithm(phase) for phase in self.phases]
         routed = any(phase.needs_router for phase in self.phases)
         self.router: Router | None = instantiate(config.router) if routed else None
-        self.ledger = Ledger([self.model.device])
+        self.ledger = Ledger([self.model.device], self.engine.devices)
         self.cache = StageCache(self.config["cache"], self.ledger)
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 

@@ -245,6 +245,47 @@ def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
     assert all(cached(result, "base") == {True} for result in results.values())
 
 
+def swept(folder: Path, cache: Path, *overrides: str) -> dict[str, dict[str, Any]]:
+    """Return the results of a sweep, by the names of their folders."""
+    assert attempt(folder, cache, *SMALL, "model.max_length=1024", "-m", *overrides) == (0, "")
+    return {path.parent.name.partition("-")[2]: read_result(path) for path in folder.glob("*/result.json")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+def test_every_strategy_runs(cache, tmp_path, env):
+    strategies = ["split", "sft", "rl", "sft_then_rl", "sft_until_plateau_then_rl", "none"]
+    results = swept(tmp_path / "sweep", cache, f"env={env}", "router=random", f"strategy={','.join(strategies)}")
+    assert set(results) == {f"{env}-{strategy}-random" for strategy in strategies}
+    routed = {result["strategy"] for result in results.values() if result["router"]}
+    assert routed == {"split"}
+    for result in results.values():
+        assert list(result["success"]) == ["base", *(phase["name"] for phase in result["phases"])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+def test_rejection_sampling_runs(cache, tmp_path, env):
+    settings = [f"env={env}", "strategy=rejection", "strategy.rejection.rounds=2", "strategy.rejection.samples=2"]
+    (result,) = swept(tmp_path / "sweep", cache, *settings, "strategy.rejection.threshold=0.01").values()
+    (phase,) = result["phases"]
+    assert (phase["algorithm"], phase["demonstrations"], phase["tasks"]) == ("RejectionSampling", 0, 8)
+    assert next(row for row in result["ledger"] if row["phase"] == "rejection")["episodes"] == 2 * 2 * 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+def test_every_algorithm_of_one_loop_runs(cache, tmp_path, env):
+    algorithms = ["luffy", "chord", "srft", "hpt", "superrl", "relift"]
+    folder = tmp_path / "sweep"
+    subdir = "hydra.sweep.subdir=${hydra.job.num}-${hydra:runtime.choices.algorithm}"
+    results = swept(folder, cache, f"env={env}", "strategy=one_loop", f"algorithm={','.join(algorithms)}", subdir)
+    assert set(results) == set(algorithms)
+    for result in results.values():
+        (phase,) = result["phases"]
+        assert (phase["demonstrations"], phase["tasks"], phase["updates"]) == (8, 8, 1)
+
+
 def test_official_games_do_the_same_job(cache, tmp_path, official_data):
     data = ["env.source=official", f"env.data={official_data('v2.1.2')}", "env.train_split=valid_seen"]
     result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env.test_splits=[]", *data)

@@ -70,6 +70,10 @@ class Engine(Protocol):
     def name(self) -> str:
         """What a result says about it, version included where that is no package every run lists."""
 
+    @property
+    def devices(self) -> int:
+        """Return how many devices it computes on, those of training included."""
+
     def grpo_options(self) -> Mapping[str, Any]:
         """Return the fields of ``trl.GRPOConfig`` that bring the engine into the trainer.
 

@@ -45,6 +45,10 @@ class TransformersEngine:
     def name(self) -> str:
         return "transformers"
 
+    @property
+    def devices(self) -> int:
+        return 1
+
     def grpo_options(self) -> Mapping[str, Any]:
         return {}
 

@@ -54,6 +54,12 @@ class VLLMEngine:
     def name(self) -> str:
         return f"vLLM {_vllm().__version__}"
 
+    @property
+    def devices(self) -> int:
+        """Return the GPUs of the engine; a server's are others than those of training."""
+        apart = self.grpo.get("vllm_mode") == "server"
+        return self.tensor_parallel_size + (1 if apart else 0)
+
     def grpo_options(self) -> Mapping[str, Any]:
         _vllm()
         _check_weights_can_follow()
