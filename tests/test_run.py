@@ -247,7 +247,7 @@ def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
 
 def swept(folder: Path, cache: Path, *overrides: str) -> dict[str, dict[str, Any]]:
     """Return the results of a sweep, by the names of their folders."""
-    assert attempt(folder, cache, *SMALL, "model.max_length=1024", "-m", *overrides) == (0, "")
+    assert attempt(folder, cache, *SMALL, "model.max_length=1024", *overrides, "--multirun") == (0, "")
     return {path.parent.name.partition("-")[2]: read_result(path) for path in folder.glob("*/result.json")}
 
 
