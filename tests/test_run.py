@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import trl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
 from transformers import PreTrainedModel
 
@@ -284,6 +286,33 @@ def test_every_algorithm_of_one_loop_runs(cache, tmp_path, env):
     for result in results.values():
         (phase,) = result["phases"]
         assert (phase["demonstrations"], phase["tasks"], phase["updates"]) == (8, 8, 1)
+
+
+SOME_SETTINGS = {
+    "seed": (0, 1),
+    "env.expert": ("search", "oracle"),
+    "trajectories": (8, 10),
+    "router": ("random", "loss", "prism"),
+    "strategy": ("split", "sft_then_rl", "sft"),
+    "algorithm": ("grpo", "gigpo"),
+    "sft.learning_rate": (1e-3, 1e-2),
+    "rollout.temperature": (1.0, 0.5),
+    "eval.tasks": (8, 6),
+}
+CHOSEN = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in SOME_SETTINGS.items()})
+
+
+@pytest.mark.slow
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(CHOSEN, CHOSEN)
+def test_a_warm_cache_gives_the_result_of_an_empty_one(tmp_path_factory, one, other):
+    folder = tmp_path_factory.mktemp("pair")
+    first, second = ([f"{name}={value}" for name, value in chosen.items()] for chosen in (one, other))
+    run(folder / "before", folder / "warm", *SMALL, *first)
+    warm = run(folder / "warm run", folder / "warm", *SMALL, *second)
+    cold = run(folder / "cold run", folder / "cold", *SMALL, *second)
+    assert {row["cached"] for row in cold["ledger"]} == {False}
+    assert repeatable(warm) == repeatable(cold)
 
 
 def test_official_games_do_the_same_job(cache, tmp_path, official_data):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "router.concentration": "cv",
     "router.quantile": 0.25,
 }
+AFTER_BASE = {"route", "train sft", "train rl", "eval"}
 NO_SETTING = ("_target_", "_partial_")
 
 
@@ -97,7 +99,7 @@ def planned(store, corridor, monkeypatch) -> Callable[[Any], Plan]:
 def configured(tmp_path: Path, *overrides: str) -> Any:
     fixed = [f"folder={tmp_path / 'run'}", "strategy.name=tried", "logger=none", "trajectories=20", "eval.tasks=25"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[*fixed, "model.base.episodes=5", "eval.curve_tasks=10", *overrides])
+        config = compose("config", overrides=[*fixed, "eval.curve_tasks=10", *overrides])
     return config
 
 
@@ -171,7 +173,7 @@ def computed(path: str, labels: set[str]) -> set[str]:
 )
 def test_a_setting_changes_the_keys_of_the_stages_that_read_it(planned, tmp_path, environment, strategy):
     choices = (f"env={environment}", f"strategy={strategy}")
-    base = configured(tmp_path, *choices)
+    base = configured(tmp_path, *choices, "model.base.episodes=5")
     plan = planned(base)
     raw = dict(leaves(OmegaConf.to_container(base, resolve=False)))
     read = 0
@@ -202,3 +204,46 @@ def test_a_strategy_without_a_router_asks_for_none(planned, tmp_path):
 def test_phases_of_two_strategies_that_are_the_same_are_shared(planned, tmp_path):
     alone, first = (planned(configured(tmp_path, f"strategy={name}")).keys for name in ("sft", "sft_then_rl"))
     assert alone["train sft"] == first["train sft"] and "train rl" not in alone
+
+
+@pytest.mark.parametrize(
+    ("choices", "setting", "stages"),  # the names of stages without what they are of
+    [
+        ((), "env.expert=oracle", {"collect for base", "collect to learn from"}),
+        (("router=difficulty",), "rollout.temperature=0.3", {"route", "train rl"}),
+        (("router=prism",), "+model.projections=[q_proj]", AFTER_BASE | {"base"}),
+        (
+            ("model=checkpoint", "prompt=react"),
+            "model.max_completion_tokens=9",
+            AFTER_BASE,
+        ),
+        (("model=qwen3-8b", "model.device=cpu"), "model.lora.r=32", AFTER_BASE),
+    ],
+)
+def test_settings_that_a_cache_once_forgot(planned, tmp_path, tiny_model, choices, setting, stages):
+    if any(choice.startswith("model=") for choice in choices):
+        tiny_model().save_pretrained(tmp_path / "checkpoint")
+        choices = (*choices, f"model.path={tmp_path / 'checkpoint'}")
+    before, after = (planned(configured(tmp_path, *choices, *more)).keys for more in ((), (setting,)))
+    changed = {label for label in before if before[label] != after[label]}
+    assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
+
+
+def test_a_checkpoint_enters_by_its_content(planned, tmp_path, tiny_model):
+    """Neither its place nor its time counts; one changed weight does."""
+    tiny_model().save_pretrained(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    tiny_model(seed=1).save_pretrained(tmp_path / "other")
+    keys = [
+        planned(configured(tmp_path, "model=checkpoint", f"model.path={tmp_path / name}")).keys
+        for name in ("one", "two", "other")
+    ]
+    named = {label for label in keys[0] if label.startswith("eval")}
+    assert keys[0]["route"] == keys[1]["route"] != keys[2]["route"] and named
+
+
+def test_versions_of_packages_are_part_of_every_key(planned, tmp_path, monkeypatch):
+    before = planned(configured(tmp_path)).keys
+    monkeypatch.setattr("prism_bench.code_digest.version", lambda name: "0.0")
+    after = planned(configured(tmp_path)).keys
+    assert all(before[label] != after[label] for label in before)
