@@ -33,7 +33,7 @@ class EngineEpisode(Protocol):
 
     @property
     def won(self) -> bool:
-        """Whether the goal holds."""
+        """True if the goal holds."""
 
     @property
     def admissible_commands(self) -> list[str]:

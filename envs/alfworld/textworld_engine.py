@@ -60,7 +60,7 @@ class TextWorldEpisode:
 
     @property
     def won(self) -> bool:
-        """Whether the goal holds in this state."""
+        """True if the goal holds in this state."""
         return bool(self._state["won"])
 
 

@@ -66,7 +66,7 @@ def read_request(instruction: str) -> Request:
 
 
 class SearchExpert:
-    """Shops in one episode at a time, in either observation mode; deterministic."""
+    """Expert for both observation modes; deterministic, one episode at a time."""
 
     def reset(self, observation: str, info: dict[str, Any]) -> None:
         """Read the instruction on the first page."""

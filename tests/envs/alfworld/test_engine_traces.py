@@ -57,6 +57,7 @@ def test_the_official_solutions_win(official_data: OfficialData) -> None:
         assert episode.won
 
 
+@pytest.mark.slow
 @needs_textworld
 @pytest.mark.parametrize("version", ["v2.1.1", "v2.1.2"])
 def test_official_games_side_by_side(official_data: OfficialData, version: str) -> None:

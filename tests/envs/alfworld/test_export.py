@@ -71,8 +71,9 @@ def test_a_trajectory_file_says_what_official_ones_say() -> None:
     assert json.loads(trajectory_file(look))["pddl_params"]["toggle_target"] == "DeskLamp"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_textworld_plays_them_as_the_native_engine_does(tmp_path: Path, wording: Wording) -> None:
+def test_textworld_answers_as_the_native_engine_does(tmp_path: Path, wording: Wording) -> None:
     rng = random.Random(wording)
     reference: TextWorldEpisode | None = None
     for game in some_games(wording)[:3]:
@@ -144,6 +145,7 @@ def open_upstream() -> Iterator[Callable[[Path, str], Upstream]]:
         upstream.environment.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wording", WORDINGS)
 def test_upstreams_planner_solves_every_task_type(tmp_path: Path, wording: Wording, open_upstream: Any) -> None:
     games = some_games(wording)
@@ -152,6 +154,7 @@ def test_upstreams_planner_solves_every_task_type(tmp_path: Path, wording: Wordi
     assert dict(upstream.roll_out()) == {game.task_id: True for game in games}
 
 
+@pytest.mark.slow
 def test_upstreams_hand_coded_expert_solves_what_it_can(tmp_path: Path, open_upstream: Any) -> None:
     random.seed(0)  # it searches in random order; its process inherits this state
     # Of two objects it cannot say that it puts the first one down: it does not know the wording "move".
