@@ -19,6 +19,7 @@ from rich.console import Console
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.data.prompts import Prompt
 from prism_bench.data.trajectory import Trajectory, load_trajectories, tasks_of
+from prism_bench.digests import content_digest, digest
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, PretrainedModel, checkpoint_folders
@@ -32,7 +33,7 @@ from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers
 from prism_bench.routing.router import Allocation, Router, load_allocation
 from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
-from prism_bench.stage_cache import Files, Stage, StageCache, content_digest, digest
+from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate

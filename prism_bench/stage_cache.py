@@ -25,7 +25,6 @@ A stage must draw its random numbers from a seed among its inputs, since finding
 import errno
 import json
 import logging
-import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,11 +33,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import xxhash
 from filelock import FileLock, Timeout
 
 from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
 from prism_bench.code_digest import code_of
+from prism_bench.digests import content_digest, digest, folder_manifest, require_json
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
@@ -171,7 +170,7 @@ class StageCache:
             InputError: an input is not plain JSON, or names a class that does not exist.
         """
         plain = {"settings": dict(inputs.settings), "values": dict(inputs.values)}
-        _refuse_foreign(plain, "")
+        require_json(plain)
         code = code_of([function.function.__module__, *modules_named(plain)])
         return {
             "format": FORMAT,
@@ -292,33 +291,6 @@ def modules_named(value: Any) -> Iterator[str]:
         yield named[1]
 
 
-def digest(value: Any) -> str:
-    """Return 20 hexadecimal digits that depend on every part of a JSON value and not on the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return xxhash.xxh3_128_hexdigest(text.encode())[:20]
-
-
-def content_digest(path: Path) -> str:
-    """Return the digest of the content of a file, or of the names and contents of a folder's files.
-
-    Raises:
-        FileNotFoundError: there is nothing at ``path``.
-    """
-    if path.is_dir():
-        return digest(folder_manifest(path))
-    hashed = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            hashed.update(block)
-    return hashed.hexdigest()
-
-
-def folder_manifest(folder: Path) -> dict[str, str]:
-    """Return the digest of every file in a folder, by its path from there."""
-    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    return {name: content_digest(folder / name) for name in names}
-
-
 def _difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str:
     """Return what happened to the first file that is not as recorded; an empty text if all are."""
     for name in sorted({*recorded, *present}):
@@ -329,21 +301,6 @@ def _difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str:
         if recorded[name] != present[name]:
             return f"{name} was changed"
     return ""
-
-
-def _refuse_foreign(value: Any, where: str) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise InputError(f"{where or 'inputs'}: the key {key!r} is not a string, as JSON wants keys to be")
-            _refuse_foreign(item, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for position, item in enumerate(value):
-            _refuse_foreign(item, f"{where}[{position}]")
-    elif not (value is None or isinstance(value, str | int | float)) or (
-        isinstance(value, float) and not math.isfinite(value)
-    ):
-        raise InputError(f"{where or 'inputs'}: {value!r} is no plain JSON value, which the inputs of a stage must be")
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from rich.console import Console
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
+from prism_bench.digests import digest, folder_manifest
 from prism_bench.experiment import Experiment
 from prism_bench.routing.router import save_allocation, split
-from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, digest, folder_manifest, part_of
+from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, part_of
 
 OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "env.data": "elsewhere",

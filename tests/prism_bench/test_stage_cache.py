@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from prism_bench.accounting.ledger import Ledger
+from prism_bench.digests import content_digest
 from prism_bench.errors import InputError
-from prism_bench.stage_cache import Files, Inputs, StageCache, content_digest, digest, modules_named, part_of, stage
+from prism_bench.stage_cache import Files, Inputs, StageCache, modules_named, part_of, stage
 
 CONFIG: dict[str, Any] = {"seed": 0, "env": {"make": {"seed": 1, "data": None}, "workers": False}, "folder": "runs"}
 
@@ -290,17 +289,3 @@ def test_a_root_that_cannot_be_written_is_one_sentence(tmp_path, text):
 def test_inputs_that_are_not_json_are_refused(tmp_path, text, words, place):
     with pytest.raises(InputError, match=place):
         make(tmp_path, text, words=words)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(), JSON, max_size=4), st.randoms(use_true_random=False))
-def test_a_digest_depends_on_values_and_not_on_order(value, random):
-    items = list(value.items())
-    random.shuffle(items)
-    assert digest(dict(items)) == digest(value) != digest(value | {"one more": 1})
