@@ -39,7 +39,8 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import IGNORED, Renderer
 from prism_bench.models.decoder import evaluation_mode
-from prism_bench.models.policy import Policy, ScratchModel, create_policy
+from prism_bench.models.policy import Policy
+from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Backend, Completion, Sampling, Work
 from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.expert import run_expert

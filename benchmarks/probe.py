@@ -36,7 +36,7 @@ from prism_bench.commands.hydra_command import CONF, quieten
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered, Renderer
 from prism_bench.models.decoder import model_shape
-from prism_bench.models.policy import create_policy
+from prism_bench.models.scratch import create_policy
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.projections import find_matrices
 from prism_bench.rollouts.expert import run_expert

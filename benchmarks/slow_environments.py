@@ -59,14 +59,15 @@ def main() -> None:
     from prism_bench.accounting.ledger import Meter
     from prism_bench.commands.hydra_command import CONF, quieten
     from prism_bench.data.rendering import Renderer
-    from prism_bench.models.policy import create_policy
+    from prism_bench.models.scratch import create_policy
     from prism_bench.rollouts import backend, episodes, transformers_backend
+    from prism_bench.rollouts.expert import run_expert
 
     quieten()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config")
     tasks = make(False).unwrapped.task_ids[:EPISODES]
-    shown = episodes.run_expert(make(False), "search", tasks, Meter("collect"))
+    shown = run_expert(make(False), "search", tasks, Meter("collect"))
     model = instantiate(config.model, _convert_="object")
     policy = create_policy(model, (t for e in shown for s in e.steps for t in (s.observation, s.action)), seed=0)
     renderer, sampling = Renderer(policy.tokenizer, instantiate(config.prompt), 1024), backend.Sampling(0.0, 8)
