@@ -87,7 +87,7 @@ class Bench:
         return Policy(LlamaForCausalLM(LlamaConfig(num_hidden_layers=layers, **SMOLLM2, **special)), tokenizer)
 
     def train(self, make: Callable[[], Policy], updates: int, **options: Any) -> dict[str, float]:
-        """Train a new policy; return milliseconds an update, the share of padding, the last loss, and FLOPs billed."""
+        """Train a new policy; return milliseconds an update, the last loss, and the shares of padding and targets."""
         policy = make()
         renderer = Renderer(policy.tokenizer, instantiate(self.config.prompt), self.config.model.max_length)
         rendered: list[Rendered] = [renderer.render(episode) for episode in self.episodes]
@@ -101,7 +101,6 @@ class Bench:
         policy.model.base_model.register_forward_pre_hook(count, with_kwargs=True)
         settings = {**self.config.sft, "max_steps": updates, **options}
         settings.pop("_target_")
-        meter = Meter("sft")
         with tempfile.TemporaryDirectory() as folder:
             context = TrainingContext(
                 phase="sft",
@@ -109,7 +108,7 @@ class Bench:
                 runner=RolloutRunner(lambda: self.environment, renderer, 1),
                 engine=TransformersEngine(),
                 max_completion_tokens=8,
-                meter=meter,
+                meter=Meter("sft"),
                 seed=0,
                 folder=Path(folder),
                 log=lambda values, update: losses.append(values.get("sft/loss", losses[-1])),

@@ -18,7 +18,7 @@ from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 
 
-class RecordingPlayer(RolloutRunner):
+class RecordingRunner(RolloutRunner):
     """A runner that remembers what it was asked for and what it returned."""
 
     def __init__(self, *args: Any) -> None:
@@ -26,7 +26,7 @@ class RecordingPlayer(RolloutRunner):
         self.asked: list[list[str]] = []
         self.episodes: list[list[Episode]] = []
 
-    def play(self, backend: Any, task_ids: Sequence[str], *args: Any, **kwargs: Any) -> list[Episode]:
+    def run(self, backend: Any, task_ids: Sequence[str], *args: Any, **kwargs: Any) -> list[Episode]:
         self.asked.append(list(task_ids))
         self.episodes.append(super().run(backend, task_ids, *args, **kwargs))
         return self.episodes[-1]
@@ -55,7 +55,7 @@ class Phase:
         self.progress: list[tuple[int, int]] = []
         self.evaluated: list[int] = []
         renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length)
-        self.runner = RecordingPlayer(make_environment, renderer, 16)
+        self.runner = RecordingRunner(make_environment, renderer, 16)
 
         def point(policy: Policy, update: int) -> None:
             self.evaluated.append(update)

@@ -114,7 +114,7 @@ def test_a_policy_that_never_succeeds_learns_from_demonstrations(
     phase = Phase(policy, tmp_path, lambda: corridor(1)).train(algorithm, demonstrations, ["3-4", "4-3"])
     assert probability(policy, OPENING, "go east") > 0.5
     assert phase.values("success")[0] == 0.0
-    for share, episodes in zip(phase.values("unsolved"), phase.player.episodes, strict=True):
+    for share, episodes in zip(phase.values("unsolved"), phase.runner.episodes, strict=True):
         groups = [episodes[:4], episodes[4:]]
         assert share == sum(not any(e.trajectory.success for e in group) for group in groups) / 2
     assert phase.meter.spent.generated_tokens > 0
