@@ -323,7 +323,7 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
         (["trajectories=20000"], "trajectories=20000 takes all train tasks"),
         (["trajectories=few"], "trajectories=few is not possible; give a whole number from 2 on"),
         (["~seed"], "seed=None is not possible; give a whole number from 0 on"),
-        (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
+        (["router.quantile=1"], "router.quantile=1 leaves SFT or RL without data"),
         (["strategy=sft_then_rl", "sft.learning_rat=1"], "sft has no setting 'learning_rat'"),
         (["strategy=one_loop"], "phase 'one_loop' of the strategy: GRPO has no use for demonstrations"),
         (["+algorithm.no_such_field=1"], "no_such_field"),
