@@ -1,4 +1,4 @@
-"""A phase of training, for tests: the context that algorithms are given, and a record of what they did with it."""
+"""A phase of training, for tests: the context that algorithms are given, and a record of their calls."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from prism_bench.rollouts.transformers_backend import TransformersEngine
 
 
 class RecordingPlayer(RolloutRunner):
-    """A runner that remembers what it was asked for and what it returned."""
+    """A runner that records its tasks and its episodes."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

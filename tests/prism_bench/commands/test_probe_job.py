@@ -1,4 +1,4 @@
-"""``prism-bench probe``: its files, its plot, and that a killed one continues."""
+"""``prism-bench probe``: its files, its plot, and the continuation of a killed probe."""
 
 import os
 import signal

@@ -95,7 +95,7 @@ def test_splits_that_make_no_sense_are_refused(scores, options, message):
 
 @dataclass(frozen=True)
 class Given(ScoreRouter):
-    """Scores that somebody else made."""
+    """Router with given scores."""
 
     scores: tuple[float, ...] = ()
 
