@@ -42,7 +42,7 @@ class Logger(Protocol):
         """Record ``values`` that hold for the whole run."""
 
     def finish(self) -> None:
-        """Write what is not written yet; nothing may be recorded afterwards."""
+        """Write the remaining values; nothing may be recorded afterwards."""
 
 
 class FileLogger:

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, the pipe to it, its task and what it was asked last."""
+    """A process, the pipe to it, its task and its last request."""
 
     process: int
     pipe: Connection
