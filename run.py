@@ -1,4 +1,4 @@
-"""The main job, as ``prism-bench run``. ``python run.py --help`` lists what can be chosen."""
+"""The main job, as ``prism-bench run``. ``python run.py --help`` lists the settings."""
 
 from prism_bench.commands.run import main
 

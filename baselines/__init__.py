@@ -1,1 +1,1 @@
-"""Routers and algorithms to compare PRISM with, one file each; none knows of another."""
+"""Routers and algorithms to compare PRISM with, one file each; none imports another."""

@@ -23,7 +23,7 @@ from envs.alfworld.game_file import parse_game
 from envs.alfworld.tables import Tables
 from envs.alfworld.textworld_engine import TextWorldEpisode
 
-NATIVE_REPEATS = 50  # of the commands that TextWorld carries out once
+NATIVE_REPEATS = 50  # repetitions of the commands that TextWorld carries out once
 NATIVE_RESETS = 10_000
 TEXTWORLD_RESETS = 20
 

@@ -1,19 +1,19 @@
-"""How fast are episodes, beside the common way to play them and beside the limit?
+"""Speed of rollouts, compared with the common way to roll out and with the limit.
 
     python benchmarks/episodes.py [--episodes 64] [--repeats 5]
 
-The same ALFWorld episodes (same tasks, same random numbers) are played in one process of one thread
+The same ALFWorld episodes (same tasks, same random numbers) are rolled out in one process of one thread
 
 (a) with a fresh full prompt at every turn: the whole conversation goes through ``model.generate`` of transformers,
     padded on the left, all episodes of the turn together; within the turn there is a cache as usual;
 (b) by ``RolloutRunner`` and ``TransformersBackend``;
-(c) as the forwards of (b) alone, prefill and decode, with the same tokens in the same rows of a new cache: what would
-    be left if environment, text and sampling cost nothing. Forwards for draws that are too close to call are left out.
+(c) as the forwards of (b) alone, prefill and decode, with the same tokens in the same rows of a new cache: the limit if
+    environment, text and sampling cost nothing. Forwards for draws that are too close to call are left out.
 
 The default model is first trained on expert episodes for half a minute, so that its completions end and its episodes
-have usual lengths. The larger one has random weights and plays greedily: its completions are noise, of four tokens as
-the expert's are on average, and its episodes are cut after some turns. Each row is the median of the repeats, which
-take turns.
+have usual lengths. The larger one has random weights and decodes greedily: its completions are noise, of four tokens
+like the expert's on average, and its episodes end after some turns. Each row is the median of the repeats, in which the
+ways take turns.
 """
 
 import argparse
@@ -55,7 +55,7 @@ EXPERT_EPISODES, PASSES, ROWS, LEARNING_RATE = 2000, 3, 16, 2e-3
 
 
 class Draws(LogitsProcessor):
-    """Makes ``generate`` write what our sampling draws with the sessions' own random numbers."""
+    """Processor with which ``generate`` draws the tokens of our sampling, from the sessions' own random numbers."""
 
     def __init__(self, streams: Sequence[np.random.Generator], temperature: float, prompt: int, end: int) -> None:
         self.streams, self.temperature, self.prompt, self.end = streams, temperature, prompt, end
@@ -114,7 +114,7 @@ class FreshPrompts:
 
 
 class Recording(RaggedModel):
-    """Notes what it does to its cache, to be done again; and how many draws were too close to call."""
+    """Model that records the operations on its cache, to repeat them, and counts the draws too close to call."""
 
     def __init__(self, original: RaggedModel) -> None:
         super().__init__(original.model, original.padding_id, original.tokens_per_forward)
@@ -144,7 +144,7 @@ class Recording(RaggedModel):
 
 @dataclass
 class Contest:
-    """One model and the tasks it plays, with the seconds of each way to play them."""
+    """One model and its tasks, with the seconds of each way to roll them out."""
 
     policy: Policy
     renderer: Renderer
@@ -214,7 +214,7 @@ class Contest:
 
 
 def teach(policy: Policy, renderer: Renderer, expert: Sequence[Any], console: Console) -> None:
-    """Teach the language of the environment in a first pass over expert episodes, and how to act in the others."""
+    """Train on expert episodes: on every token in the first pass, on the agent's tokens in the others."""
     rendered = sorted((renderer.render(episode) for episode in expert), key=lambda episode: len(episode.input_ids))
     batches = [rendered[first : first + ROWS] for first in range(0, len(rendered), ROWS)]
     optimizer = torch.optim.AdamW(policy.model.parameters(), lr=LEARNING_RATE)
@@ -234,8 +234,8 @@ def teach(policy: Policy, renderer: Renderer, expert: Sequence[Any], console: Co
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=64, help="of the default model")
-    parser.add_argument("--larger-episodes", type=int, default=8, help="of the model of 100 M parameters; 0 for none")
+    parser.add_argument("--episodes", type=int, default=64, help="episodes of the default model")
+    parser.add_argument("--larger-episodes", type=int, default=8, help="episodes of the larger model; 0 for none")
     parser.add_argument("--larger-turns", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--larger-repeats", type=int, default=3)

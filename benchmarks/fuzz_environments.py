@@ -30,7 +30,7 @@ MEGABYTE = 1_000_000
 SHARE_OF_LONG = 1 / 5000  # a search for a megabyte of words is slow everywhere
 GROWTH_ALLOWED = 48.0  # MiB after the first tenth: caches fill, the allocator keeps the memory of long strings
 REPORTS = 10
-WATCHED = 1000  # actions with a common limit, ten times that of one
+WATCHED = 1000  # actions with a common limit, ten times the limit of one action
 
 BOMBS = (
     "(a+)+$",
@@ -160,7 +160,7 @@ def wrong(result: Any) -> str | None:
 def fuzz(
     env: gymnasium.Env[str, str], actions: int, seed: int, limit: float, watch: Callable[[Report], None] | None = None
 ) -> Report:
-    """Return the report on random and hostile actions; ``watch`` gets it ten times on the way."""
+    """Return the report on random and hostile actions; ``watch`` is called with it ten times on the way."""
     rng = random.Random(seed)
     kinds, weights = list(KINDS), list(KINDS.values())
     process = psutil.Process()

@@ -1,4 +1,4 @@
-"""What the probe costs, beside the paper's loop and beside one plain training pass over the same tokens.
+"""Cost of the probe, compared with the paper's loop and with one plain training pass over the same tokens.
 
     python benchmarks/probe.py [--models tiny 100m] [--repeats 3]
     python benchmarks/probe.py --models 8b --device cuda
@@ -8,8 +8,8 @@ gradients; (b) a forward and a backward pass of the same batches, padded alike, 
 as an update of training would; (c) ours; (d) ours with recomputed layers. ``tiny`` is the default model, untrained, on
 the expert's episodes of generated ALFWorld games; ``100m`` and ``8b`` (the sizes of Qwen3-8B, in bfloat16) have random
 weights and episodes of 120 to 480 tokens, a fifth of them the agent's. The methods take turns in one process; times are
-medians, ratios medians of the ratios within each turn. Memory is the peak above what model and data take, each in a
-process of its own (on a CPU as Linux counts it).
+medians, ratios medians of the ratios within each turn. Memory is the peak above the memory of model and data, for each
+method in a process of its own (on a CPU as Linux counts it).
 """
 
 import argparse
@@ -129,7 +129,7 @@ def seconds(key: str, model: PreTrainedModel, episodes: list[Rendered], budget: 
 
 
 def peak(key: str, name: str, device: str) -> float:
-    """Return MiB above model and data; this process has done nothing else."""
+    """Return the peak in MiB above model and data, in a process that has done nothing else."""
     model, episodes = load(name, device)
     if device == "cuda":
         before = torch.cuda.memory_allocated()

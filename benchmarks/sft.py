@@ -1,18 +1,18 @@
-"""What an update of SFT costs: how its demonstrations are batched, and where the LM head is evaluated.
+"""Cost of an SFT update, by the batching of its demonstrations and by the positions of the LM head.
 
     python benchmarks/sft.py [--updates 40] [--repeats 3] [--layers 30]
 
 The first table batches the demonstrations of an update in four ways, with the default model: (a) 32 random ones, padded
 to the longest; (b) 32 of similar length (``train_sampling_strategy: group_by_length``), in parts of at most 16,384
-tokens; (c) 32 random ones in parts of at most 1,024 tokens, sorted by length, which is what the configuration chooses;
-(d) 32 random ones end to end in one row: TRL's padding-free batches, which is what its packing makes of them too.
+tokens; (c) 32 random ones in parts of at most 1,024 tokens, sorted by length, as in the configuration; (d) 32 random
+ones end to end in one row: TRL's padding-free batches, the same as with its packing.
 
-The second table takes (c) and evaluates the LM head at every token, as TRL does where there is no Triton, or at the
-targets only: of the default model, and of a Llama of the sizes of SmolLM2-135M, whose vocabulary has 49,152 words.
-Updates of the latter take four demonstrations, and ``--layers`` of its 30 layers.
+The second table takes (c) and evaluates the LM head at every token, as TRL does without Triton, or at the targets only.
+The models are the default one and a Llama with the sizes of SmolLM2-135M and its vocabulary of 49,152 words. The latter
+has ``--layers`` of its 30 layers and four demonstrations per update.
 
-Demonstrations are the expert's, of generated ALFWorld games; the models have random weights. Ways take turns, times are
-medians, and ratios medians of the ratios within each turn.
+Demonstrations are expert episodes of generated ALFWorld games; the models have random weights. The ways take turns,
+times are medians, and ratios medians of the ratios within each turn.
 """
 
 import argparse
@@ -64,7 +64,7 @@ SMOLLM2 = {
 
 
 class Bench:
-    """Demonstrations, and trainings on them."""
+    """Demonstrations, and training runs on them."""
 
     def __init__(self) -> None:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -80,7 +80,7 @@ class Bench:
         return create_policy(instantiate(self.config.model, _convert_="object"), texts, seed=0)
 
     def large(self, layers: int) -> Policy:
-        """Return a model with a large vocabulary, whose first tokens are those of the default model's tokenizer."""
+        """Return a model with a large vocabulary that begins with the tokens of the default model's tokenizer."""
         torch.manual_seed(0)
         tokenizer = self.small().tokenizer
         special = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
@@ -136,7 +136,7 @@ def head(targets_only: bool) -> Iterator[None]:
 
 
 def compare(ways: dict[str, Callable[[], dict[str, float]]], repeats: int) -> list[tuple[str, dict[str, float]]]:
-    """Return for each way the medians, with ``ratio`` to the first way within each turn."""
+    """Return the medians of each way, with its ``ratio`` to the first way within each turn."""
     turns = [{name: way() for name, way in ways.items()} for _ in range(repeats)]
     first = next(iter(ways))
     rows = []

@@ -1,9 +1,9 @@
-"""How much of a slow environment's time is hidden? The same episodes are played in four ways, in one run.
+"""Share of a slow environment's time that is hidden: the same episodes in four ways, in one run.
 
     python benchmarks/slow_environments.py
 
-An untrained model of the default size plays ALFWorld, in which every step takes 1 to 50 milliseconds more: most of them
-few, some many (Pareto, shape 1, cut), and the same ones each time. Without them it is the policy's time.
+An untrained model of the default size acts in ALFWorld. Every step takes 1 to 50 milliseconds more: mostly few,
+sometimes many (Pareto, shape 1, capped), with the same delays each time. The time without delays is the policy's own.
 """
 
 import time
@@ -22,7 +22,7 @@ EPISODES, PLACES, TURNS = 64, 16, 10
 
 
 class Slow(gymnasium.Wrapper):
-    """Takes its time, which depends on task and turn alone."""
+    """Environment with a delay in each step, which depends on task and turn alone."""
 
     def reset(self, **options: Any) -> Any:
         observation, info = self.env.reset(**options)
@@ -40,7 +40,7 @@ def make(slow: bool) -> Environment:
 
 
 class Lockstep(WorkerEnvironments):
-    """Answers when all have, as Gymnasium's ``AsyncVectorEnv`` does."""
+    """Environments that answer when all have answered, as in Gymnasium's ``AsyncVectorEnv``."""
 
     def answers(self, wait: bool) -> dict[int, Answer]:
         answers: dict[int, Answer] = {}
@@ -50,7 +50,7 @@ class Lockstep(WorkerEnvironments):
 
 
 def main() -> None:
-    """Play and print."""
+    """Roll out and print."""
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
     from rich import print as show
@@ -94,6 +94,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from slow_environments import main  # by the name under which other processes find what is above
+    from slow_environments import main  # by the name under which other processes can import the classes above
 
     main()

@@ -4,7 +4,7 @@
 
 The first table has a row for each size: the time, memory and disk to generate and compile a catalogue once; the time
 from the start of a new process to its first page; the memory of one process and of eight together after some steps
-(shared pages counted once); and the time of a search with its page of results. A catalogue that is in DIR already is
+(shared pages counted once); and the time of a search with its page of results. A catalogue that is already in DIR is
 not made again. A million products take many minutes and some GB of disk. The second table is a random rollout on 1,000
 products, in one process of one thread, one step in five a search; a step goes through the wrappers of
 ``gymnasium.make`` and includes the sorted admissible actions. Linux only.
@@ -49,7 +49,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Growth:
-    """The costs of a size: seconds and peak MiB to make it (None: not made now), MiB on disk, and those in use."""
+    """The costs of a catalogue: seconds and peak MiB to make it (None: not made now), MiB on disk, and costs in use."""
 
     products: int
     making: float | None
@@ -72,7 +72,7 @@ def query(env: gymnasium.Env[str, str], rng: random.Random) -> str:
 def random_rollout(env: gymnasium.Env[str, str], steps: int, seed: int) -> Pace:
     """Return the pace of random clicks, with a search at every fifth step; resets count as time, not as steps.
 
-    The start page is not clicked, since only a search leads on from it: so searches stay near a fifth.
+    Nothing is clicked on the start page, since only a search leads on from it. Searches therefore stay near a fifth.
     """
     rng = random.Random(seed)
     searches = [f"search[{query(env, rng)}]" for _ in range(steps)]
@@ -219,7 +219,7 @@ def print_growth(rows: list[Growth], console: Console) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000], metavar="N", help="products")
-    parser.add_argument("--steps", type=int, default=50_000, help="of the rollout, after half as many unmeasured")
+    parser.add_argument("--steps", type=int, default=50_000, help="steps of the rollout, after half as many unmeasured")
     parser.add_argument("--cache", type=Path, help="folder of catalogues; by default a temporary one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--role", choices=["make", "use"], help=argparse.SUPPRESS)

@@ -1,1 +1,1 @@
-"""The laboratory: what decides, trains, measures and charges. It knows contracts, never the name of an environment."""
+"""The laboratory: routing, training, measurement, accounting. It knows contracts, never an environment by name."""

@@ -1,10 +1,10 @@
 """The code that a function can run, as a digest and as versions of packages.
 
-A stored stage must not outlive the code that made it, and must outlive every other edit. What counts is what the
-function's module imports, directly or through other modules, wherever the statement stands: modules of this project
-and of the user enter by their syntax tree (comments and docstrings aside) together with the data files of their
-package, installed packages by their version. Modules are found and parsed, not imported. What a program loads by a name
-it computes is not seen; the configuration's own names (``_target_``) are passed in.
+A stored stage must not outlive the code that made it, and must outlive every other edit. That code is everything that
+the function's module imports, directly or through other modules, anywhere in a file. Modules of this project and of the
+user count by their syntax tree (comments and docstrings aside) and the data files of their package, installed packages
+by their version. Modules are found and parsed, not imported. Imports by a computed name are not seen; the names in the
+configuration (``_target_``) are passed in.
 """
 
 import ast
@@ -68,7 +68,7 @@ def _spec(top: str) -> ModuleSpec | None:
 
 @functools.cache
 def _is_own(top: str) -> bool:
-    """Tell whether a package is this project's or the user's, not installed from elsewhere and not Python's."""
+    """Return True for a package of this project or of the user, neither installed from elsewhere nor Python's."""
     if top in sys.stdlib_module_names:
         return False
     spec = _spec(top)
@@ -80,7 +80,7 @@ def _is_own(top: str) -> bool:
 
 
 def _files(name: str) -> Iterator[tuple[str, Path]]:
-    """Yield the files that importing ``name`` runs: of its packages, and its own where it is a module."""
+    """Yield the files that importing ``name`` runs: those of its packages, and its own if it is a module."""
     top, *rest = name.split(".")
     spec = _spec(top)
     if spec is None:
@@ -101,7 +101,7 @@ def _files(name: str) -> Iterator[tuple[str, Path]]:
 
 @functools.lru_cache(maxsize=1024)
 def _read(module: str, path: Path, modified: int) -> tuple[str, list[str]]:
-    """Return the digest of a module and the names that it imports; ``modified`` makes an edited file another call."""
+    """Return the digest of a module and the names that it imports; ``modified`` keeps edited files out of the cache."""
     tree = ast.parse(path.read_bytes(), filename=str(path))
     imports = _imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
     for node in ast.walk(tree):
@@ -113,7 +113,7 @@ def _read(module: str, path: Path, modified: int) -> tuple[str, list[str]]:
 
 
 def _data_digest(path: Path) -> str:
-    """Return the digest of the files of a package that are no code; empty for a module and where there are none."""
+    """Return the digest of a package's data files; empty for a module and for a package without any."""
     if path.name != "__init__.py":
         return ""
     files = sorted(file for file in path.parent.iterdir() if file.is_file() and file.suffix not in (".py", ".pyc"))

@@ -57,4 +57,4 @@ def require_json(value: Any, where: str = "") -> None:
     elif not (value is None or isinstance(value, str | int | float)) or (
         isinstance(value, float) and not math.isfinite(value)
     ):
-        raise InputError(f"{where or 'inputs'}: {value!r} is no plain JSON value, which the inputs of a stage must be")
+        raise InputError(f"{where or 'inputs'}: {value!r} is no plain JSON value, as every input of a stage must be")

@@ -1,4 +1,4 @@
-"""The base class of this project's own errors, and a note on what was running when another one was raised.
+"""The base class of this project's own errors, and a note on what was running when another exception was raised.
 
 Only an :class:`InputError` ends a command with one sentence (:mod:`prism_bench.commands.hydra_command`); any other
 exception is a bug and keeps its traceback.

@@ -1,6 +1,6 @@
 """One run from tasks to result: collect, base, route, the phases of the strategy, evaluation.
 
-Every stage is a function of declared inputs (:mod:`prism_bench.stages`) that is found again by what it was made from
+Every stage is a function of declared inputs (:mod:`prism_bench.stages`), and its files are found again by these inputs
 (:mod:`prism_bench.stage_cache`): another router reuses the expert's episodes and the base model, and an interrupted run
 resumes at the last finished stage. The cost of a stage is on the ledger whether it was made now or before.
 """
@@ -69,7 +69,7 @@ class Experiment:
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 
     def run(self) -> dict[str, Any]:
-        """Do every stage and return the content of ``result.json``, which is written into the run folder."""
+        """Run every stage and return the content of ``result.json``, which is written into the run folder."""
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = {"base": self.base}
@@ -96,7 +96,7 @@ class Experiment:
         return result
 
     def _check(self) -> None:
-        """Refuse now what would be refused after hours of training, and print what the environment leaves out."""
+        """Refuse settings now instead of after hours of training, and print the environment's restrictions."""
         for split in self.eval_splits:
             self._evaluated(split)
         if any(algorithm.needs_tasks for algorithm in self.algorithms):
@@ -117,7 +117,7 @@ class Experiment:
 
     @cached_property
     def base(self) -> Files:
-        """The model before training: what the base stage makes of a model from scratch, else the checkpoint itself."""
+        """The model before training: the base stage's for a model from scratch, else the checkpoint itself."""
         if isinstance(self.model, PretrainedModel):
             folders = checkpoint_folders(self.model.path)
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
@@ -134,7 +134,7 @@ class Experiment:
 
     @cached_property
     def routing(self) -> Stage:
-        """The allocation and whatever else the router leaves, which is copied into the run folder."""
+        """The stage of the allocation and the router's other files, which are copied into the run folder."""
         parents = {"policy": self.base, "trajectories": self.trajectories_file}
         stage = self.cache.get(route, self.tools, config=self.config, parents=parents)
         for name in stage.manifest:
@@ -175,7 +175,7 @@ class Experiment:
         return stage.files(TRAJECTORIES)
 
     def _flops_to_spend(self) -> float | None:
-        """Return what routing leaves of ``budget.flops``; None without a budget."""
+        """Return the rest of ``budget.flops`` after routing; None without a budget."""
         budget: float | None = self.config["budget"]["flops"]
         return None if budget is None else budget - self._routing_flops()
 
@@ -213,7 +213,7 @@ class Experiment:
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
-        """What has to be equal before two results may be compared."""
+        """Settings that have to be equal before two results may be compared."""
         env = self.config["env"]
         environment = self._make(env["train_split"])
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
@@ -270,7 +270,7 @@ class Experiment:
 
     @cached_property
     def logger(self) -> Logger:
-        """Takes numbers; made with the first of them, so that a refused run leaves nothing on a dashboard."""
+        """The logger, made with the first values, so that a refused run leaves nothing on a dashboard."""
         return self._make_logger(self.folder, self.config)
 
     @cached_property

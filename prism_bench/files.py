@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either complete or absent."""
 
 import os
 import tempfile
@@ -14,7 +14,7 @@ def writing(path: Path) -> Iterator[None]:
     """Run a block that does nothing but write ``path``.
 
     Raises:
-        InputError: the operating system refuses, such as for want of permission or space.
+        InputError: the operating system refuses, for lack of permission or space for instance.
     """
     try:
         yield

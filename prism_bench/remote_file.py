@@ -3,8 +3,8 @@
     with transfer_progress() as progress:
         path = fetch(RemoteFile("games.zip", "https://.../games.zip", sha256="25171f..."), folder, progress)
 
-A file grows under the name ``<name>.part`` and gets its own name once its SHA-256 sum is right, so that a file of that
-name is the one that was asked for.
+A file grows under the name ``<name>.part`` and gets its own name once its SHA-256 sum is right, so a file with its own
+name is complete.
 
 pooch 1.9 does not replace this module: it restarts an interrupted transfer from the first byte (of 5 GB), overwrites a
 user's own file of that name, and reports a host's web page as a wrong sum. The code to resume and to refuse, which is

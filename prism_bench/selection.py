@@ -1,4 +1,4 @@
-"""Selections of tasks: what is trained on, what is evaluated, what the learning curves are of.
+"""Selections of tasks: for training, for evaluation, and for learning curves.
 
 An environment may list its tasks in any order, so no prefix of the list is ever a sample. Every selection is a seeded
 draw, in proportion to the task types where the environment knows them. The seed is fixed: runs that differ in their
@@ -46,12 +46,12 @@ def pretraining_tasks(environment: TextEnvironment, demonstrations: Sequence[str
 
 
 def evaluation_tasks(environment: TextEnvironment, count: int | None) -> list[str]:
-    """Return the tasks of a split that every stage is evaluated on; all of them if ``count`` is None."""
+    """Return the tasks of a split that every evaluation rolls out; all of them if ``count`` is None."""
     return sample_tasks(environment.task_ids, environment.task_types(), count, _SEED)
 
 
 def curve_tasks(environment: TextEnvironment, evaluated: Sequence[str], count: int) -> list[str]:
-    """Return the sample of the evaluated tasks that learning curves are of: ``count``, or all there are."""
+    """Return a sample of the evaluated tasks for learning curves: ``count``, or all there are."""
     types = environment.task_types()
     by_task = {} if types is None else dict(zip(environment.task_ids, types, strict=True))
     known = None if types is None else [by_task[task] for task in evaluated]

@@ -1,7 +1,7 @@
-"""Stages of a run on disk, found again by what they were made from.
+"""Stages of a run on disk, found again by their inputs.
 
 A stage is a function that gets its inputs *through* the cache: the parts of the configuration, the files of parent
-stages and the values that it was declared with. Nothing else is in its reach, and what it got is its key:
+stages and the values that it was declared with. Nothing else is in its reach, and these inputs are its key:
 
 * parts of the configuration by value; a text in them that names a file or folder by the content of that file or folder;
 * parents, which are files, by content: two base models with the same weights are the same parent;
@@ -9,15 +9,14 @@ stages and the values that it was declared with. Nothing else is in its reach, a
 
 On disk it is a folder ``<root>/<name>/<key>`` that holds
 
-    files/          what the function made
+    files/          the function's files
     manifest.json   checksum of every file
-    inputs.json     what the key was made from, for people
-    ledger.json     what making it cost
+    inputs.json     the inputs in the key, for people to read
+    ledger.json     the cost of making it
 
 A folder of that name is always complete: a stage is made under another name and renamed when it is finished, under a
-lock, so that of two runs that need it one makes it and the other waits. A stage whose files are not those of its
-manifest any more is named and made again. Wherever a stage is found, its recorded cost enters the ledger, marked
-cached.
+lock. If two runs need it, one makes it and the other waits. A stage whose files do not match its manifest any more is
+reported and made again. When a stage is found, its recorded cost enters the ledger, marked cached.
 
 A stage must draw its random numbers from a seed among its inputs, since finding it does not advance any generator.
 """
@@ -42,7 +41,7 @@ from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 
 FORMAT = 2
-"""Part of every key; to be raised when stages written before must not be used any more."""
+"""Part of every key; to be raised when older stages must not be used any more."""
 
 Tools = TypeVar("Tools")
 _log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Everything that a stage gets. What it was not declared with is not there."""
+    """Everything that a stage gets: the inputs that it was declared with, and no others."""
 
     settings: Mapping[str, Any]  # parts of the configuration, by their dotted path
     parents: Mapping[str, Files]
@@ -91,7 +90,7 @@ def stage(
     phases that it opens in the ledger, and must close, are stored with the stage.
 
     Args:
-        resumable: the folder holds what a killed run left in it, and the function continues from there.
+        resumable: the folder keeps the files of a killed run, and the function continues from there.
 
     Raises:
         TypeError: the function has a closure, through which something undeclared could come in.
@@ -129,13 +128,13 @@ class Stage:
 
 
 class StageCache:
-    """Stages under the folder ``root``; what making them costs is read from and entered into ``ledger``."""
+    """Stages under the folder ``root``; their costs are read from and entered into ``ledger``."""
 
     def __init__(self, root: Path | str, ledger: Ledger) -> None:
         self._root = Path(root).expanduser().resolve()
         self._ledger = ledger
         self._contents: dict[str, str] = {}  # of files that settings name, read once in a run
-        self._billed: set[Path] = set()  # a stage that a run needs twice it pays for once
+        self._billed: set[Path] = set()  # a run that needs a stage twice pays for it once
 
     def get(
         self,
@@ -164,7 +163,7 @@ class StageCache:
             return found or self._make(function, inputs, tools, described, folder)
 
     def describe(self, function: StageFunction[Tools], inputs: Inputs) -> dict[str, Any]:
-        """Return everything that the key of a stage is made from.
+        """Return everything that enters the key of a stage.
 
         Raises:
             InputError: an input is not plain JSON, or names a class that does not exist.
@@ -224,7 +223,7 @@ class StageCache:
         return Stage(folder / "files", cached=False, key=folder.name, manifest=manifest)
 
     def _found(self, folder: Path) -> Stage | None:
-        """Return the stored stage; None if there is none, or none that is whole."""
+        """Return the stored stage; None if it is missing or damaged."""
         if not folder.is_dir():
             return None
         try:
@@ -292,7 +291,7 @@ def modules_named(value: Any) -> Iterator[str]:
 
 
 def _difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str:
-    """Return what happened to the first file that is not as recorded; an empty text if all are."""
+    """Return the change of the first file that is not as recorded; an empty text if all are."""
     for name in sorted({*recorded, *present}):
         if name not in present:
             return f"{name} is missing"

@@ -23,10 +23,10 @@ class Phase:
     """One phase of training.
 
     Attributes:
-        name: of the phase, by which the result and the bill know it.
+        name: the phase's name in the result and in the ledger.
         algorithm: the configuration from which the algorithm is made.
-        demonstrations: the part of the trajectories to imitate, None for none.
-        tasks: the part of the trajectories whose tasks to explore, None for none.
+        demonstrations: the part of the trajectories that are demonstrations, None for none.
+        tasks: the part of the trajectories whose tasks are rolled out, None for none.
     """
 
     name: str
@@ -45,8 +45,8 @@ def read_strategy(phases: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
     Beside the fields of :class:`Phase`, a phase may have ``settings`` that replace settings of its algorithm.
 
     Raises:
-        InputError: a field is missing, unknown or has no such value, two phases share a name, or an algorithm does not
-            get what it needs.
+        InputError: a field is missing, unknown or has an impossible value, two phases share a name, or an algorithm
+            does not get what it needs.
     """
     read = tuple(_read_phase(number, phase) for number, phase in enumerate(phases, start=1))
     names = [phase.name for phase in read]

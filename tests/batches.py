@@ -39,7 +39,7 @@ def loss_and_gradients(trainer: GRPOTrainer, inputs: dict[str, torch.Tensor]) ->
 def logprobs_and_entropies(
     model: PreTrainedModel, inputs: dict[str, Any], row: int, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return those of the policy's tokens in one episode, which goes through the model alone and unpadded."""
+    """Return both for the policy's tokens in one episode, which goes through the model alone and unpadded."""
     prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row] == 1]
     completion = inputs["completion_ids"][row][inputs["completion_mask"][row] == 1]
     written = inputs["tool_mask"][row][inputs["completion_mask"][row] == 1] == 1

@@ -62,7 +62,7 @@ def official_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable[..., PreTrainedModel]:
-    """Return a maker of random models: two layers, grouped-query attention, weights large enough to have opinions."""
+    """Return a maker of random models: two layers, grouped-query attention, weights that prefer some tokens clearly."""
 
     def make(architecture: str = "llama", seed: int = 0, lora: tuple[str, ...] = (), **changes: Any) -> PreTrainedModel:
         sizes = {

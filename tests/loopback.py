@@ -1,4 +1,4 @@
-"""A web server on the loopback whose files and manners a test may change."""
+"""A web server on the loopback; a test may change its files and behaviour."""
 
 import threading
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Server:
-    """What the server has and does: complete, cutting off, unable to resume, busy, or showing a page instead."""
+    """Files and behaviour of the server: complete, broken off, unable to resume, busy, or a page instead of a file."""
 
     files: dict[str, bytes]
     url: str = ""

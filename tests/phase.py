@@ -1,4 +1,4 @@
-"""A phase of training, for tests: the context that algorithms are given, and a record of what they did with it."""
+"""A phase of training, for tests: the context that algorithms are given, and a record of their calls."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every file of every configuration group composes, and what it describes can be made."""
+"""Every file of every configuration group composes, and its object can be made."""
 
 import subprocess
 import sys

@@ -11,7 +11,7 @@ from benchmarks.fuzz_environments import IDS, KINDS, fuzz, long
 
 @pytest.mark.parametrize("name", IDS)
 def test_hostile_actions_raise_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # where what an environment keeps on disk is put
+    monkeypatch.chdir(tmp_path)  # environments keep their files there
     monkeypatch.setitem(KINDS, long, 1 / 500)
     report = fuzz(gymnasium.make(name), actions=3000, seed=0, limit=60)
     assert (report.failures, report.actions) == ((), 3000)

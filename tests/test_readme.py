@@ -1,4 +1,4 @@
-"""What the README shows works as it is written there: files, Python and commands, in a copy of the project."""
+"""Files, Python and commands of the README work as written, in a copy of the project."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ COMMANDS = [line for language, _, content in BLOCKS if language == "bash" for li
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as somebody has it who followed the README: nothing changed, some files added."""
+    """A copy of the project after following the README: nothing changed, some files added."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(ROOT / "run.py", folder)
     for part in ("conf", "prism_bench", "envs", "baselines"):
@@ -66,7 +66,7 @@ def command(start: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(project: Path) -> Path:
-    """The folder of a run with everything that was added, some settings smaller."""
+    """The folder of a run with all added files and some smaller settings."""
     smaller = [
         "algorithm.max_steps=1",
         "eval.tasks=10",

@@ -40,7 +40,7 @@ PROCESSES.set_forkserver_preload(
 
 @pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
-    """One thread, since matrices are so small that threads would wait for each other; and nothing goes out."""
+    """Use one thread, since matrices are so small that threads would wait for each other, and no network."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("WANDB_MODE", "offline")
@@ -52,7 +52,7 @@ def arguments(folder: Path, cache: Path, *overrides: str) -> list[str]:
 
 
 def be_the_program(folder: Path, argv: list[str]) -> None:
-    """Be ``python run.py``, elsewhere than in the repository and with the output in files."""
+    """Run ``python run.py`` outside of the repository, with the output in files."""
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(folder.parent)
@@ -178,7 +178,7 @@ def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_
 
 
 def test_a_killed_run_continues_and_ends_as_if_it_had_not_been_killed(first, tmp_path):
-    """With a cache of its own, so that this also says: the same seed gives the same result, to the bit."""
+    """A cache of its own also shows that the same seed gives the same result, to the bit."""
     killed = start(tmp_path / "killed", tmp_path / "cache", *SMALL)
     while not list((tmp_path / "cache").glob("base/[!.]*")):
         assert killed.exitcode is None, (tmp_path / "killed.err").read_text()
@@ -393,7 +393,7 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
         (["trajectories=20000"], "trajectories=20000 takes all train tasks"),
         (["trajectories=few"], "trajectories=few is not possible; give a whole number from 2 on"),
         (["~seed"], "seed=None is not possible; give a whole number from 0 on"),
-        (["router.quantile=1"], "router.quantile=1 leaves one stage empty"),
+        (["router.quantile=1"], "router.quantile=1 leaves SFT or RL without data"),
         (["strategy=sft_then_rl", "sft.learning_rat=1"], "sft has no setting 'learning_rat'"),
         (["strategy=one_loop"], "phase 'one_loop' of the strategy: GRPO has no use for demonstrations"),
         (["+algorithm.no_such_field=1"], "no_such_field"),
@@ -439,7 +439,7 @@ def test_vllm_measures_what_transformers_measures(cache, tmp_path):
     result = read_result(tmp_path / "vllm" / "result.json")
     assert result["protocol"]["generation"].startswith("vLLM 0.")
     assert cached(result, "base") == {True} and cached(result, "route") == {False}
-    assert cached(result, "eval") == {False, True}  # what is left after SFT is also what is left at the end
+    assert cached(result, "eval") == {False, True}  # the policy after SFT is also the final one
     assert result["outcomes"] == expected["outcomes"]
 
 
@@ -472,4 +472,4 @@ def test_environments_in_processes_of_their_own_play_the_same(first, cache, tmp_
     assert before[0] == before[1]  # RL learns from numbers that are rounded
     assert len(remote["outcomes"]) == 48 and {row["worker_deaths"] for row in remote["ledger"]} == {0}
     again = run(tmp_path / "again", cache, *SMALL, *settings)
-    assert {row["cached"] for row in again["ledger"]} == {True}  # how it is played is no part of what is played
+    assert {row["cached"] for row in again["ledger"]} == {True}  # env.workers is in no key

@@ -30,7 +30,7 @@ def run(*command: str | Path, folder: Path, silent: bool = True) -> str:
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of the command in an empty environment that has the wheel.
 
-    What the wheel requires is not downloaded: links lead to the packages in the environment of the tests.
+    The wheel's requirements are not downloaded: links lead to the packages in the environment of the tests.
     """
     folder = tmp_path_factory.mktemp("environment")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")

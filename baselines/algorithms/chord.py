@@ -2,14 +2,14 @@
 
     loss = (1 - mu) L_grpo + mu L_sft
 
-L_sft is the mean over the agent's tokens of demonstrations that are drawn for the update whatever its tasks are. The
-weight mu rises linearly from 0 to its peak during a warm-up, then falls as a half cosine to its valley, where it stays
-(CHORD-mu: from 0.9 to 0.05). CHORD-phi keeps mu constant, at 0.1, and weighs each token of L_sft by p (1 - p), p being
-its probability, not differentiated: what the policy is sure of or finds absurd counts little
+L_sft is the mean over the agent's tokens of demonstrations, which are drawn for each update independently of its tasks.
+The weight mu rises linearly from 0 to its peak during a warm-up, then falls along a half cosine to its valley and stays
+there (CHORD-mu: from 0.9 to 0.05). CHORD-phi keeps mu constant, at 0.1, and weighs each token of L_sft by p (1 - p),
+where p is the token's probability, without gradient. Tokens that are almost certain or almost impossible count little
 (``mu_peak=0.1 mu_valley=0.1 token_weights=true``).
 
-Deviations: the paper's mu falls over the first 200 updates; ``conf/algorithm/chord.yaml`` has it fall over all of them,
-which are fewer.
+Deviations: the paper's mu falls over the first 200 updates. With ``conf/algorithm/chord.yaml`` it falls over all
+updates, which are fewer.
 """
 
 import math
@@ -32,7 +32,7 @@ class ChordTrainer(BesideTrainer):
     tokens_per_update = 1.0
 
     def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
-        """Let demonstrations go with the first rows, as many as the updates need that share this batch."""
+        """Attach demonstrations to the first rows, enough for all updates on this batch."""
         assert self.demonstrations is not None
         config = cast(GRPOConfig, self.args)
         updates = cast(int, config.steps_per_generation) / config.gradient_accumulation_steps
@@ -53,11 +53,11 @@ class CHORD(GRPO):
     """GRPO and SFT in every update.
 
     Args:
-        demonstrations_per_update: how many are drawn for L_sft.
+        demonstrations_per_update: number of demonstrations drawn for L_sft.
         mu_peak: weight of L_sft after the warm-up.
         mu_valley: weight of L_sft at the end.
         mu_warmup: updates in which the weight rises.
-        mu_decay: updates in which it falls.
+        mu_decay: updates in which the weight falls.
         token_weights: weigh each token of L_sft by p (1 - p).
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
@@ -89,7 +89,7 @@ class CHORD(GRPO):
         if not 1 <= demonstrations_per_update <= rows:
             raise InputError(
                 f"demonstrations_per_update={demonstrations_per_update} is not possible; an update has {rows} rollouts "
-                "(per_device_train_batch_size x gradient_accumulation_steps), and each can take one demonstration along"
+                "(per_device_train_batch_size x gradient_accumulation_steps), and each can carry one demonstration"
             )
         self.demonstrations_per_update = demonstrations_per_update
         self.mu_peak = mu_peak
@@ -106,7 +106,7 @@ class CHORD(GRPO):
         return self.mu_valley + (self.mu_peak - self.mu_valley) * 0.5 * (1 + math.cos(math.pi * fallen))
 
     def sft_loss(self, logprobs: list[torch.Tensor], tokens: float) -> torch.Tensor:
-        """Return L_sft from log-probabilities, a tensor per demonstration: the sum over tokens, over ``tokens``."""
+        """Return L_sft from the log-probabilities of each demonstration: their sum, divided by ``tokens``."""
         total = torch.zeros(())
         for values in logprobs:
             probabilities = values.detach().exp()

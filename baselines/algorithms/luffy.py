@@ -1,17 +1,17 @@
 """LUFFY: an expert's demonstration inside each group of GRPO (Yan et al., arXiv 2504.14945).
 
-A group is n - 1 rollouts of a task and one demonstration of it, all with their reward r and A = r - mean of the group's
-r, not divided by the standard deviation (``scale_rewards: none``). Rollouts have GRPO's clipped loss. The tokens of the
-demonstration contribute
+A group has n - 1 rollouts of a task and one demonstration of it. The advantage is A = r - mean of the group's rewards
+r, not divided by the standard deviation (``scale_rewards: none``). Rollouts have GRPO's clipped loss. A token of the
+demonstration contributes
 
-    A * p / (p + 0.1),    p the policy's probability of the token
+    A * p / (p + 0.1),    p being the policy's probability of the token
 
-unclipped: the demonstrator's probability is taken as 1, and the reshaped ratio gives improbable tokens more gradient
+without clipping. The demonstrator's probability is taken as 1. The reshaped ratio gives improbable tokens more gradient
 than p itself would.
 
-Deviations: means over tokens and episodes are those of ``loss_type`` (the configuration has ``grpo``: first over the
-tokens of an episode), where the paper has one mean over all tokens of a group. A task without a demonstration has n
-rollouts; where it has several, one is drawn.
+Deviations: ``loss_type`` decides how tokens and episodes are averaged (the configuration has ``grpo``: first over the
+tokens of an episode); the paper averages once over all tokens of a group. A task without a demonstration has n
+rollouts. If it has several demonstrations, one is drawn.
 """
 
 from typing import Any, ClassVar

@@ -1,20 +1,20 @@
 """SFT where the policy never succeeds, RL elsewhere: HPT, SuperRL and ReLIFT.
 
-All three ask of each task how many of its rollouts were solved, which means a reward of at least ``solved``, and learn
-from a demonstration of the task where they were too few. The rollouts that this takes are part of the phase's bill.
+All three count the solved rollouts of each task, those with a reward of at least ``solved``, and learn from a
+demonstration of the task if there are too few. The rollouts are part of the phase's bill.
 
-* HPT (Lv et al., arXiv 2509.04419): where at most ``gate`` rollouts are solved, they are dropped, and the update takes
-  the SFT loss of the demonstration in their place; elsewhere RL.
-* SuperRL (Liu et al., arXiv 2506.01096): the same with gate 0, where a rollout is solved by any reward above 0.
-* ReLIFT (Ma et al., arXiv 2506.07527): always RL; demonstrations of tasks of which no rollout is solved go to a
-  ``buffer``, and when that is full, one update of SFT follows on what is in it.
+* HPT (Lv et al., arXiv 2509.04419): if at most ``gate`` rollouts are solved, the SFT loss of the demonstration replaces
+  them in the update; otherwise RL.
+* SuperRL (Liu et al., arXiv 2506.01096): the same with gate 0; a rollout with any reward above 0 is solved.
+* ReLIFT (Ma et al., arXiv 2506.07527): always RL. Demonstrations of tasks without a solved rollout go to a ``buffer``;
+  when it is full, one SFT update on the buffer follows.
 
-The SFT loss is the mean over the agent's tokens: of the one demonstration, which counts as much as its group of
-rollouts would, or of the whole buffer.
+The SFT loss is the mean over the agent's tokens of the demonstration, which counts as much as the group of rollouts
+that it replaces, or of the whole buffer.
 
-Deviations: rollouts and updates are those of the configuration, and RL is this project's GRPO. ReLIFT's update of SFT
-takes the optimizer and the learning rate of the RL update that it follows, and is not one of ``max_steps``. A task
-without a demonstration is left to RL; where it has several, one is drawn.
+Deviations: the configuration sets the numbers of rollouts and updates, and RL is this project's GRPO. ReLIFT's SFT
+update uses the optimizer and the learning rate of the RL update before it and does not count towards ``max_steps``. A
+task without a demonstration is left to RL. If it has several demonstrations, one is drawn.
 """
 
 from typing import Any, ClassVar
@@ -38,7 +38,7 @@ class NoSuccessTrainer(BesideTrainer):
     buffer: list[Rendered]
 
     def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
-        """Replace the rollouts of unsolved tasks by a demonstration, or put that into the buffer."""
+        """Replace the rollouts of unsolved tasks by a demonstration, or put the demonstration into the buffer."""
         assert self.demonstrations is not None
         columns = super().columns(batch)
         unsolved = self.algorithm.unsolved(batch)
@@ -72,7 +72,7 @@ class NoSuccessTrainer(BesideTrainer):
         return loss
 
     def update_on_buffer(self) -> None:
-        """Make one update on what is in the buffer, and empty it."""
+        """Make one SFT update on the buffer, and empty it."""
         model, optimizer = self.model_wrapped, self.optimizer
         assert isinstance(model, torch.nn.Module) and optimizer is not None
         tokens = sum(rendered.agent_tokens for rendered in self.buffer)
@@ -88,7 +88,7 @@ class NoSuccessTrainer(BesideTrainer):
 
 
 class _UpdateOnBuffer(TrainerCallback):
-    """Makes the update of SFT after the update of RL that filled the buffer."""
+    """Callback that makes the SFT update after the RL update that filled the buffer."""
 
     def __init__(self, trainer: NoSuccessTrainer) -> None:
         self.trainer = trainer
@@ -103,11 +103,10 @@ class NoSuccess(GRPO):
     """GRPO that learns from demonstrations of tasks that the policy does not solve.
 
     Args:
-        solved: the reward from which on a rollout counts as solved.
-        gate: the most solved rollouts of a task that is still learned from its demonstration.
-        buffer: demonstrations that are collected for an update of their own; None to take each at once, in place of
-            the task's rollouts.
-        tokens_per_forward: the update on the buffer goes through the model in parts of so many tokens.
+        solved: the least reward of a solved rollout.
+        gate: the most solved rollouts with which a task is still learned from its demonstration.
+        buffer: number of demonstrations collected for an SFT update; None: each replaces the task's rollouts at once.
+        tokens_per_forward: the most tokens that the update on the buffer puts through the model at once.
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
     Raises:

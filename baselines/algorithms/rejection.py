@@ -4,8 +4,8 @@ In each of ``rounds``, the policy rolls out every task ``samples`` times. Rollou
 ``threshold`` become demonstrations, equal ones only once, and the policy is fine-tuned on them; the next round starts
 from the new policy. Rollouts and SFT are on the phase's bill.
 
-Deviations: RFT makes one round and starts SFT again from the model before it; more rounds, each from the last policy,
-are those of expert iteration. A round in which nothing succeeds trains nothing, and the next one samples anew.
+Deviations: RFT has one round, and its SFT starts again from the model before it. Several rounds, each from the last
+policy, are expert iteration. A round without a success trains nothing, and the next one samples anew.
 """
 
 import shutil
@@ -28,11 +28,11 @@ class RejectionSampling:
 
     Args:
         sft: the algorithm of the fine-tuning.
-        rounds: of rolling out and fine-tuning.
+        rounds: number of rounds.
         samples: rollouts of each task in a round.
-        threshold: the reward from which on a rollout is learned from.
+        threshold: the least reward of a rollout that becomes a demonstration.
         temperature: of sampling.
-        max_turns: of an episode, after which it has failed; None for the environment's own limit.
+        max_turns: turns after which an episode has failed; None for the environment's own limit.
 
     Raises:
         InputError: an option is not possible.
@@ -71,7 +71,7 @@ class RejectionSampling:
         tasks: Sequence[str],
         context: TrainingContext,
     ) -> None:
-        """Train ``policy`` in place on its own successes; there is no use for ``demonstrations``."""
+        """Train ``policy`` in place on its own successes; ``demonstrations`` are not used."""
         updates = _Updates(context, self.rounds)
         for number in range(self.rounds):
             if context.flops_budget is not None and context.meter.spent.flops > context.flops_budget:
@@ -114,13 +114,13 @@ class RejectionSampling:
         return [episode.trajectory for episode in episodes]
 
     def _successes(self, rollouts: Sequence[Trajectory]) -> list[Trajectory]:
-        """Return the rollouts that are rewarded enough, of equal ones the first."""
+        """Return the rollouts with enough reward, of equal ones the first."""
         accepted = [rollout for rollout in rollouts if rollout.score >= self.threshold]
         return list({(rollout.task_id, rollout.steps): rollout for rollout in reversed(accepted)}.values())[::-1]
 
 
 class _Updates:
-    """Counts the updates of all rounds, so that the phase has one axis of them."""
+    """Counter of the updates of all rounds, so that the phase has one update axis."""
 
     def __init__(self, context: TrainingContext, rounds: int) -> None:
         self.context = context
@@ -129,7 +129,7 @@ class _Updates:
         self.evaluated = 0
 
     def of_round(self, number: int) -> TrainingContext:
-        """Return the context of the SFT of a round, which has its share of the points of the learning curve."""
+        """Return the context for the SFT of a round, with its share of the learning curve's points."""
         context, before = self.context, self.done
         points = context.points * (number + 1) // self.rounds - context.points * number // self.rounds
 

@@ -1,18 +1,18 @@
 """SRFT: SFT and RL in one update, weighted by the policy's entropy (Fu et al., arXiv 2506.19767).
 
-A group is n - 1 rollouts of a task and one demonstration of it, with GRPO's advantages A among all n. With H the mean
-entropy of the policy over the agent's tokens of an episode, which is not differentiated, and p the policy's probability
-of a token, what is maximized per token is
+A group has n - 1 rollouts of a task and one demonstration of it, with GRPO's advantages A among all n. Let H be the
+policy's mean entropy over the agent's tokens of an episode, without gradient, and p the policy's probability of a
+token. The objective per token, to be maximized, is
 
     demonstration       0.5 exp(-H) log p  +  A p / (p + 0.1)
     rollout             w A, clipped as in GRPO, with w = 0.1 exp(H) where A > 0 and 1 elsewhere
 
-so that the policy imitates where it is sure of itself, and is kept from collapsing onto what it did right.
+The SFT term is strong where the policy is certain. The factor exp(H) keeps the policy from collapsing onto its own
+successes.
 
-Deviations: the paper's rollouts earn +1 or -1, and their loss is -r log p; here their advantage takes the place of r,
-which tells them apart where rewards are partial. The reshaped ratio is that of LUFFY (arXiv 2504.14945). Means over
-tokens and episodes are those of ``loss_type``. A task without a demonstration has n rollouts; where it has several, one
-is drawn.
+Deviations: the paper's rollouts earn r = +1 or -1, and their loss is -r log p. Here the advantage replaces r, so that
+partial rewards are told apart. The reshaped ratio is LUFFY's (arXiv 2504.14945). ``loss_type`` decides how tokens and
+episodes are averaged. A task without a demonstration has n rollouts. If it has several demonstrations, one is drawn.
 """
 
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ class SRFTTrainer(MixedGroupTrainer):
     algorithm: "SRFT"
 
     def has_gradient(self, inputs: Inputs) -> torch.Tensor:
-        """Keep demonstrations without advantage too, since they are imitated."""
+        """Keep demonstrations without advantage too, since they have an SFT loss."""
         demonstrated: torch.Tensor = inputs["demonstrated"]
         return super().has_gradient(inputs) | demonstrated
 
@@ -55,7 +55,7 @@ class SRFTTrainer(MixedGroupTrainer):
 
 
 class SRFT(GRPO):
-    """GRPO with a demonstration in each group, which is imitated as well.
+    """GRPO with a demonstration in each group, which has an SFT loss as well.
 
     Args:
         sft_weight: the 0.5 of a demonstration's log-probability.

@@ -1,8 +1,8 @@
-"""Difficulty: what the base policy cannot do yet goes to RL.
+"""Difficulty: tasks that the base policy cannot solve yet go to RL.
 
-Score: 1 - success rate of k episodes of the trajectory's task, rolled out by the base policy, sampled at the
-temperature of RL; a task with several trajectories is rolled out once. With k episodes it has only k + 1 values, so
-many trajectories tie; the episodes are charged to the routing phase.
+Score: 1 - success rate of the base policy in k rollouts of the trajectory's task, at the temperature of RL. All
+trajectories of a task share its rollouts. The score has only k + 1 values, so many trajectories tie. The rollouts are
+charged to the routing phase.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from prism_bench.routing.router import RoutingContext, ScoreRouter
 
 @dataclass(frozen=True)
 class DifficultyRouter(ScoreRouter):
-    """A low pass rate goes to RL."""
+    """Router that sends trajectories with a low pass rate to RL."""
 
     episodes: int = 4
 

@@ -1,7 +1,7 @@
-"""Loss: what the base model finds improbable goes to RL.
+"""Loss: trajectories that the base model finds improbable go to RL.
 
-Score: the mean cross-entropy over the agent's tokens, the very number whose gradient PRISM takes. It costs a third of
-PRISM's probe: a forward pass and no backward pass.
+Score: the mean cross-entropy over the agent's tokens, the loss that PRISM's probe differentiates. It costs a third of
+the probe: a forward pass and no backward pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from prism_bench.routing.router import RoutingContext, ScoreRouter
 
 @dataclass(frozen=True)
 class LossRouter(ScoreRouter):
-    """High mean loss goes to RL."""
+    """Router that sends trajectories with a high mean loss to RL."""
 
     tokens_per_batch: int = 16384
 

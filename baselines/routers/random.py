@@ -15,7 +15,7 @@ from prism_bench.routing.router import RoutingContext, ScoreRouter
 
 @dataclass(frozen=True)
 class RandomRouter(ScoreRouter):
-    """Every trajectory gets a seeded random number."""
+    """Router that gives every trajectory a seeded random score."""
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

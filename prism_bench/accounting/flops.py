@@ -1,17 +1,17 @@
 """Floating-point operations of a decoder-only transformer, from its configuration and the lengths it processes.
 
-Counted: every matrix product, at two operations per multiply-add (Kaplan et al., arXiv 2001.08361, section 2.1, whose
-6ND leaves out what is counted here as well: attention and the LM head). For a model of L layers, width h, H query heads
-and K key-value heads of size d, MLP width m and vocabulary V, the forward pass of a sequence of T new tokens after C
-cached ones, with the LM head evaluated at P positions, costs
+Counted: every matrix product, at two operations per multiply-add (Kaplan et al., arXiv 2001.08361, section 2.1; their
+6ND leaves out attention and the LM head, which are counted here). For a model of L layers, width h, H query heads and K
+key-value heads of size d, MLP width m and vocabulary V, the forward pass of a sequence of T new tokens after C cached
+ones, with the LM head evaluated at P positions, costs
 
     2 L T (2 h H d + 2 h K d + 3 h m)     the seven projections q, k, v, o, gate, up, down
     + 4 L T (C + T) H d                   attention: scores Q K^T and values softmax(..) V
     + 2 P h V                             LM head
 
-and a backward pass twice that: gradients of activations and of weights, each as expensive as the forward. Where the
-norms of the projections' weight gradients are enough (the probe), these take the cheaper of two forms instead, for
-projections that read the same i inputs (q, k, v; gate, up) and have o outputs together
+and a backward pass twice that: gradients of activations and of weights, each as expensive as the forward. If only the
+norms of the projections' weight gradients are needed (the probe), they take the cheaper of two forms instead. For
+projections that read the same i inputs (q, k, v; gate, up) and have o outputs together, the two cost
 
     2 T i o            |B^T A|^2, the gradient itself
     2 T T (i + o)      sum((A A^T) * (B B^T)), which is the same number; A A^T serves all of them
@@ -21,11 +21,11 @@ projections that read the same i inputs (q, k, v; gate, up) and have o outputs t
   counted as full for the same reason. Grouped-query attention saves projections (K < H), never score products.
 * Not counted: normalisation, rotary embeddings, softmax, activation functions, embedding look-ups, the optimiser. They
   are linear in T h and below 5 % of the total even for models of half a million parameters
-  (``tests/prism_bench/test_flops.py`` compares with ``torch.utils.flop_counter``).
+  (``tests/prism_bench/accounting/test_flops.py`` compares with ``torch.utils.flop_counter``).
 * The gradient with respect to the inputs of the first q, k and v projections is counted although autograd skips it
   where the embeddings are frozen and no hook asks for it.
 
-A padding token costs what any token costs: pass padded lengths to count what the device did.
+A padding token costs as much as any other: pass padded lengths to count the work of the device.
 """
 
 from collections.abc import Collection, Sequence
@@ -49,9 +49,9 @@ Lengths = int | Sequence[int] | npt.NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes that decide what a token costs (Llama, Mistral, Qwen, Gemma, Phi-3: gated MLP, grouped queries).
+    """Sizes that decide the cost of a token (Llama, Mistral, Qwen, Gemma, Phi-3: gated MLP, grouped queries).
 
-    A model whose MLP has no gate is counted as if it had one. ``lora_rank`` > 0 adds unmerged low-rank adapters of that
+    An MLP without a gate is counted as if it had one. ``lora_rank`` > 0 adds unmerged low-rank adapters of that
     rank to the projections named in ``lora_targets``.
     """
 
@@ -120,7 +120,7 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class _Forward:
-    """Operations of one forward pass by the matrices that take part in them."""
+    """Operations of one forward pass, by kind of matrix product."""
 
     projections: int
     adapters: int
@@ -173,8 +173,8 @@ def training_flops(
         shape: the model.
         tokens: length of each sequence.
         logits: positions at which the LM head is evaluated; None for every token.
-        weights: whose gradients are computed: ``all``; of the seven projections of every layer the ``norms`` only (the
-            probe); or LoRA's ``adapters`` only. Gradients of activations are always computed.
+        weights: the weight gradients that are computed: ``all``; only the ``norms`` for the seven projections of every
+            layer (the probe); or only those of LoRA's ``adapters``. Gradients of activations are always computed.
         checkpointing: gradient checkpointing, which computes the layers' forward a second time.
         head_again: the backward pass computes the logits a second time instead of keeping them.
     """
@@ -232,5 +232,5 @@ def _norm_flops(shape: ModelShape, tokens: Lengths) -> int:
 
 
 def _attention_flops(shape: ModelShape) -> int:
-    """Per pair of a query position and a key position: one score product and one value product."""
+    """Return the operations for each pair of a query and a key position: one score and one value product."""
     return 4 * shape.layers * shape.heads * shape.head_dim

@@ -1,6 +1,6 @@
 """The cost of every phase of a run: tokens, floating-point operations, environment steps, time, memory.
 
-Beside costs, a row counts what makes results incomparable when it happens often: rollouts that ended because the
+Beside costs, a row counts events that make results incomparable when they are frequent: rollouts that ended because the
 context was full or ``max_turns`` was reached, demonstrations truncated at the context, environment processes that died
 (:mod:`prism_bench.rollouts.workers`).
 
@@ -13,7 +13,7 @@ Rules:
 * A phase opened inside another one has its own row: its time and memory are not charged to the outer one as well.
 * A phase that ends in an exception is recorded like any other, since its cost was spent.
 * ``seconds`` is wall time with the devices synchronised at both ends; ``device_seconds`` multiplies it by the number
-  of devices in use, idle or not, because that is what a cluster bills.
+  of devices in use, idle or not, because a cluster bills them all.
 * ``peak_memory_bytes`` is the CUDA allocator's peak during the phase (of the fullest device), or on a CPU the highest
   resident set size of the process, sampled 20 times a second and at both ends of the phase.
 """
@@ -55,7 +55,7 @@ class LedgerRow:
         demonstrations_truncated: how many of them lost steps at the end, because the context was full.
         worker_deaths: processes of environments that died; each may have cost an episode.
         seconds, device_seconds, peak_memory_bytes: see the rules of this module.
-        cached: an earlier run spent this, and its product was used again.
+        cached: an earlier run spent this, and its result was reused.
     """
 
     phase: Annotated[str, Strict()]
@@ -81,7 +81,7 @@ class LedgerRow:
                 raise ValueError(f"phase {self.phase!r}: {name} cannot be {getattr(self, name)}")
 
     def __add__(self, other: "LedgerRow") -> "LedgerRow":
-        """Add every quantity of two rows of the same phase; of the memory peaks the higher one counts."""
+        """Add every quantity of two rows of the same phase; the higher memory peak counts."""
         if (self.phase, self.cached) != (other.phase, other.cached):
             raise ValueError(f"cannot add the cost of phase {other.phase!r} to that of {self.phase!r}")
         summed = {name: getattr(self, name) + getattr(other, name) for name in QUANTITIES}
@@ -102,7 +102,7 @@ def _complete(values: Any) -> Any:
 
 
 StoredRow = Annotated[LedgerRow, BeforeValidator(_complete)]
-"""A row as files hold it, for pydantic: every field is there, and nothing else."""
+"""Type of a stored row, for pydantic: every field is present, and no other."""
 
 _ROWS = TypeAdapter(list[StoredRow])
 
@@ -137,7 +137,7 @@ class Meter:
     ) -> None:
         """Charge the phase with more of each quantity; FLOPs are rounded down to whole ones.
 
-        ``seconds`` are those of an earlier process whose work the phase continues; its own are measured.
+        ``seconds`` were spent by an earlier process, which this phase continues; the phase's own time is measured.
         """
         more = LedgerRow(
             self._spent.phase,
@@ -173,7 +173,7 @@ class Ledger:
     Args:
         devices: the devices of this process, ``["cpu"]`` or CUDA devices; they are synchronised and their memory is
             watched.
-        device_count: all devices in use, where other processes use more (a tensor-parallel engine, several trainers).
+        device_count: number of all devices, if other processes use more (a tensor-parallel engine, several trainers).
     """
 
     def __init__(self, devices: Sequence[torch.device | str] = ("cpu",), device_count: int | None = None) -> None:
@@ -221,7 +221,7 @@ class Ledger:
             phase.peak = max(phase.peak, self._memory.take())
 
     def add_cached(self, rows: Iterable[LedgerRow]) -> None:
-        """Add the rows of an earlier run whose product is used again."""
+        """Add the rows of an earlier run whose result is reused."""
         self.rows.extend(replace(row, cached=True) for row in rows)
 
     def totals(self) -> list[LedgerRow]:

@@ -28,7 +28,7 @@ class MemoryPeak(Protocol):
 
 
 class CudaPeak:
-    """Peak of the CUDA allocator, of the device where it is highest."""
+    """Peak of the CUDA allocator on the device where it is highest."""
 
     def __init__(self, devices: Sequence[torch.device]) -> None:
         self._devices = devices

@@ -15,11 +15,11 @@ _FINITE = ("loss", "grad_norm", "eval_loss")
 
 
 class PhaseCallback(TrainerCallback):
-    """Connects a trainer with the :class:`TrainingContext` of its phase.
+    """Callback that connects a trainer with the :class:`TrainingContext` of its phase.
 
     * Numeric values go to ``context.log`` under ``<phase>/<name>``, updates done and planned to ``context.progress``.
     * After ``context.points`` evenly spaced updates, the last one included, ``context.evaluate`` is called. It draws
-      from random streams of its own: a policy trains alike with and without a learning curve.
+      from random streams of its own, so a policy trains alike with and without a learning curve.
     * Training stops at the first update after which the phase has spent more than ``context.flops_budget``.
     """
 
@@ -91,6 +91,6 @@ class PhaseCallback(TrainerCallback):
 
 
 def evenly_spaced(updates: int, points: int) -> frozenset[int]:
-    """Return ``points`` of the numbers 1 to ``updates``, as evenly spaced as can be, with the last one."""
+    """Return ``points`` of the numbers 1 to ``updates``, as evenly spaced as possible, the last one included."""
     count = min(points, updates)
     return frozenset(round(updates * number / count) for number in range(1, count + 1))

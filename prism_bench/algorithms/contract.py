@@ -1,8 +1,8 @@
 """The contract of a training algorithm: one method that trains a policy in place.
 
-An algorithm is made from a file of ``conf/algorithm``. It trains on demonstrations (trajectories to imitate), on tasks
-(to explore by rollouts), or on both, and says which it needs. Everything that algorithms share comes in one
-:class:`TrainingContext`. A strategy (``conf/strategy``) decides which algorithm gets which part of the data.
+An algorithm is made from a file of ``conf/algorithm``. It trains on demonstrations (trajectories), on tasks (by
+rollouts), or on both, and says which it needs. Everything that algorithms share comes in one :class:`TrainingContext`.
+A strategy (``conf/strategy``) decides which algorithm gets which part of the data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,20 +23,20 @@ class TrainingContext:
     """Everything an algorithm needs beside policy and data.
 
     Attributes:
-        phase: the phase's name, which opens the keys of logged values (``sft/loss``).
+        phase: the phase's name, with which the keys of logged values begin (``sft/loss``).
         renderer: turns trajectories into tokens and labels for the policy's tokenizer.
         runner: rolls out train tasks in the environment.
         engine: generates completions, inside a TRL trainer too.
-        max_completion_tokens: the most that the policy writes in one turn.
+        max_completion_tokens: the most tokens of one completion.
         meter: the phase's row in the ledger; every forward and backward pass and every rollout is charged to it.
         seed: of every random choice.
         folder: for files of a trainer; nothing that is needed later is left there.
         log: takes values and the number of updates done.
         progress: takes the updates done and planned.
-        evaluate: adds a point to the learning curve: the policy, as it is after so many updates, rolls out a fixed
-            sample of a validation split. What that costs is charged elsewhere.
+        evaluate: takes the policy and the number of updates done, rolls out a fixed sample of a validation split and
+            adds a point to the learning curve. The cost is charged elsewhere.
         points: how many points the learning curve of this phase has; 0 for none.
-        flops_budget: what the phase may spend; it ends at the first update past that. None for no limit.
+        flops_budget: FLOPs that the phase may spend; it ends at the first update past them. None for no limit.
     """
 
     phase: str
@@ -55,10 +55,10 @@ class TrainingContext:
 
 
 class Algorithm(Protocol):
-    """Trains a policy.
+    """A training algorithm.
 
     Attributes:
-        needs_demonstrations, needs_tasks: what a phase has to give it; the run refuses anything else at its start.
+        needs_demonstrations, needs_tasks: the data that a phase has to provide; a run refuses other data at its start.
     """
 
     needs_demonstrations: ClassVar[bool]

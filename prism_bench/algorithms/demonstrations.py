@@ -32,7 +32,7 @@ class Demonstrations:
 
     Args:
         trajectories: several of them may solve the same task; those without a task id are drawn by :meth:`sample` only.
-        context: of the phase, whose seed decides the draws.
+        context: of the phase; its seed decides the draws.
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], context: TrainingContext) -> None:
@@ -46,7 +46,7 @@ class Demonstrations:
         self.waiting: list[int] = []
 
     def of_task(self, task_id: str) -> Demonstration | None:
-        """Return a random demonstration of a task, or None where there is none."""
+        """Return a random demonstration of a task, or None if there is none."""
         found = self.by_task.get(task_id)
         return found[int(self.random.integers(len(found)))] if found else None
 

@@ -6,14 +6,15 @@ A_episode is GRPO's. The return of step t of an episode with T steps is its rewa
 R_t = gamma^(T - 1 - t) * reward. The steps of all rollouts of one task whose observation is the same text (the anchor
 state) form a step group, and
 
-    A_step = R_t - mean of its group, over (standard deviation + 1e-6) for ``mean_std_norm``, as it is for ``mean_norm``
+    A_step = R_t - mean of its group, divided by (standard deviation + 1e-6) for ``mean_std_norm``, not ``mean_norm``
 
 A step that is alone in its group has A_step = 0. Every token of a step's completion gets A. The paper's values are
 w = 1 and gamma = 0.95.
 
-Deviations: A_episode is divided by the standard deviation as ``scale_rewards`` says, + 1e-4, which is TRL's; the
-paper's implementation has one switch for both, and 1e-6. The reward is the episode's score, from 0 to 1, where the
-paper gives 10 for success and takes 0.1 for an invalid action; ``mean_std_norm`` does not depend on the scale.
+Deviations: ``scale_rewards`` decides whether A_episode is divided by the standard deviation + 1e-4 (TRL's constant);
+the paper's implementation has one switch for both advantages, and 1e-6. The reward is the episode's score, from 0 to 1,
+where the paper gives 10 for success and takes 0.1 for an invalid action; ``mean_std_norm`` does not depend on the
+scale.
 """
 
 from collections import defaultdict
@@ -34,7 +35,7 @@ class GiGPO(GRPO):
 
     Args:
         step_weight: w.
-        gamma: by which returns are discounted per step.
+        gamma: discount of returns per step.
         step_norm: ``mean_std_norm`` or ``mean_norm``.
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 

@@ -1,12 +1,12 @@
 """Reinforcement learning on tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
 
-Every task is rolled out ``num_generations`` times; the reward is the episode's score, and the advantage how far it is
-above the mean of its group, over the group's standard deviation + 1e-4 (``scale_rewards``).
+Every task is rolled out ``num_generations`` times; the reward is the episode's score, and the advantage is the reward
+minus the mean of its group, divided by the group's standard deviation + 1e-4 (``scale_rewards``).
 
 Deviations from TRL's defaults are in ``conf/algorithm/grpo.yaml``. Episodes are rolled out by this project with the
-engine of ``conf/generation``. Where that is vLLM it is TRL's own (``use_vllm``): TRL brings the policy's weights into
-it before the rollouts of a step, and weighs in the loss for what it samples differently. An episode whose last
-completion was truncated before its end-of-turn token is what TRL reports as clipped.
+engine of ``conf/generation``. A vLLM engine is TRL's own (``use_vllm``): TRL loads the policy's weights into it before
+the rollouts of a step, and weights the loss to correct for its different probabilities. TRL reports an episode as
+clipped if its last completion was truncated before the end-of-turn token.
 
 One generation batch has ``per_device_train_batch_size`` x ``steps_per_generation`` episodes (the latter is by default
 ``gradient_accumulation_steps``), which is ``num_generations`` times its number of tasks.
@@ -49,7 +49,7 @@ class GRPO:
     A variant with other advantages overrides :meth:`advantages`; one with another loss names its ``trainer``.
 
     Args:
-        max_turns: of an episode, after which it has failed; None for the environment's own limit.
+        max_turns: turns after which an episode has failed; None for the environment's own limit.
         config: fields of ``trl.GRPOConfig`` by TRL's names.
 
     Raises:
@@ -60,7 +60,7 @@ class GRPO:
     needs_tasks: ClassVar[bool] = True
     trainer: ClassVar[type[EpisodeGRPOTrainer]] = EpisodeGRPOTrainer
     demonstration_in_group: ClassVar[bool] = False
-    """Whether the last rollout of each group is replaced by a demonstration of the task, where there is one."""
+    """True if a demonstration of the task, where there is one, replaces the last rollout of each group."""
 
     def __init__(self, *, max_turns: int | None = None, **config: Any) -> None:
         self.max_turns = max_turns
@@ -85,7 +85,7 @@ class GRPO:
         """Train ``policy`` in place on rollouts of ``tasks``.
 
         Raises:
-            InputError: the engine cannot follow a policy that is trained, or training diverges.
+            InputError: the engine cannot take new weights, or training diverges.
         """
         config = trainer_config(
             GRPOConfig,
@@ -129,8 +129,8 @@ class GRPO:
 def _schedule(tasks: Sequence[str], config: GRPOConfig, seed: int) -> list[str]:
     """Return the tasks of all generation batches: every task once in random order, then all once more, and so on.
 
-    TRL's own sampler leaves out the tasks that do not fill a last batch; where there are fewer tasks than a batch has
-    places, it does not train at all.
+    TRL's own sampler leaves out the tasks that do not fill a last batch; with fewer tasks than one batch needs, it does
+    not train.
     """
     # TRL has worked out these two from the other fields.
     episodes_per_batch, parts_per_batch = (

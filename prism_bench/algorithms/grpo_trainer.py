@@ -1,8 +1,8 @@
 """TRL's ``GRPOTrainer`` without the work that cannot change a weight, open to other advantages and losses.
 
-Multi-turn episodes of one batch differ in length several times over, most of their tokens are the environment's, and
-where all episodes of a group earned the same their advantage is zero. Three things are therefore left out of forward
-and backward passes, and the loss stays what TRL computes, up to the order in which floats are added:
+The multi-turn episodes of a batch differ in length by a factor of several, most of their tokens are the environment's,
+and the advantage is zero if all episodes of a group earned the same. Three things are therefore left out of forward and
+backward passes. The loss stays TRL's, up to the order in which floats are added:
 
 * episodes whose advantage is zero at every token, unless a KL term or an entropy bonus needs them (means over episodes
   still count them; TRL's logged means of entropy and clipping do not);
@@ -32,7 +32,7 @@ Inputs = dict[str, Any]
 """TRL's batch by name: tensors with a row per episode, and numbers."""
 
 _MEANS_OVER_EPISODES = ("grpo", "dr_grpo", "sapo", "luspo")
-_MEANS_OVER_TOKENS = ("bnpo",)  # of these episodes; others divide by the tokens of all episodes, whichever are left out
+_MEANS_OVER_TOKENS = ("bnpo",)  # of the given episodes; other losses divide by the tokens of all episodes
 
 
 class EpisodeGRPOTrainer(GRPOTrainer):
@@ -43,7 +43,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
 
     Args:
         meter: is charged with every forward and backward pass.
-        algorithm: whose ``advantages`` are used; None for TRL's own.
+        algorithm: computes the advantages; None for TRL's own.
         demonstrations: for variants that learn from them.
         options: of ``trl.GRPOTrainer``.
     """
@@ -71,7 +71,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         return []
 
     def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
-        """Return tensors with a row per episode that go with it to the loss, ``advantages`` among them."""
+        """Return further columns of the batch for the loss, with a row per episode, ``advantages`` among them."""
         advantages = batch.advantages if self.algorithm is None else self.algorithm.advantages(batch)
         return {"advantages": advantages.to(batch.advantages)}
 
@@ -83,10 +83,10 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         return advantages.reshape(len(advantages), -1).any(dim=1)
 
     def loss(self, inputs: Inputs, logprobs: torch.Tensor, entropies: torch.Tensor) -> torch.Tensor:
-        """Return the loss of the episodes of ``inputs``: TRL's.
+        """Return TRL's loss of the episodes of ``inputs``.
 
         Args:
-            inputs: TRL's batch, with what :meth:`columns` added.
+            inputs: TRL's batch, with the columns that :meth:`columns` added.
             logprobs: (episodes, completion tokens), of the policy's tokens, with gradient; 0 elsewhere.
             entropies: likewise; with gradient only if there is an entropy bonus.
         """
@@ -169,7 +169,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
         if self._scored is not None:
             return self._scored
         written = self._written
-        if written is None:  # called by TRL for the rollouts that it has just got
+        if written is None:  # TRL's own call, for the rollouts of a new step
             assert isinstance(self.rollout_func, Rollouts)
             masks = [torch.tensor(episode.agent_mask) for episode in self.rollout_func.episodes]
             written = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(input_ids)
@@ -199,7 +199,7 @@ class EpisodeGRPOTrainer(GRPOTrainer):
 
 
 def select_rows(inputs: Inputs, rows: torch.Tensor) -> Inputs:
-    """Return ``inputs`` with those of its episodes for which ``rows``, (episodes,), is True."""
+    """Return ``inputs`` with only the episodes where ``rows``, (episodes,), is True."""
     return {
         name: value[rows] if isinstance(value, torch.Tensor) and value.dim() else value
         for name, value in inputs.items()
@@ -213,7 +213,7 @@ def _written(inputs: Inputs) -> torch.Tensor:
 
 
 def _dense_parts(attention_mask: torch.Tensor, most_rows: int) -> Iterator[tuple[list[int], int, int]]:
-    """Yield rows of similar length, and the first and the last column + 1 in which one of them has a token."""
+    """Yield rows of similar length, with the first and the last column + 1 in which any of them has a token."""
     lengths = attention_mask.sum(1).tolist()
     for group in groups_of_similar_length(range(len(lengths)), lengths.__getitem__, factor=1.25, slack=8):
         for first in range(0, len(group), most_rows):
@@ -223,7 +223,7 @@ def _dense_parts(attention_mask: torch.Tensor, most_rows: int) -> Iterator[tuple
 
 
 def _checked_advantages(advantages: torch.Tensor, completions: torch.Tensor, name: str) -> torch.Tensor:
-    """Return ``advantages``, which may be as wide as the longest completion, as wide as padded ``completions``."""
+    """Return ``advantages``, at least as wide as the longest completion, padded to the width of ``completions``."""
     episodes, tokens = completions.shape
     if advantages.dim() == 2 and advantages.shape[1] < tokens:
         advantages = pad(advantages, (0, tokens - advantages.shape[1]))

@@ -1,8 +1,8 @@
 """GRPO trainers that learn from rollouts and from demonstrations in one loop.
 
-A demonstration takes part in one of two ways: it stands in a group in place of a rollout
-(:class:`MixedGroupTrainer`), or its loss is added beside the rollouts' (:class:`BesideTrainer`). Its log-probabilities
-are those at the temperature of the rollouts, with the LM head at the agent's tokens only, and billed like all others.
+A demonstration takes part in one of two ways: it replaces a rollout in a group (:class:`MixedGroupTrainer`), or its
+loss is added beside the rollouts' (:class:`BesideTrainer`). Its log-probabilities are computed at the temperature of
+the rollouts, with the LM head at the agent's tokens only, and billed like all others.
 """
 
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ class MixedGroupTrainer(EpisodeGRPOTrainer):
     """Trainer for groups that hold a demonstration; a variant overrides :meth:`demonstration_objective`.
 
     TRL's loss is computed on the mixed batch. For an on-policy token its gradient is that of ``-advantage * logprob``,
-    since the ratio to the detached log-probability is 1. A demonstration's objective is therefore put in the place of
-    its log-probability, with advantage 1: the gradient is the objective's, never clipped, and averaged over tokens and
-    episodes as ``loss_type`` says. The value of the loss, which is that of an advantage of 1, means nothing.
+    since the ratio to the detached log-probability is 1. A demonstration's objective therefore replaces its
+    log-probability, with advantage 1: the gradient is the objective's, never clipped, and averaged over tokens and
+    episodes as ``loss_type`` says. The value of the loss has no meaning, since it is computed with an advantage of 1.
     """
 
     def demonstration_objective(
         self, advantages: torch.Tensor, logprobs: torch.Tensor, entropies: torch.Tensor
     ) -> torch.Tensor:
-        """Return what is maximized at each token, (episodes, tokens), for the episodes that are demonstrations.
+        """Return the objective to maximize at each token, (episodes, tokens), of episodes that are demonstrations.
 
         Args:
             advantages: (episodes, 1 or tokens).
@@ -58,23 +58,23 @@ def check_mixed_groups(config: Mapping[str, Any]) -> None:
     """Check that fields of ``trl.GRPOConfig`` have a meaning for groups that hold a demonstration.
 
     Raises:
-        InputError: the loss has a term that is none of the policy's own log-probabilities.
+        InputError: the loss has a term other than the policy's own log-probabilities of single tokens.
     """
     if config.get("beta", 0.0):
         raise InputError("beta has to be 0: a demonstration in a group has no KL term")
     if config.get("loss_type", "dapo") not in _RATIO_LOSSES:
-        raise InputError(f"loss_type has to be {', '.join(_RATIO_LOSSES)} where a demonstration stands in a group")
+        raise InputError(f"loss_type has to be {', '.join(_RATIO_LOSSES)} if a demonstration is in a group")
     if config.get("importance_sampling_level", "token") != "token":
-        raise InputError("importance_sampling_level has to be token where a demonstration stands in a group")
+        raise InputError("importance_sampling_level has to be token if a demonstration is in a group")
 
 
 class BesideTrainer(EpisodeGRPOTrainer):
-    """Trainer in which a demonstration goes with a row of the batch, so that both are in the same part of an update."""
+    """Trainer that attaches demonstrations to rows of the batch, so that both are in the same part of an update."""
 
     beside: list[Rendered]
 
     def attach(self, batch: RolloutBatch, demonstrations: Mapping[int, Rendered]) -> dict[str, torch.Tensor]:
-        """Return a column that lets ``demonstrations`` go with the rows of ``batch`` they are listed by."""
+        """Return a column that attaches each of ``demonstrations`` to the row of ``batch`` that is its key."""
         numbers = torch.full((len(batch.episodes),), -1, dtype=torch.long, device=batch.advantages.device)
         for number, row in enumerate(demonstrations):
             numbers[row] = number
@@ -82,7 +82,7 @@ class BesideTrainer(EpisodeGRPOTrainer):
         return {"beside": numbers}
 
     def attached(self, inputs: Inputs) -> list[Rendered]:
-        """Return the demonstrations that go with the rows of ``inputs``."""
+        """Return the demonstrations attached to the rows of ``inputs``."""
         return [self.beside[number] for number in inputs["beside"].tolist() if number >= 0]
 
 

@@ -21,7 +21,7 @@ from prism_bench.rollouts.episodes import Episode
 
 @dataclass(frozen=True)
 class RolloutBatch:
-    """The episodes of one step; those of a group stand together and share their task.
+    """The episodes of one step; the episodes of a group are neighbours and share their task.
 
     Attributes:
         tasks: of each episode.
@@ -29,7 +29,7 @@ class RolloutBatch:
         rewards: (episodes,), the score of each.
         group_size: episodes per group.
         advantages: (episodes,), TRL's own, as ``scale_rewards`` says.
-        demonstrated: (episodes,), True where a demonstration stands in a group in place of a rollout.
+        demonstrated: (episodes,), True where a demonstration replaces a rollout.
     """
 
     tasks: Sequence[str]
@@ -41,7 +41,7 @@ class RolloutBatch:
 
 
 class AdvantageEstimator(Protocol):
-    """The part of an algorithm that its trainer asks."""
+    """The part of an algorithm that its trainer calls."""
 
     def advantages(self, batch: RolloutBatch) -> torch.Tensor:
         """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""
@@ -55,7 +55,7 @@ class Rollouts:
         temperature: of sampling.
         max_turns: of an episode; None for the environment's own limit.
         on_batch: takes the means of a step, to be logged.
-        in_group: where given, the last episode of each group is a demonstration of its task, if there is one.
+        in_group: demonstrations, one of which replaces the last episode of each group whose task has any; or None.
         group_size: episodes per group.
     """
 
@@ -93,7 +93,7 @@ class Rollouts:
         }
 
     def _demonstrations(self, task_ids: Sequence[str]) -> dict[int, Episode]:
-        """Return the demonstrations that take the last places of groups, by their place."""
+        """Return the demonstrations that replace the last episodes of groups, by position."""
         if self.in_group is None:
             return {}
         places = range(self.group_size - 1, len(task_ids), self.group_size)
@@ -121,5 +121,5 @@ class Rollouts:
 
 
 def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None]:
-    """Return the reward of each episode; TRL passes on what the rollouts returned under this name."""
+    """Return the reward of each episode; TRL passes on the column that the rollouts returned under this name."""
     return list(episode_score)

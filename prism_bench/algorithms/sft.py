@@ -1,18 +1,18 @@
 """Supervised fine-tuning on demonstrations, with TRL's ``SFTTrainer``.
 
-The trainer is given tokens and labels from the one renderer, so that the loss falls on the agent's own tokens only, the
-same ones the probe scores. TRL's own data preparation (chat templates, truncation) is switched off.
+The trainer is given tokens and labels from the one renderer, so that the loss falls on the agent's own tokens only, as
+in the probe. TRL's own data preparation (chat templates, truncation) is switched off.
 
 An update takes ``per_device_train_batch_size`` random demonstrations, but they go through the model in parts: sorted
 by length, as many at once as fit ``tokens_per_forward``. Loss and gradient are those of the whole, up to the order in
 which floats are added; memory is that of one part. Updates of similar length (``train_sampling_strategy:
-group_by_length``) are no faster, and whether a demonstration is long would decide what it is learnt with. TRL's packing
-would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all demonstrations of a pack and masks
-it (``benchmarks/sft.py``).
+group_by_length``) are no faster, and the length of a demonstration would decide with which others it is trained. TRL's
+packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all demonstrations of a pack and
+masks it (``benchmarks/sft.py``).
 
 With ``held_out``, a share of the demonstrations is not trained on. Their loss is computed as often as TRL's
 ``eval_strategy`` and ``eval_steps`` say, and training ends when it has not improved for ``patience`` checks: the switch
-at the plateau of arXiv 2512.11470. The policy stays as it is at the last update, not as at the best check.
+at the plateau of arXiv 2512.11470. The policy is the one after the last update, not the one of the best check.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class SFT:
     """Supervised fine-tuning; an :class:`prism_bench.algorithms.contract.Algorithm`.
 
     Args:
-        tokens_per_forward: an update goes through the model in parts of so many tokens, padding included.
+        tokens_per_forward: the most tokens that an update puts through the model at once, padding included.
         held_out: share of the demonstrations held out to find the plateau of the loss; 0 for none.
         patience: checks of the held-out loss without improvement after which training ends.
         config: fields of ``trl.SFTConfig`` by TRL's names.
@@ -84,7 +84,7 @@ class SFT:
         tasks: Sequence[str],
         context: TrainingContext,
     ) -> None:
-        """Train ``policy`` in place on ``demonstrations``; there is no use for ``tasks``."""
+        """Train ``policy`` in place on ``demonstrations``; ``tasks`` are not used."""
         self.fit(policy, render_demonstrations(context.renderer, demonstrations, context.meter), context)
 
     def fit(self, policy: Policy, rendered: Sequence[Rendered], context: TrainingContext) -> None:
@@ -119,7 +119,7 @@ class SFT:
             remove_target_head(policy.model)
 
     def _divide(self, rendered: Sequence[Rendered], seed: int) -> tuple[list[Rendered], list[Rendered]]:
-        """Return what is trained on and what is held out."""
+        """Return the training set and the held-out set."""
         count = int(np.ceil(self.held_out * len(rendered)))
         if len(rendered) <= count:
             raise InputError(f"SFT has {len(rendered)} demonstrations, of which {count} are held out; give it more")
@@ -131,7 +131,7 @@ class SFT:
 
 
 class EpisodeSFTTrainer(SFTTrainer):
-    """TRL's trainer, which takes a batch in parts of at most ``tokens_per_forward`` tokens and is billed for them."""
+    """SFT trainer that takes a batch in parts of at most ``tokens_per_forward`` tokens and bills them."""
 
     def __init__(self, tokens_per_forward: int, meter: Meter, **options: Any) -> None:
         super().__init__(**options)
@@ -144,7 +144,7 @@ class EpisodeSFTTrainer(SFTTrainer):
         inputs: dict[str, torch.Tensor],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Return the loss of the batch, whose gradient was added to the parameters'."""
+        """Add the gradient of the batch's loss to the parameters' gradients, and return the loss."""
         if "attention_mask" not in inputs:  # TRL's padding-free batches are one row
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
             return loss

@@ -1,16 +1,16 @@
-"""Forward passes of TRL's trainers: the LM head at the targets only, and the bill of what was executed.
+"""Forward passes of TRL's trainers, with the LM head at the targets only, and the bill of the executed work.
 
 TRL's trainers get per-token log-probabilities from ``model(..., labels=labels, fused_lm_head=True)``
 (``trl.trainer.utils.add_fused_lm_head``). With Triton, on a CUDA or XPU device, that call evaluates the LM head at the
 targets only, in tiles that the backward pass computes again. On any other device it evaluates the head at every token,
-padding included. There this module evaluates it at the targets, without tiles, which on a CPU takes half of their time
-(``benchmarks/sft.py``); the numbers are TRL's.
+padding included. There this module evaluates the head at the targets, without tiles, which takes half of the tiles'
+time on a CPU (``benchmarks/sft.py``); the numbers are TRL's.
 
 Every forward pass of a trainer goes through here, whether it trains, scores for a reference model or an old policy, or
 computes a held-out loss. It is therefore the one place where training is billed: the rows and padded lengths that the
 device processed, the head at the positions where it was evaluated, and for a pass with gradients the backward pass that
-follows. ``trained_tokens`` are the tokens of passes with gradients, ``prefill_tokens`` those of passes without; padding
-is no token but costs operations.
+follows. ``trained_tokens`` are the tokens of passes with gradients, ``prefill_tokens`` the tokens of passes without.
+Padding is not counted as tokens, but its operations are.
 """
 
 import functools
@@ -38,7 +38,7 @@ def add_target_head(
     Args:
         model: with or without a LoRA adapter.
         meter: is charged with every fused forward pass.
-        temperature: by which logits are divided.
+        temperature: divides the logits.
         entropy_gradient: let gradients flow through the entropies as well.
     """
     bare = _bare(model)
@@ -69,7 +69,7 @@ def _bare(model: PreTrainedModel) -> PreTrainedModel:
 
 
 class _Bill:
-    """Charges a meter with the forward passes of a model, and with the backward passes that follow."""
+    """Bill of a model: charges a meter with its forward passes, and with the backward passes that follow."""
 
     def __init__(self, model: PreTrainedModel, meter: Meter, head_again: bool) -> None:
         self.bare = _bare(model)
@@ -110,7 +110,7 @@ def _at_targets(
     use_cache: bool = False,
     **inputs: Any,
 ) -> FusedCausalLMOutput:
-    """Return log-probabilities and entropies of the labels, (rows, tokens - 1), and where none is more probable.
+    """Return log-probabilities and entropies of the labels, (rows, tokens - 1), and where the label is most probable.
 
     All are zero where a label is ignored.
     """

@@ -1,7 +1,7 @@
 """Configurations of TRL's trainers, from the flat fields of ``conf/algorithm``.
 
-A field that a file does not name has TRL's default. What belongs to the run (its seed, folders, device, precision,
-where logs go) and what would have no effect here is set by this project and refused in a file.
+A field that a file does not name has TRL's default. Fields that belong to the run (seed, folders, device, precision,
+the place of logs) or would have no effect here are set by this project and refused in a file.
 """
 
 from collections.abc import Mapping

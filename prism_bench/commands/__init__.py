@@ -1,4 +1,4 @@
-"""The commands of ``prism-bench``, one thin file each, and how a command ends that fails.
+"""The commands of ``prism-bench``, one thin file each, and the end of a command that fails.
 
 May import ``experiment`` and what is below it.
 """

@@ -3,7 +3,7 @@
     prism-bench collect policy=EXPERT tasks=1000 out=episodes.parquet
     prism-bench collect policy=CHECKPOINT split=valid_seen episodes=4 temperature=0.7 out=episodes.parquet
 
-``--help`` lists what can be chosen.
+``--help`` lists the settings.
 """
 
 from omegaconf import DictConfig

@@ -1,7 +1,7 @@
 """The job of ``prism-bench collect``: episodes of an expert or of a policy, written to a file, with success rates.
 
-The rollouts are those of a run (:mod:`prism_bench.rollouts.episodes`), so pass rates measured here are those that a run
-would measure.
+Rollouts are made with the code of a run (:mod:`prism_bench.rollouts.episodes`), so a run would measure the same pass
+rates.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,8 +42,8 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
         console: where progress and results are shown.
 
     Raises:
-        InputError: a setting makes no sense, there is nothing to write, or environment, checkpoint or prompt refuse
-            what they get.
+        InputError: a setting is invalid, there is nothing to write, or environment, checkpoint or prompt refuse their
+            input.
     """
     out, name = _destination(config.out), str(config.policy)
     if not isinstance(config.temperature, int | float) or config.temperature < 0:
@@ -95,7 +95,7 @@ def _at_least_one(name: str, value: Any) -> int:
 
 
 def _no_expert(environment: TextEnvironment, name: str) -> str | None:
-    """Return why the environment has no expert of this name, None if it has one."""
+    """Return the reason why the environment has no expert of this name, None if it has one."""
     try:
         environment.expert(name)
     except InputError as refusal:
@@ -117,7 +117,7 @@ def _roll_out_checkpoint(
     except CheckpointError as error:
         if Path(name).expanduser().is_dir():
             raise
-        raise InputError(f"{error} (and as to experts, {no_expert})") from None
+        raise InputError(f"{error} (nor is it an expert: {no_expert})") from None
     renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
     sampling = Sampling(float(config.temperature), model.max_completion_tokens, config.seed)
     source = f"policy:{weights_digest(policy.model)}"

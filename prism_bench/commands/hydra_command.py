@@ -1,9 +1,9 @@
-"""Code that all commands share: the console, quiet libraries, and how a command ends that fails.
+"""Code that all commands share: the console, quiet libraries, and the end of a command that fails.
 
 Bad input ends a command with one sentence on standard error and exit status 1 (:mod:`prism_bench.commands.refusals`).
-A bug ends it with its traceback and a line on what was running, and exit status 1. A run that has a log file finds the
-same there. With ``HYDRA_FULL_ERROR=1`` bad input gets a traceback too. Ctrl-C ends a command with one line and exit
-status 130.
+A bug ends a command with its traceback, a line on what was running, and exit status 1. The log file of a run holds the
+same. With ``HYDRA_FULL_ERROR=1`` bad input gets a traceback too. Ctrl-C ends a command with one line and exit status
+130.
 """
 
 import functools
@@ -43,7 +43,8 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
 
     Args:
         config_name: the file in ``conf/`` that configures the program.
-        shorthands: by configuration group, the setting that ``group=VALUE`` means where VALUE is no choice of it.
+        shorthands: by configuration group, the setting that ``group=VALUE`` means if VALUE is not a choice of the
+            group.
     """
 
     def decorate(job: Job) -> Callable[[], None]:
@@ -95,7 +96,7 @@ def new_console() -> Console:
 
 def quieten() -> None:
     """Silence messages that libraries print at every start and that nobody can act on."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # TRL imports it, where it is installed
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # TRL imports vLLM where it is installed
     import transformers
     from datasets.utils.logging import disable_progress_bar
 

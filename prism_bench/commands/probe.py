@@ -2,7 +2,7 @@
 
     prism-bench probe model=CHECKPOINT trajectories=episodes.parquet out=norms.parquet
 
-``--help`` lists what can be chosen.
+``--help`` lists the settings.
 """
 
 from omegaconf import DictConfig

@@ -21,15 +21,15 @@ from prism_bench.routing.router import split
 
 
 def probe(config: DictConfig, console: Console) -> None:
-    """Write ``config.out`` and the plot beside it, and print what it cost.
+    """Write ``config.out`` and the plot beside it, and print the cost.
 
     Args:
         config: ``conf/probe.yaml``, composed.
         console: where progress and results are shown.
 
     Raises:
-        InputError: a setting is missing or makes no sense, the model cannot be probed, or checkpoint, trajectories or
-            prompt refuse what they get.
+        InputError: a setting is missing or invalid, the model cannot be probed, or checkpoint, trajectories or prompt
+            refuse their input.
     """
     out = _file("out", config.out, ".parquet")
     trajectories = load_trajectories(_file("trajectories", config.trajectories, ".parquet"))

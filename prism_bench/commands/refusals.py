@@ -22,14 +22,14 @@ from omegaconf.errors import (
 from prism_bench.errors import InputError
 
 _MACHINERY = ("hydra.", "omegaconf.", "gymnasium.envs.registration")
-"""Modules that turn configuration into objects; what they raise themselves is a fault of the configuration."""
+"""Modules that turn configuration into objects; their own exceptions are faults of the configuration."""
 
 
 def refusal(error: Exception, *, removed: bool = False) -> str | None:
     """Return one sentence if ``error`` was raised by a job because its input is bad, None if it is a bug.
 
     Args:
-        error: what the job raised.
+        error: the exception of the job.
         removed: whether the command line removed settings (``~KEY``), so that a missing key is no bug.
     """
     inner = _instantiated(error)
@@ -50,7 +50,7 @@ def composition_refusal(error: Exception) -> str | None:
         return _sentence(error)
     if isinstance(error, ValueError) and _raised_by_machinery(error):
         return _sentence(error)
-    if isinstance(error.__cause__, OSError):  # logging.config wraps what opening the log file raises
+    if isinstance(error.__cause__, OSError):  # logging.config wraps the error of opening the log file
         return _sentence(error.__cause__)
     return None
 
@@ -63,14 +63,14 @@ def refuse_empty(overrides: Iterable[str]) -> None:
 
 
 def _instantiated(error: BaseException) -> BaseException:
-    """Return what the constructor raised, if ``error`` is Hydra's report of a failed construction."""
+    """Return the constructor's exception, if ``error`` is Hydra's report of a failed construction."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _is_refused_by_machinery(error: BaseException) -> bool:
-    """Tell whether ``error`` reports a failed construction that never reached the code of the class named there."""
+    """Return True if ``error`` reports a failed construction that never reached the code of the class named there."""
     if not isinstance(error, InstantiationException):
         return False
     root: BaseException = error

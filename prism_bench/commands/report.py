@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=_success,
         default=0.6,
         metavar="SUCCESS",
-        help="of several runs, show the FLOPs to this success (0 to 1, default 0.6) on the learning curves",
+        help="for several runs: show the FLOPs to this success (0 to 1, default 0.6) on the learning curves",
     )
     options = parser.parse_args(arguments)
     paths = [path / "result.json" if path.is_dir() else path for path in options.result]

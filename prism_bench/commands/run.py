@@ -1,4 +1,4 @@
-"""The main job: collect, route, train, evaluate, report. ``--help`` lists what can be chosen."""
+"""The main job: collect, route, train, evaluate, report. ``--help`` lists the settings."""
 
 import os
 import re

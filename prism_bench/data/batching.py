@@ -1,4 +1,4 @@
-"""What goes through a model together: sequences of similar length, so that little of a batch is padding."""
+"""Groups of sequences for one forward pass: of similar length, so that little of a batch is padding."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -21,7 +21,7 @@ def groups_of_similar_length(
 
 
 def groups_within_budget(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Yield the positions of ``lengths``, shortest first, in groups that padded have at most ``tokens``, or are one."""
+    """Yield positions of ``lengths``, shortest first, in groups of at most ``tokens`` with padding, or of one."""
     group: list[int] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
         if group and (len(group) + 1) * lengths[position] > tokens:

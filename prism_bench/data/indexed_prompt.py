@@ -1,4 +1,4 @@
-"""A prompt for pages: what can be clicked, and the words of a query, are named by their position.
+"""A prompt for pages: links and the words of a query are named by their position.
 
 A small model made from scratch can neither copy a product code nor write a query letter by letter, but it can learn to
 repeat a word of the page and the number that follows it there. Every admissible action whose argument is a piece of the
@@ -9,14 +9,13 @@ the completion names the form and its words: ``search#4#5`` for ``search[red shi
     page     Instruction: [SEP] Find me a red shirt [SEP] Back to Search [SEP] size [SEP] small [SEP] large
     prompt   find me a red shirt back to search#1 size small#2 large#3
 
-The number decides. The words before it are what a model of two layers needs to find it: one step to the word that the
-task asks for, one to the number behind it.
+The number decides. A model of two layers needs the words before it to find it: one step to the word that the task asks
+for, one to the number behind it.
 
-What such a model is spared besides: capitals, punctuation in the task, the codes of things (a number says as much),
-what follows in long pieces, and a page that an action did not change, which is not shown again. Numbers are glued to
-what precedes them and words have a space before them, so that each is the same token on the page and in a completion.
-Admissible actions that stand nowhere on the page follow at its end, numbered too: with this prompt every environment
-can be used, as a list to choose from.
+The prompt also leaves out capitals, punctuation in the task, the codes of things (a number says as much), the end of
+long pieces, and a page that an action did not change. Numbers are attached to the text before them and words have a
+space before them, so that each is the same token on the page and in a completion. Admissible actions that are not on
+the page follow at its end, numbered too. The prompt therefore serves every environment, as a list of choices.
 """
 
 import itertools
@@ -35,24 +34,24 @@ _EDGES = " \t\n.,:;!?\"'()"
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page as the policy reads it, and what its numbers mean."""
+    """A page as the policy reads it, and the meaning of its numbers."""
 
     text: str
     actions: dict[int, str]
-    names: dict[int, str]  # what is written in front of the number of an action
+    names: dict[int, str]  # the text in front of the number of an action
     words: dict[int, str]
     forms: tuple[str, ...]  # the names of open forms
 
 
 @dataclass(frozen=True)
 class IndexedPrompt:
-    """Positions instead of texts; see the module.
+    """Prompt that names actions and words by their position.
 
     Args:
         separator: stands between the pieces of a page.
         code: a regular expression of pieces that are shown as their number alone.
         task_label: the piece after which the task stands; None: any piece of a page with a form may state it.
-        words_per_piece: pieces are cut after so many words.
+        words_per_piece: the most words of a piece; longer ones are truncated.
     """
 
     separator: str
@@ -73,7 +72,7 @@ class IndexedPrompt:
     def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return the number of ``action``, or its form and the numbers of its words.
 
-        An action of which the page says nothing is its own completion: it can be read, but not learned.
+        An action that is not on the page is its own completion: it can be read, but not learned.
         """
         page = self._page(observation, admissible_actions)
         for number, meant in page.actions.items():
@@ -92,7 +91,7 @@ class IndexedPrompt:
         return form["name"] + "".join(f"#{number}" for number in numbers) if numbers else action
 
     def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        """Return what ``completion`` means on this page; the completion itself where it means nothing."""
+        """Return the action that ``completion`` names on this page; the completion itself if it names none."""
         page = self._page(observation, admissible_actions)
         text = completion.strip()
         named = _COMPLETION.fullmatch(text)
@@ -111,7 +110,7 @@ class IndexedPrompt:
 
 @lru_cache(maxsize=4096)
 def _read(prompt: IndexedPrompt, observation: str, admissible_actions: tuple[str, ...]) -> _Page:
-    forms, choices = [], {}  # choices: what an action's argument looks like on the page -> the action
+    forms, choices = [], {}  # choices: an action's argument as the page shows it -> the action
     for action in admissible_actions:
         parts = _ACTION.fullmatch(action)
         if parts is not None and _OPEN.fullmatch(parts["argument"]):

@@ -1,8 +1,8 @@
-"""What a policy reads and writes around the bare text of an environment.
+"""Prompts: the text around the observations and actions of an environment.
 
-Chosen by ``conf/prompt``: ``action``, in which the completion is the action and nothing else (a small model made from
-scratch has no words to spare), and ``react``, in which an instruct model may think before it acts (ReAct, arXiv
-2210.03629). A third, for pages to click on, is :mod:`prism_bench.data.indexed_prompt`.
+The choices of ``conf/prompt`` are ``action``, in which the completion is the action and nothing else (for small models
+made from scratch), and ``react``, in which an instruct model may think before it acts (ReAct, arXiv 2210.03629). A
+third, for pages with links, is :mod:`prism_bench.data.indexed_prompt`.
 """
 
 from collections.abc import Sequence
@@ -15,30 +15,30 @@ Message = dict[str, str]
 
 
 class Prompt(Protocol):
-    """Turns observations into user messages and actions into completions, and back.
+    """Conversion of observations to user messages, and of actions to completions and back.
 
-    A method sees one turn: the observation and what was admissible then (empty unless ``needs_admissible``).
+    A method sees one turn: the observation and its admissible actions (empty unless ``needs_admissible``).
     """
 
     @property
     def needs_admissible(self) -> bool:
-        """Whether trajectories have to keep their admissible actions for this prompt."""
+        """True if trajectories have to keep their admissible actions for this prompt."""
 
     def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
-        """Return the messages that open an episode."""
+        """Return the first messages of an episode."""
 
     def turn(self, observation: str, admissible_actions: Sequence[str], previous: str | None = None) -> str:
-        """Return the user message that carries an observation, ``previous`` being the one before."""
+        """Return the user message with an observation; ``previous`` is the observation before it."""
 
     def completion(self, action: str, observation: str, admissible_actions: Sequence[str]) -> str:
-        """Return what the policy should write in order to do ``action``."""
+        """Return the completion with which the policy does ``action``."""
 
     def action(self, completion: str, observation: str, admissible_actions: Sequence[str]) -> str:
         """Return the action in ``completion``; the text itself where none is marked, for the environment to answer."""
 
 
 def require_admissible(admissible_actions: Sequence[str]) -> None:
-    """Raise where a trajectory did not keep what this prompt shows.
+    """Raise if a trajectory did not keep the admissible actions that this prompt shows.
 
     Raises:
         InputError: there is no admissible action.
@@ -57,7 +57,7 @@ def _listing(admissible_actions: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class ActionPrompt:
-    """The observation as it is; the completion is the action."""
+    """Prompt without added text: the message is the observation, the completion the action."""
 
     list_admissible: bool = False
 
@@ -80,7 +80,7 @@ class ActionPrompt:
 
 @dataclass(frozen=True)
 class ReactPrompt:
-    """An instruction first; the completion is a thought, where the policy has one, and then ``Action: <action>``."""
+    """Prompt with an instruction; a completion is an optional thought and then ``Action: <action>``."""
 
     instruction: str
     list_admissible: bool = False

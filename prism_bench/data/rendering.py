@@ -55,7 +55,7 @@ class Renderer:
     Args:
         tokenizer: with a chat template; its end-of-turn token ends a completion.
         prompt: what is written around observations and actions.
-        max_length: tokens of context; a trajectory that is longer is cut after the last step that fits.
+        max_length: tokens of context; a longer trajectory is truncated after the last step that fits.
 
     Raises:
         InputError: the tokenizer has no chat template, or one that is not prefix-preserving.
@@ -81,7 +81,7 @@ class Renderer:
         return [*self._encode(self._chat(self.prompt.messages(observation, admissible_actions)))]
 
     def completion(self, step: Step) -> list[int]:
-        """Return the tokens of a completion, its end-of-turn token included unless it was cut."""
+        """Return the tokens of a completion, its end-of-turn token included unless it was truncated."""
         text = step.completion
         if text is None:
             text = self.prompt.completion(step.action, step.observation, step.admissible_actions)
@@ -90,7 +90,7 @@ class Renderer:
     def observation(
         self, observation: str, admissible_actions: tuple[str, ...] = (), previous: str | None = None
     ) -> list[int]:
-        """Return the tokens between two completions; ``previous`` is the observation that was read before."""
+        """Return the tokens between two completions; ``previous`` is the observation before this one."""
         turn = self.prompt.turn(observation, admissible_actions, previous)
         return [*self._encode(f"{self._between_start}{turn}{self._between_end}")]
 
@@ -99,7 +99,7 @@ class Renderer:
         return cast(str, self.tokenizer.decode(completion_ids, skip_special_tokens=True))
 
     def render(self, trajectory: Trajectory) -> Rendered:
-        """Return tokens and labels of ``trajectory``, cut after the last whole step that fits ``max_length``.
+        """Return tokens and labels of ``trajectory``, truncated after the last whole step that fits ``max_length``.
 
         Raises:
             InputError: not even the first step fits.
@@ -168,7 +168,7 @@ class Renderer:
 
 
 def render_demonstrations(renderer: Renderer, trajectories: Sequence[Trajectory], meter: Meter) -> list[Rendered]:
-    """Render ``trajectories`` for training and count them in ``meter``, with those that lost steps.
+    """Render ``trajectories`` for training, and count in ``meter`` all of them and those that lost steps.
 
     Raises:
         InputError: not even the first step of a trajectory fits.

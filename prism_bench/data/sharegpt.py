@@ -42,7 +42,7 @@ class Message(BaseModel):
 
 
 class Record(BaseModel):
-    """A conversation with what its file says about it; keys that are not listed here are left aside."""
+    """A conversation and the other fields of its record; keys that are not listed here are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +58,7 @@ def import_conversations(path: Path) -> list[Trajectory]:
     """Read the conversations of a file or folder.
 
     Raises:
-        InputError: there is nothing to read, or something that is no conversation.
+        InputError: there is nothing to read, or an entry is not a conversation.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in (".json", ".jsonl") and file.is_file())

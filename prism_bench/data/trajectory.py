@@ -1,4 +1,4 @@
-"""One episode as data: what was seen, what was done, what it earned.
+"""One episode as data: observations, actions and rewards.
 
 Every part of the program exchanges episodes as :class:`Trajectory`: experts and policies write them, routers score
 them, SFT trains on them, RL takes their tasks, evaluation counts them. On disk they are a Parquet file with one row per
@@ -34,9 +34,9 @@ class Step:
         observation: the text that the agent answered.
         action: the text that the environment got.
         reward: of this action.
-        completion: everything the agent wrote, where that is more than the action (a thought, say).
+        completion: everything the agent wrote, if it is more than the action (a thought, say).
         admissible_actions: kept only where a prompt lists them.
-        truncated: the completion reached its longest length before its end; the end-of-turn token behind it is not the
+        truncated: the completion reached its maximum length before its end; the end-of-turn token after it is not the
             policy's.
     """
 
@@ -53,13 +53,13 @@ class Trajectory:
     """One finished episode.
 
     Attributes:
-        task_id: the task; None for imported text that does not say it. Such text serves SFT and the probe, not RL.
+        task_id: the task; None for imported text without it. Such text serves SFT and the probe, not RL.
         task_type: the environment's name for this kind of task, where it is known.
         source: who acted: ``expert:<name>``, ``policy:<checkpoint digest>``, ``import:<file>``.
         steps: one or more.
         score: the environment's, 0 to 1.
-        success: whether the task was solved.
-        context_tokens, agent_tokens: how much a policy read and wrote; None where no model took part.
+        success: True if the task was solved.
+        context_tokens, agent_tokens: tokens that a policy read and wrote; None without a model.
     """
 
     task_id: Text | None
@@ -113,7 +113,7 @@ def save_trajectories(trajectories: Iterable[Trajectory], path: Path) -> None:
 
 
 def load_trajectories(path: Path) -> list[Trajectory]:
-    """Read the Parquet file ``path``; columns that are not ours are left aside.
+    """Read the Parquet file ``path``; other columns are ignored.
 
     Raises:
         InputError: the file is missing, damaged or of another kind, or a value is missing or of another type.
@@ -141,12 +141,12 @@ def tasks_of(trajectories: Sequence[Trajectory]) -> list[str]:
     """Return the task of every trajectory.
 
     Raises:
-        InputError: one of them does not say its task, so nobody can roll that out.
+        InputError: a trajectory has no task id, so its task cannot be rolled out.
     """
     for number, trajectory in enumerate(trajectories):
         if trajectory.task_id is None:
             raise InputError(
-                f"trajectory {number} ({trajectory.source}) has no task id, so RL cannot explore its task: "
+                f"trajectory {number} ({trajectory.source}) has no task id, so RL cannot roll out its task: "
                 "use imported text for SFT and the probe only"
             )
     return [trajectory.task_id for trajectory in trajectories if trajectory.task_id is not None]

@@ -3,8 +3,8 @@
     check_environment("my_package:my_package/MyWorld-v0", split="train", expert="search")
     check_environment(lambda: TimeLimit(MyEnvironment(), 20))
 
-A violation raises :class:`ContractViolationError` with one sentence on the fault and the contract. Of a long list of
-tasks only a few are tried.
+A violation raises :class:`ContractViolationError` with one sentence on the fault and the contract. Only a few tasks of
+a long list are tried.
 """
 
 import contextlib

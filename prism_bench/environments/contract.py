@@ -11,7 +11,7 @@ The contract, beyond Gymnasium's own API:
 * ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list), ``score`` (0
   to 1) and ``success``;
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
-* any string is an action; the environment answers one without meaning, and never raises;
+* any string is an action; the environment answers a meaningless one too, and never raises;
 * ``env.unwrapped.expert(name)`` returns an :class:`Expert`, if the environment has one.
 
 :func:`prism_bench.environments.check.check_environment` checks all of it.
@@ -118,7 +118,7 @@ class TextEnvironment(gymnasium.Env[str, str]):
     def task_types(self) -> Sequence[str] | None:
         """Return the type of every task in the order of ``task_ids``, each as ``info["task_type"]`` would give it.
 
-        Samples of tasks are drawn in proportion to it. None, the default, where types are known only after a reset.
+        Samples of tasks are drawn in proportion to the types. None, the default, if types are known only after a reset.
         """
         return None
 

@@ -1,7 +1,7 @@
-"""Finds a checkpoint: a folder, or a name on the Hugging Face hub.
+"""Location of a checkpoint: a folder, or a name on the Hugging Face hub.
 
-Whether the hub can be reached is asked once and briefly. Left to themselves, transformers' loaders try five times for
-every file of a model, which is most of a minute before the user learns that a name was misspelled.
+The hub is asked once, with a short timeout. Transformers' loaders alone would try five times for every file of a model,
+and the user would learn of a misspelled name after most of a minute.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ class CheckpointError(InputError):
 
 
 def locate_checkpoint(checkpoint: str | Path) -> str:
-    """Return the folder of ``checkpoint``, or its name where it has to be loaded from the hub.
+    """Return the folder of ``checkpoint``, or its name if it has to be loaded from the hub.
 
     Raises:
         CheckpointError: it is neither a folder with the files of a checkpoint nor a model that can be had.
@@ -50,7 +50,7 @@ def locate_checkpoint(checkpoint: str | Path) -> str:
 
 
 def local_checkpoint(checkpoint: str | Path) -> Path:
-    """Return the folder of ``checkpoint``; download it where it is on the hub only.
+    """Return the folder of ``checkpoint``; download it if it is on the hub only.
 
     Raises:
         CheckpointError: it is neither a folder with the files of a checkpoint nor a model that can be had.
@@ -70,7 +70,7 @@ def _cached_snapshot(name: str) -> Path:
 
 
 def check_tokenizer(place: str, checkpoint: str | Path) -> None:
-    """Raise a CheckpointError if ``place``, being a folder, holds no tokenizer."""
+    """Raise a CheckpointError if ``place`` is a folder without a tokenizer."""
     folder = Path(place)
     if folder.is_dir() and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         raise CheckpointError(

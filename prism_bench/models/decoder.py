@@ -1,4 +1,4 @@
-"""A causal language model taken apart, as the probe, generation and the ledger need it.
+"""Parts and sizes of a causal language model, for the probe, generation and the ledger.
 
 All functions take a bare model of transformers or one that PEFT has wrapped with a LoRA adapter.
 """
@@ -19,13 +19,13 @@ _UNKNOWN_LOGIT_TRANSFORMS = {
     "logits_scaling": (None, 1),  # Granite
     "lm_head_multiplier": (None, 1),  # Falcon H1
 }
-"""What some models do to logits after the LM head, by its name in their configuration, and values that do nothing."""
+"""Settings with which some models change logits after the LM head, and their values without effect."""
 
 
 def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
-    """Return what maps tokens to hidden states, and hidden states to logits; of a LoRA policy, adapter included.
+    """Return the decoder (tokens to hidden states) and the head (hidden states to logits), a LoRA adapter included.
 
-    Apart from each other they allow logits to be computed at the few positions that need them.
+    Apart, they can compute logits at only the positions that need them.
 
     Raises:
         InputError: the model does more to its logits than soft-capping (Gemma 2).
@@ -54,7 +54,7 @@ def model_shape(model: PreTrainedModel) -> ModelShape:
 
 @contextmanager
 def evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
-    """Switch dropout and the like off, and afterwards give every module its mode back."""
+    """Switch off dropout and the like, and afterwards restore the mode of every module."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,8 +1,8 @@
 """Policies: any causal language model that transformers can load, with its tokenizer.
 
-A policy is a model with its tokenizer. Between stages it travels as a checkpoint folder in the format of transformers
-(``save_pretrained``) or, for LoRA, of PEFT. PEFT notes the absolute path of the base model; beside it we write the path
-relative to the adapter, so that a tree that holds both may be moved.
+Stages exchange a policy as a checkpoint folder in the format of transformers (``save_pretrained``) or, for LoRA, of
+PEFT. PEFT records the absolute path of the base model; we add the path relative to the adapter, so that a tree with
+both may be moved.
 """
 
 import copy
@@ -42,14 +42,14 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """What both kinds of models share."""
+    """Settings of both kinds of models."""
 
     max_length: int  # tokens of context
     max_completion_tokens: int
     batch_size: int  # episodes that run at once
     device: str = "cpu"
     dtype: str = "float32"
-    projections: Sequence[str] | None = None  # what the probe takes, where a model's linear layers have other names
+    projections: Sequence[str] | None = None  # the linear layers to probe, if they have other names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,10 @@ class PretrainedModel(ModelSettings):
 def load_policy(
     checkpoint: str | Path, *, dtype: str = "float32", device: str = "cpu", projections: Sequence[str] | None = None
 ) -> Policy:
-    """Load a policy by name or from a folder; a folder with a LoRA adapter brings its base model along.
+    """Load a policy by name or from a folder; for a LoRA adapter, load its base model too.
 
     Raises:
-        CheckpointError: there is no such model, a part of it is missing or damaged, or the device is.
+        CheckpointError: there is no such model or device, or a part of the model is missing or damaged.
         InputError: the probe or generation could not use it.
     """
     if dtype not in _DTYPES:
@@ -123,7 +123,7 @@ def _load_model(place: str, dtype: str) -> PreTrainedModel:
 
 @contextmanager
 def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
-    """Turn what the loaders of transformers and PEFT raise into one sentence."""
+    """Turn exceptions of the loaders of transformers and PEFT into one sentence."""
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
@@ -132,7 +132,7 @@ def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
 
 
 def checkpoint_folders(checkpoint: str | Path) -> list[Path]:
-    """Return the folder that a checkpoint lies in and, of a LoRA adapter, the folder of its base model.
+    """Return the folder of a checkpoint and, for a LoRA adapter, the folder of its base model.
 
     A checkpoint that is on the hub only is downloaded.
 
@@ -145,7 +145,7 @@ def checkpoint_folders(checkpoint: str | Path) -> list[Path]:
 
 
 def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
-    """Return the policy with a fresh LoRA adapter, or as it is: without ``lora``, or where it has one already."""
+    """Return the policy with a new LoRA adapter; unchanged without ``lora``, or if it has an adapter already."""
     if lora is None or isinstance(policy.model, PeftModel):
         return policy
     own = copy.deepcopy(lora)  # PEFT writes the name of the model into it
@@ -154,7 +154,7 @@ def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write model (or adapter) and tokenizer to ``folder``."""
-    # Left to itself PEFT asks the hub whether the vocabulary has grown.
+    # By default PEFT asks the hub whether the vocabulary has grown.
     options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(policy.model, PeftModel) else {}
     policy.model.save_pretrained(folder, **options)
     policy.tokenizer.save_pretrained(folder)

@@ -13,7 +13,7 @@ from prism_bench.models.tokenizer import build_tokenizer, entity_parts
 
 @dataclass(frozen=True, kw_only=True)
 class ScratchModel(ModelSettings):
-    """A small Llama-style model made here.
+    """Settings of a small Llama-style model made from scratch.
 
     ``base`` configures the stage that pretrains it (:mod:`prism_bench.stages.base`).
     """

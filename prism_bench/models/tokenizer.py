@@ -7,10 +7,10 @@ environment (``You arrive at``), or a word. Four rules find them in any text:
 * a number sign and its number name a *position* (``#7``) and are one token;
 * neighbouring words that (nearly) always occur together are merged into a *phrase*, as word2phrase does (Mikolov et
   al. 2013, arXiv 1310.4546), here with the larger of the two conditional frequencies and until nothing changes. Words
-  that name entities or stand before a position are never merged: what a thing is must stay visible;
+  that name entities or stand before a position are never merged: the name of a thing must stay visible;
 * everything else stays a word, with the space before it.
 
-Bytes stand below all of it, so that any text can be written and read back exactly; words with letters beyond ASCII are
+Bytes are the last resort, so that any text can be encoded and decoded exactly; words with letters beyond ASCII are
 spelled in bytes.
 """
 
@@ -41,7 +41,7 @@ def build_tokenizer(texts: Iterable[str], min_count: int = 20, cohesion: float =
     Args:
         texts: observations and actions of the environment; repeated texts weigh more.
         min_count: how often a pair must occur before it may become one phrase.
-        cohesion: the frequency of one half of a pair given the other above which they merge.
+        cohesion: the least frequency of one word of a pair, given the other, with which the two merge.
     """
     weights = Counter(texts)
     sequences = [(_split(text), count) for text, count in weights.items()]

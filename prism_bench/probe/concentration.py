@@ -1,4 +1,4 @@
-"""How concentrated a trajectory's gradient is: one number from the norms of all its matrices (arXiv 2601.07224)."""
+"""Concentration of a trajectory's gradient: one number from the norms of all its matrices (arXiv 2601.07224)."""
 
 from typing import Literal, get_args
 
@@ -12,7 +12,7 @@ KINDS: tuple[Concentration, ...] = get_args(Concentration)
 
 
 def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
-    """Return how concentrated each row of ``norms`` (trajectories, ...) is over its entries; 0 for even rows.
+    """Return the concentration of each row of ``norms`` (trajectories, ...) over its entries; 0 for even rows.
 
     ``gini``: mean absolute difference over twice the mean. ``cv``: standard deviation over mean. ``kurtosis``: fourth
     standardised moment minus 3. All with the population's moments (no small-sample correction).
@@ -35,6 +35,6 @@ def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
 
 
 def check_kind(kind: str) -> None:
-    """Refuse a ``kind`` that :func:`concentration` does not know, so that it can be refused before a probe."""
+    """Refuse a ``kind`` that :func:`concentration` does not know, before a probe is paid for."""
     if kind not in KINDS:
         raise InputError(f"concentration={kind!r} is unknown; choose {', '.join(KINDS)}")

@@ -4,11 +4,11 @@ Source: PRISM (arXiv 2601.07224). For one trajectory, the mean next-token cross-
 one backward pass, and the Frobenius norm of the weight gradient of each layer's seven projections (attention q, k, v,
 o; MLP gate, up, down): a vector of 7L numbers.
 
-Deviation in how, not in what: no parameter gradient is ever formed. A projection with input A (T x d_in) and output
-gradient B (T x d_out) has the weight gradient B^T A, so its norm follows from what passes through the layer, for a
-whole batch of trajectories in one backward pass, and for parameters that do not require a gradient (frozen,
-LoRA-wrapped). Per batch and input the cheaper of two equal forms is taken (:mod:`prism_bench.accounting.flops`):
-|B^T A|^2 directly, or sum((A A^T) * (B B^T)). Products of half-precision numbers are summed in float32.
+Deviation in the method, not in the numbers: no parameter gradient is ever formed. A projection with input A (T x d_in)
+and output gradient B (T x d_out) has the weight gradient B^T A, so its norm follows from A and B, for a whole batch of
+trajectories in one backward pass, and for parameters that do not require a gradient (frozen, LoRA-wrapped). Per batch
+and input the cheaper of two equal forms is taken (:mod:`prism_bench.accounting.flops`): |B^T A|^2 directly, or sum((A
+A^T) * (B B^T)). Products of half-precision numbers are summed in float32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ from prism_bench.models.decoder import decoder_and_head, evaluation_mode, model_
 from prism_bench.probe.projections import Matrix, find_matrices
 
 PRODUCT_BYTES = 2**24
-"""Of the gradients B^T A of a batch, as many are formed at once as fit in here, and at least one."""
+"""Memory for the gradients B^T A of a batch that are formed at once; at least one is."""
 
 Batch = Callable[[list[int], np.ndarray, np.ndarray], None]
 
@@ -53,10 +53,10 @@ def gradient_norms(
 
     Args:
         tokens_per_batch: how many tokens, padding included, go through the model at once.
-        meter: is charged what the trajectories cost one by one, without padding.
+        meter: is charged the cost of the trajectories one by one, without padding.
         names: of the linear layers to probe; None for the seven projections.
         checkpointing: keep the inputs of the layers only and compute the rest twice, for contexts that do not fit.
-        on_batch: is given the numbers of the trajectories of each batch, and their norms and losses.
+        on_batch: called with the positions of the trajectories of each batch, their norms and their losses.
 
     Raises:
         InputError: the model does not have these projections in every layer, or a loss is not finite.
@@ -109,7 +109,7 @@ def _tokens(episodes: Sequence[Rendered]) -> tuple[list[int], list[int]]:
 
 
 class _Input:
-    """What one or several matrices read, kept until the last of them has its norm."""
+    """Input of one or several matrices, kept until the last of them has its norm."""
 
     def __init__(self, activations: torch.Tensor) -> None:
         self.activations = activations
@@ -118,10 +118,10 @@ class _Input:
 
 
 class _Watch:
-    """Sees inputs and output gradients of the matrices while a batch passes, and makes norms of them.
+    """Hooks that turn inputs and output gradients of the matrices into norms while a batch passes.
 
-    Under gradient checkpointing what a layer's matrices read is let go, and seen again when backward recomputes the
-    layer, which can be after the gradient of their output was seen; whichever comes second completes a matrix.
+    Under gradient checkpointing the inputs of a layer's matrices are freed, and seen again when the backward pass
+    recomputes the layer, possibly after the gradients of their outputs. Whichever comes second completes a matrix.
     """
 
     def __init__(self, matrices: Sequence[Matrix], checkpointing: bool) -> None:
@@ -132,7 +132,7 @@ class _Watch:
         self.checkpointing = checkpointing
         self.handles: list[Any] = []
         self.in_backward = False
-        self.latest: tuple[torch.Tensor, _Input] | None = None  # what the module before read
+        self.latest: tuple[torch.Tensor, _Input] | None = None  # input of the module before
         self.inputs: dict[nn.Module, _Input] = {}
         self.gradients: dict[nn.Module, torch.Tensor] = {}
         self.squares = torch.zeros(0, 0)
@@ -239,7 +239,7 @@ def _checkpointed(model: PreTrainedModel) -> Iterator[None]:
 
 @contextmanager
 def _frozen(model: PreTrainedModel) -> Iterator[None]:
-    """Let activations carry gradients and parameters not; restore everything at the end."""
+    """Let activations require gradients, but not parameters; restore everything at the end."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     handle = model.get_input_embeddings().register_forward_hook(
         lambda module, inputs, output: output.requires_grad_(torch.is_grad_enabled())
@@ -256,7 +256,7 @@ def _frozen(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _losses(model: PreTrainedModel, episodes: Sequence[Rendered]) -> torch.Tensor:
-    """Return the mean loss over the targets of each trajectory, (batch,). Padding stands on the right, unseen."""
+    """Return the mean loss over the targets of each trajectory, (batch,). Padding is on the right, unseen."""
     width = max(len(episode.input_ids) for episode in episodes)
     device = model.device
     padded = [episode.input_ids + [0] * (width - len(episode.input_ids)) for episode in episodes]

@@ -1,4 +1,4 @@
-"""Plot of a probe: where the gradients of groups of trajectories land, and the scores that divided them."""
+"""Plot of a probe: the gradient norms of groups of trajectories, and the scores that divided them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def plot_probe(
 
     Args:
         scores: one number per trajectory of ``probe``.
-        groups: the numbers of the trajectories of both groups, by name.
+        groups: the positions of the trajectories of both groups, by name.
         threshold: the score that divides them.
         score: the name of the score.
     """

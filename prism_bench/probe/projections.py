@@ -1,4 +1,4 @@
-"""Finds the weight matrices that are probed: of every layer the seven projections, or what the configuration names.
+"""Weight matrices to probe: the seven projections of every layer, or the layers that the configuration names.
 
 Models of the Llama family have seven linear layers of these names. Others store some of them as one (Phi-3:
 ``qkv_proj``, ``gate_up_proj``); such a matrix counts as its parts, which are consecutive rows of it. Of a layer that
@@ -32,10 +32,10 @@ def find_matrices(model: PreTrainedModel, names: Sequence[str] | None = None) ->
     """Return the matrices of each layer, in the order of the names.
 
     Args:
-        names: what the linear layers are called, the last part of their path; None for the seven projections.
+        names: names of the linear layers, the last part of their path; None for the seven projections.
 
     Raises:
-        InputError: a layer lacks one of them; the message lists the linear layers that there are.
+        InputError: a layer lacks one of them; the message lists the model's linear layers.
     """
     decoder, _ = decoder_and_head(model)
     layers: dict[str, dict[str, tuple[str, nn.Module]]] = {}

@@ -1,9 +1,9 @@
 """A probe on disk: a file that grows batch by batch, so that a killed probe continues, and the finished Parquet file.
 
-The finished file has a row for each trajectory and, as metadata, what the norms depend on (:class:`ProbeIdentity`):
-two files can be compared only where that is equal. Until it is finished, ``.<name>.partial`` beside it holds a line of
-JSON with that identity and then a line for each batch. Reading it back gives the very numbers that were written, and
-the remaining batches are the same ones that an uninterrupted probe would have made.
+The finished file has a row for each trajectory and, as metadata, everything that the norms depend on
+(:class:`ProbeIdentity`): two files can be compared only if it is equal. Until it is finished, ``.<name>.partial``
+beside it holds a line of JSON with that identity and then a line for each batch. Reading it back gives exactly the
+numbers that were written, and the remaining batches are those of an uninterrupted probe.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from prism_bench.probe.projections import find_matrices
 
 @dataclass(frozen=True)
 class ProbeIdentity:
-    """What a score depends on: two scores can be compared only where all of this is equal."""
+    """Everything that a score depends on; two scores can be compared only if all of it is equal."""
 
     checkpoint: str  # digest of the weights
     prompt: str
@@ -46,7 +46,7 @@ class ProbeIdentity:
 
 @dataclass(frozen=True)
 class Probe:
-    """Gradient norms (trajectories, layers, matrices), mean losses (trajectories), and what they depend on."""
+    """Gradient norms (trajectories, layers, matrices), mean losses (trajectories), and their identity."""
 
     norms: np.ndarray
     losses: np.ndarray
@@ -77,9 +77,9 @@ def probe_trajectories(
     checkpointing: bool = False,
     progress: Callable[[int], None] = lambda scored: None,
 ) -> Probe:
-    """Probe ``trajectories`` into the Parquet file ``path``, continuing what a killed probe of the same has left.
+    """Probe ``trajectories`` into the Parquet file ``path``, continuing a killed probe of the same trajectories.
 
-    ``meter`` is charged for the whole, what the killed one did included.
+    ``meter`` is charged for the whole probe, the killed part included.
 
     Raises:
         InputError: the model cannot be probed, a loss is not finite, or another probe was left unfinished at ``path``.
@@ -131,7 +131,7 @@ def probe_trajectories(
 
 
 def load_probe(path: Path) -> Probe:
-    """Read what :func:`probe_trajectories` wrote.
+    """Read a file of :func:`probe_trajectories`.
 
     Raises:
         InputError: the file is missing, damaged or of another kind.
@@ -155,7 +155,7 @@ def _digest(episodes: Sequence[Rendered]) -> str:
 def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
     """Return the batches that are done, and make ``partial`` end with the last whole line."""
     lines = partial.read_text(encoding="utf-8").splitlines(keepends=True) if partial.is_file() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a killed probe can leave half a line
+    whole = [line for line in lines if line.endswith("\n")]  # a killed probe can leave an unfinished line
     if whole and whole[0].rstrip("\n") != header:
         raise InputError(
             f"{partial}: left by a probe of other trajectories, another model or other settings; remove it, or name "

@@ -1,6 +1,6 @@
 """Tables of several runs beside each other, from nothing but their ``result.json``.
 
-Each run has a row with success before and after training and what it cost; each configuration that was run with several
+Each run has a row with its cost and its success before and after training; each configuration that was run with several
 seeds has a row of means. Runs of different strategies have different stages; only the first and the last are compared.
 """
 
@@ -17,7 +17,7 @@ from prism_bench.results.statistics import mean_over_seeds
 from prism_bench.results.tables import Result, interval, over_tasks, spent, splits_of
 from prism_bench.results.units import count, duration, share
 
-_OF_A_RUN = ("seed", "folder", "cache", "logger")  # settings that do not make it another procedure
+_OF_A_RUN = ("seed", "folder", "cache", "logger")  # settings that do not change the procedure
 
 
 def print_comparison(results: Mapping[str, Result], console: Console, reach: float = 0.6) -> None:
@@ -69,7 +69,7 @@ def _runs(results: Mapping[str, Result], quantity: str, split: str, reach: float
 
 
 def _by_configuration(results: Mapping[str, Result]) -> dict[str, dict[int, Result]]:
-    """Return results by seed, by the first name of each configuration that is the same but for its seed."""
+    """Return the results of each configuration by seed, under the name of its first result."""
     names: dict[str, str] = {}
     groups: dict[str, dict[int, Result]] = {}
     for name, result in results.items():

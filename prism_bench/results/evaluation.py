@@ -1,7 +1,7 @@
-"""The protocol by which every stage of a run is measured: which tasks, and how completions are decoded.
+"""The protocol of evaluation, the same before and after every phase: the tasks, and the decoding of completions.
 
-Part of a split is never its first tasks, since lists have an order (by task type, by product): :func:`sample_tasks`
-draws it, in proportion to the task types.
+A part of a split is never its first tasks, since lists have an order (by task type, by product). :func:`sample_tasks`
+draws it in proportion to the task types.
 """
 
 import hashlib
@@ -20,8 +20,7 @@ class EvaluationSettings:
         tasks: how many tasks of a split, a sample (:func:`sample_tasks`); None for all of them.
         temperature: of sampling; 0 is greedy decoding.
         curve_points: points of the learning curve in each phase; 0 for none.
-        curve_tasks: how many tasks of the split on which settings are chosen are rolled out at each point, the same
-            ones at all points.
+        curve_tasks: tasks of the validation split that are rolled out at each point, the same ones at all points.
 
     Raises:
         InputError: a number is out of range.
@@ -48,7 +47,7 @@ def sample_tasks(task_ids: Sequence[str], task_types: Sequence[str] | None, n: i
 
     Args:
         task_ids: the tasks of a split, each once.
-        task_types: their types in the same order; None where they are not known, which makes it a simple sample.
+        task_types: their types in the same order; None if they are not known, for a simple sample.
         n: how many; None for all.
         seed: other seeds draw other tasks.
 

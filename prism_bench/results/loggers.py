@@ -36,13 +36,13 @@ class Logger(Protocol):
         """Path or address at which the numbers can be looked at."""
 
     def log(self, values: Mapping[str, SupportsFloat], step: int | None = None) -> None:
-        """Record ``values`` at ``step``, a count that starts anew with every first part of the keys."""
+        """Record ``values`` at ``step``, a count of its own for every first part of the keys."""
 
     def summary(self, values: Mapping[str, SupportsFloat]) -> None:
         """Record ``values`` that hold for the whole run."""
 
     def finish(self) -> None:
-        """Write what is not written yet; nothing may be recorded afterwards."""
+        """Write the remaining values; nothing may be recorded afterwards."""
 
 
 class FileLogger:
@@ -72,7 +72,7 @@ class FileLogger:
         self._append({"summary": _finite(values)})
 
     def finish(self) -> None:
-        """Every line is already on disk."""
+        """Do nothing: every line is already on disk."""
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = json.dumps({"time": round(time.time(), 3)} | entry, allow_nan=False)
@@ -88,7 +88,7 @@ class WandbLogger:
         config: the resolved configuration, shown beside the run.
         project, entity, group, name, tags: as in ``wandb.init``.
         mode: ``online``, ``offline``, or None for what ``WANDB_MODE`` says, else online if the user is logged in.
-            Where None led to online and the server cannot be reached, the run is written offline.
+            If None leads to online and the server cannot be reached, the run is written offline.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class WandbLogger:
 
 
 def logged_in() -> bool:
-    """Tell, without the network, whether W&B has credentials: in the environment or in the netrc file."""
+    """Return whether W&B has credentials, in the environment or in the netrc file; without the network."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()

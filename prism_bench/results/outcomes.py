@@ -9,7 +9,7 @@ from prism_bench.errors import InputError
 from prism_bench.results.statistics import Estimate, paired_difference, summarise
 
 MINUS = " - "
-"""Joins two stages to the key of their difference; no stage has it in its name."""
+"""Separator of two stages in the key of their difference; no stage has it in its name."""
 
 EXACT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, revalidate_instances="always")
 """Pydantic's settings for records of a result: no value is converted, no field is unknown, nothing is trusted."""
@@ -38,7 +38,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of a result, named as they are there."""
+    """The tables of a result, by their names in it."""
 
     success: Rates
     score: Rates

@@ -2,8 +2,8 @@
 
     sft 120/160 updates, 2.1/s, 19 s left
 
-Rate and time left come from the last thousand updates and leave out what was done before the first of them, so that a
-phase that resumes does not take the work of its predecessor for its own speed.
+Rate and time left come from the last thousand updates. Work done before the first of them is left out, so that a
+resumed phase does not count the work of the interrupted one.
 """
 
 import threading
@@ -86,7 +86,7 @@ class PhaseProgress:
 
     @property
     def line(self) -> str:
-        """Phase, what is done of how much, rate and time left (time taken, once all is done)."""
+        """Phase, work done and in all, rate, and time left (time taken, once all is done)."""
         return ", ".join(part for part in (f"{self._phase} {self._done}", pace(self._state)) if part)
 
     @property

@@ -87,7 +87,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Read a file of :func:`write_result`; refuse it where its tables do not follow from outcomes and ledger.
+    """Read a file of :func:`write_result`; refuse it if its tables do not follow from outcomes and ledger.
 
     Raises:
         ResultError: the file is missing, damaged, of another kind or version, or was changed.
@@ -118,8 +118,8 @@ def final_stage(result: Mapping[str, Any]) -> str:
 def flops_to_reach(result: Mapping[str, Any], success: float) -> int | None:
     """Return the FLOPs of the first point of the learning curves whose mean success is at least ``success``.
 
-    Points follow each other in time over all phases. Nothing is interpolated between two points, so the number is an
-    upper bound that is as fine as the curve. None if no point reaches it.
+    None if no point does. Points are in the order of time over all phases. There is no interpolation, so the number is
+    an upper bound, as fine as the curve.
     """
     return next((point["flops"] for point in result["curves"] if point["success"] >= success), None)
 
@@ -142,7 +142,7 @@ def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def phase_costs(result: Mapping[str, Any]) -> list[LedgerRow]:
-    """Return the ledger of a result with one row per phase, ``cached`` where nothing of it was spent by this run."""
+    """Return the ledger of a result with one row per phase, ``cached`` if this run spent nothing of it."""
     return _merged([LedgerRow(**row) for row in result["ledger"]])
 
 

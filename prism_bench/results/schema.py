@@ -36,7 +36,7 @@ BASE = "base"
 @with_config(EXACT)
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How many trajectories a router sent to SFT and to RL."""
+    """Numbers of trajectories that a router sent to SFT and to RL."""
 
     sft: int
     rl: int
@@ -91,7 +91,7 @@ class CurvePoint:
 @with_config(EXACT)
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Shares of a phase's rollouts that ended early and of its demonstrations that lost steps; None where it had none.
+    """Shares of a phase's rollouts that ended early and of its demonstrations that lost steps; None if it had none.
 
     Attributes:
         context_full: rollouts that ended because the next turn did not fit the context.

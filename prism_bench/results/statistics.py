@@ -7,12 +7,13 @@ All three use Wilson's score interval with an effective sample size:
 * A score between 0 and 1 varies less than a coin of the same mean. With r = variance / (mean (1 - mean)) <= 1, n scores
   have the information of n / r coin tosses, and Wilson's interval gets that number as its n. Survey statistics do so
   for proportions from complex samples (Franco, Little, Louis and Slud 2019, doi 10.1093/jssam/smy019). Deviation: one
-  imaginary observation of the largest possible variance enters r, so that a few equal scores have no empty interval.
+  imaginary observation of the largest possible variance enters r, so that the interval of a few equal scores is not
+  empty.
 * A difference of paired scores lies between -1 and 1; halved and shifted, it is such a score. Pairing matters: two
   stages that solve the same 60 % of games differ by nothing, although their separate intervals are wide.
 
 Simulated coverage is 93 to 97 % from 20 values on, except near the edges: it is higher where nearly all values are
-equal, and 87 % for a difference that two games in a hundred carry in one direction (Student's t has 87 % there, and
+equal, and 87 % for a difference made by two games in a hundred in one direction (Student's t has 87 % there, and
 45 to 80 % where Wilson has 95). ``tests/prism_bench/results/test_statistics.py`` simulates it.
 
 Tasks are one source of chance; training is another, and often the larger. :func:`mean_over_seeds` treats the means of

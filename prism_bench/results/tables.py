@@ -137,7 +137,7 @@ def _rates(title: str, table_of: Mapping[str, Any], split: str) -> Table:
 
 
 def _differences(quantity: str, result: Result, paired: str) -> Table:
-    """Return the differences that matter with any number of stages: each stage to ``base``, the last one to each."""
+    """Return the table of differences: of each stage to ``base``, and of the last stage to each."""
     splits = splits_of(result)
     table = Table(title=f"Differences of {quantity} on the same tasks, points with 95 % interval", title_justify="left")
     table.add_column("stages")

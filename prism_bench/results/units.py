@@ -26,5 +26,5 @@ def memory(size: int) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Write what ``part`` is of ``whole`` in per cent."""
+    """Write the share of ``part`` in ``whole`` in per cent."""
     return f"{100 * part / whole if whole else 0:.1f} %"

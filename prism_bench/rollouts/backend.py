@@ -1,8 +1,8 @@
 """Generation: token ids in, token ids out, one growing context per episode.
 
 A backend keeps a *session* for every episode that runs. In each turn it is given the new tokens of some sessions (the
-prompt, or what the environment answered) and returns a completion for each; it remembers what was read before. A
-backend that keeps the key-value cache reads every token once.
+prompt, or the environment's answer) and returns a completion for each; it remembers earlier tokens. A backend that
+keeps the key-value cache reads every token once.
 
 The *engine* of a run, a choice of ``conf/generation``, makes the backends.
 """
@@ -30,7 +30,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Sampled tokens, the end-of-turn token last unless the completion was cut, and the log-probability of each."""
+    """Sampled tokens, the end-of-turn token last unless truncated, and the log-probability of each."""
 
     ids: list[int]
     logprobs: list[float]
@@ -38,7 +38,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the backend has computed so far: lengths of what was read and written, summed, and FLOPs."""
+    """Work of a backend: tokens read and written in all sessions, and FLOPs."""
 
     prefill_tokens: int = 0
     generated_tokens: int = 0
@@ -68,7 +68,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What a result says about it, version included where that is no package every run lists."""
+        """Name of the engine in a result, with its version if it is not among the packages that every run lists."""
 
     @property
     def devices(self) -> int:
@@ -78,14 +78,14 @@ class Engine(Protocol):
         """Return the fields of ``trl.GRPOConfig`` that bring the engine into the trainer.
 
         Raises:
-            InputError: it cannot follow a policy that is trained, or not here.
+            InputError: the engine cannot take new weights, or not on this machine.
         """
 
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> AbstractContextManager[Backend]:
         """Yield a backend for ``policy``, which was loaded from ``checkpoint``; afterwards its memory is free.
 
         Raises:
-            InputError: it cannot run this policy, or not here.
+            InputError: the engine cannot run this policy, or not on this machine.
         """
 
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> Backend:
@@ -96,4 +96,4 @@ class Engine(Protocol):
         """
 
     def leave_trainer(self, trainer: "GRPOTrainer") -> None:
-        """Free what the engine holds inside ``trainer``, which has trained for the last time."""
+        """Free the engine's memory inside ``trainer``, after its last step."""

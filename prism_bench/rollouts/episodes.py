@@ -1,4 +1,4 @@
-"""Plays tasks and returns episodes. Collection, pass rates, RL rollouts and evaluation all come through here."""
+"""Rollouts of tasks by a policy, the same for collection, pass rates, RL and evaluation."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,7 @@ from prism_bench.rollouts.workers import WorkerEnvironments
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A policy's episode and the very tokens it consisted of.
+    """A policy's episode and its exact tokens.
 
     ``prompt_ids`` is the prompt; ``completion_ids`` the rest, completions and observations in turn; ``agent_mask`` is 1
     where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
@@ -36,7 +36,7 @@ _Ending = Literal["environment", "out_of_turns", "context_full"]
 
 @dataclass(slots=True)
 class _Running:
-    """An episode under way; there is nothing in it until the environment has answered."""
+    """A running episode; empty until the environment has answered."""
 
     task_id: str
     observation: str = ""
@@ -49,7 +49,7 @@ class _Running:
 
 
 class RolloutRunner:
-    """Plays the tasks of one environment with policies; keeps its environment objects from call to call.
+    """Rolls out the tasks of one environment with policies; keeps its environment objects from call to call.
 
     Args:
         make: returns a new environment object.
@@ -88,18 +88,18 @@ class RolloutRunner:
         on_episode: Callable[[int], None] = lambda finished: None,
         max_turns: int | None = None,
     ) -> list[Episode]:
-        """Play every task once (a task may stand in the list several times) and return the episodes in that order.
+        """Roll out every task once (a task may be listed several times) and return the episodes in that order.
 
-        Finished episodes leave the batch and the next task takes the place. An episode ends when the environment ends
-        it, when its context is full, or after ``max_turns``. What is random in it depends on ``sampling.seed``, the
-        task, and how often that task stands earlier in the list; not on the other tasks or ``batch_size``.
+        The next task takes the place of a finished episode in the batch. An episode ends when the environment ends
+        it, when its context is full, or after ``max_turns``. Its randomness depends on ``sampling.seed``, the task, and
+        how often the task is listed before; not on other tasks or ``batch_size``.
 
         Args:
-            source: what the trajectories say about who acted.
+            source: the policy's name in the trajectories.
             on_episode: called with the number of finished episodes whenever it grows.
 
         Raises:
-            InputError: an prompt leaves no room for a completion.
+            InputError: a prompt leaves no room for a completion.
         """
         sessions = session_numbers(task_ids)
         waiting = iter(zip(sessions, task_ids, strict=True))
@@ -157,7 +157,7 @@ class RolloutRunner:
     def _take(
         self, current: _Running, answer: Answer, sampling: Sampling, max_turns: int | None
     ) -> list[int] | _Ending:
-        """Return what the policy reads of ``answer``, or what ended the episode."""
+        """Return the tokens of ``answer`` for the policy to read, or the reason why the episode ended."""
         before = current.observation
         current.observation, current.info = answer.observation, answer.info
         if not current.steps:
@@ -188,7 +188,7 @@ class RolloutRunner:
         return current.prompt_ids
 
     def _act(self, current: _Running, completion: Completion) -> str:
-        """Return the action that ``completion`` says."""
+        """Return the action in ``completion``."""
         text = self.renderer.decode(completion.ids)
         shown = current.observation, self._listed(current.info)
         action = self.renderer.prompt.action(text, *shown)
@@ -205,7 +205,7 @@ class RolloutRunner:
 
 
 def session_numbers(task_ids: Sequence[str]) -> list[int]:
-    """Return a session for each task, named by a digest of the task and of how often it stands earlier in the list."""
+    """Return a session for each task: a digest of the task and of how often it is listed before."""
     earlier: Counter[str] = Counter()
     numbers = []
     for task_id in task_ids:

@@ -16,7 +16,7 @@ def run_expert(
     keep_admissible: bool = False,
     on_episode: Callable[[int], None] = lambda finished: None,
 ) -> list[Trajectory]:
-    """Play every task once with the environment's expert ``name`` and return all episodes, failures included."""
+    """Roll out every task once with the environment's expert ``name`` and return all episodes, failures included."""
     base = environment.unwrapped
     assert isinstance(base, TextEnvironment)
     trajectories = []

@@ -1,7 +1,7 @@
 """Attention of several query heads to one key-value head, without a copy of the cache for each of them.
 
-Given a mask, transformers repeats keys and values until every query head has its own. Here the queries of the heads
-that share a key-value head stand behind each other instead, as if they were more tokens.
+With a mask, transformers repeats keys and values until every query head has its own. Here the queries of the heads that
+share a key-value head are concatenated instead, as if they were more tokens.
 """
 
 from collections.abc import Iterator

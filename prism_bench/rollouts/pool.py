@@ -1,7 +1,7 @@
-"""The environments of the episodes that run: asked one by one, they answer in any order.
+"""The environments of running episodes: asked one by one, they answer in any order.
 
-Most text environments answer at once and are best stepped in this process (:class:`LocalEnvironments`); what takes long
-has a process of its own, see :mod:`prism_bench.rollouts.workers`.
+Most text environments answer at once and are best stepped in this process (:class:`LocalEnvironments`); a slow one gets
+a process of its own, see :mod:`prism_bench.rollouts.workers`.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Environment = gymnasium.Env[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an environment returned from ``reset`` (no reward, not over) or ``step``."""
+    """Answer of an environment to ``reset`` (no reward, not over) or ``step``."""
 
     observation: str
     reward: float
@@ -33,10 +33,10 @@ class Environments(Protocol):
         """Do ``action``."""
 
     def answers(self, wait: bool) -> dict[int, Answer]:
-        """Return what has been answered since the last call.
+        """Return the answers since the last call.
 
         Args:
-            wait: for the first answer, where there is none yet and something was asked.
+            wait: for the first answer, if there is none yet and something was asked.
         """
 
     def release(self, session: int) -> None:
@@ -53,7 +53,7 @@ class Environments(Protocol):
 
 
 class LocalEnvironments:
-    """Environments in this process, which is as long busy as they are. An exception of theirs passes through.
+    """Environments in this process, which waits for each of them. Their exceptions pass through.
 
     Args:
         make: returns a new environment.

@@ -1,8 +1,8 @@
 """A key-value cache whose rows have lengths of their own.
 
 Every row keeps its tokens at the slots 0, 1, 2, ... of a preallocated buffer, so slot and position are the same number
-and the causal mask ``slot <= position`` hides both the future and whatever an idle or padded token has left behind: it
-lies at or beyond the row's length, and the next real token of the row overwrites it.
+and the causal mask ``slot <= position`` hides both the future and the traces of idle or padded tokens: a trace lies at
+or beyond the row's length, and the next real token of the row overwrites it.
 """
 
 from typing import Any

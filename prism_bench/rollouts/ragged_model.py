@@ -1,7 +1,7 @@
-"""A transformers model that reads on in many sequences at once, each of a length of its own.
+"""A transformers model that continues many sequences of different lengths at once.
 
-What is new is read in one or a few forwards: rows of similar length together, so that little is padded, and no more
-than a budget of tokens at once, so that memory is bounded however many and however long the prompts are.
+New tokens are read in one or a few forwards: rows of similar length together, so that little is padded, and no more
+than a budget of tokens at once, so that memory is bounded for any number and length of prompts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class RaggedModel:
         tokens_per_forward: the most that :meth:`read` puts into one forward, padding included.
 
     Raises:
-        InputError: the model's attention or logits are of a kind that this cannot reproduce.
+        InputError: the model's kind of attention or logits is not supported.
     """
 
     def __init__(self, model: PreTrainedModel, padding_id: int, tokens_per_forward: int) -> None:
@@ -60,7 +60,7 @@ class RaggedModel:
     def step(self, tokens: Mapping[int, int]) -> torch.Tensor:
         """Append one token to each row in ``tokens`` and return the logits after it, as :meth:`read` does.
 
-        Where most rows take part the others come along with an idle token, since a view of the whole cache is
+        If most rows take part, the others get an idle token, since a view of the whole cache is
         cheaper than a copy of some of its rows; the idle token is overwritten later.
         """
         if len(tokens) < 0.5 * len(self.lengths):

@@ -1,4 +1,4 @@
-"""Drawing tokens, and telling which draws are too close to call.
+"""Sampling of tokens, and detection of draws that are too close to call.
 
 A token is drawn by inverting the cumulative distribution at the next number of the session's own random stream. In
 another batch the same row has slightly different logits, since matrix products of another shape round differently; now
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 
 LOGIT_NOISE = 1e-5
-"""A bound on what another batch changes in a float32 logit, as a share of the row's largest. The largest change seen in
+"""Bound on the change of a float32 logit in another batch, as a share of the row's largest. The largest change seen in
 the default model is a sixth of it, and moved probabilities and differences by a tenth of the margins at most."""
 
 
@@ -27,7 +27,7 @@ def draw(
     Args:
         logits: (rows, vocabulary), float32.
         temperature: 0 takes the most likely token.
-        numbers: one per row, uniform in [0, 1); not looked at if ``temperature`` is 0.
+        numbers: one per row, uniform in [0, 1); not used if ``temperature`` is 0.
         noise: how far a logit may be off, as a share of the row's largest; with 0 no row is too close.
     """
     error = noise * logits.abs().amax(dim=-1, keepdim=True)

@@ -1,9 +1,9 @@
-"""Generation with transformers: one ragged key-value cache for all episodes that run, kept until each of them ends.
+"""Generation with transformers: one ragged key-value cache for all running episodes, each kept until it ends.
 
-A turn is one or a few prefills of what is new and then one forward per sampled token for the whole batch: a session
-whose completion has ended waits for the longest of the turn, and where fewer than half are still at it only these are
-computed. The token that ends a completion gets no forward pass of its own: it is read together with the observation
-that follows it. (``Work`` counts it once, as generated.)
+A turn has one or a few prefills of the new tokens and then one forward per sampled token for the whole batch. A session
+whose completion has ended waits for the longest completion of the turn; once fewer than half of the sessions still
+write, only these are computed. The token that ends a completion gets no forward pass of its own: it is read together
+with the observation that follows it. (``Work`` counts it once, as generated.)
 
 Completions do not depend on the batch if the weights are float32: a draw that is too close to call
 (:mod:`prism_bench.rollouts.sampling`) is made from one forward over that session's tokens alone. With fewer bits
@@ -61,12 +61,12 @@ class TransformersEngine:
         return TransformersBackend(model, end_token_id, self.tokens_per_forward)
 
     def leave_trainer(self, trainer: "GRPOTrainer") -> None:
-        """The model is the trainer's own."""
+        """Do nothing: the model is the trainer's own."""
 
 
 @dataclass(slots=True)
 class _Session:
-    """``ids`` are all tokens of the session; the cache holds the first of them, in ``row``."""
+    """A session: ``ids`` are all its tokens; the cache holds the first of them, in ``row``."""
 
     row: int
     stream: np.random.Generator
@@ -77,12 +77,13 @@ class TransformersBackend:
     """A :class:`prism_bench.rollouts.backend.Backend` over any decoder-only transformers model.
 
     Args:
-        model: in evaluation mode while it is used here; its weights are read, never changed. LoRA policies are welcome.
+        model: in evaluation mode while it is used here; its weights are read, never changed. It may have a LoRA
+            adapter.
         end_token_id: the token with which a completion ends.
         tokens_per_forward: the most tokens that a forward reads at once, padding included.
 
     Raises:
-        InputError: the model's attention or logits are of a kind that this cannot reproduce.
+        InputError: the model's kind of attention or logits is not supported.
     """
 
     def __init__(self, model: PreTrainedModel, end_token_id: int, tokens_per_forward: int = 16_384) -> None:

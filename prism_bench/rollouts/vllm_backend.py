@@ -1,12 +1,12 @@
 """Generation with vLLM: every turn is a request that holds the session's whole context.
 
-vLLM finds the part of a context that it has read before by its prefix cache, so that only the new text is computed, up
-to a block of the cache that was not full. :class:`Work` is what :mod:`transformers_backend` would bill for the same
-tokens: every token read once. What vLLM computes again is not on the bill.
+vLLM's prefix cache keeps the part of a context that was read before, so that only the new text and the last unfilled
+block of the cache are computed. :class:`Work` is the bill of :mod:`transformers_backend` for the same tokens: every
+token read once. Tokens that vLLM computes again are not on the bill.
 
 Completions are drawn from the model's own distribution at the sampling temperature: no top-k, no top-p, no penalties,
 and nothing that a checkpoint's ``generation_config`` asks for. Log-probabilities are those of that distribution. In
-another batch they differ by rounding, which now and then makes another token.
+another batch they differ by rounding, which now and then changes a token.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
 
 REQUESTS_AT_ONCE = 64
-"""To a server; as many connections as TRL's client keeps open."""
+"""Requests to a server; as many as TRL's client keeps connections open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Request:
 
 
 Generate = Callable[[Sequence[Request], Sampling], list[Completion]]
-"""Answers each request; what does it is :func:`generate_here` or :func:`generate_on_server`."""
+"""Function that answers each request, from :func:`generate_here` or :func:`generate_on_server`."""
 
 
 class VLLMBackend:
     """A :class:`prism_bench.rollouts.backend.Backend` over anything that answers requests.
 
     Args:
-        generate: answers them; completions end with the end-of-turn token or are cut.
+        generate: answers requests; completions end with the end-of-turn token or are truncated.
         shape: of the model that answers, for the bill.
     """
 
@@ -89,7 +89,7 @@ def _seed(seed: int, session: int, position: int) -> int:
 
 
 def generate_here(llm: "LLM", end_token_id: int, adapter: "LoRARequest | None" = None) -> Generate:
-    """Return what answers requests with an engine that this process started.
+    """Return a function that answers requests with an engine that this process started.
 
     The engine must have been made with ``logprobs_mode="processed_logprobs"``.
     """
@@ -112,10 +112,10 @@ def generate_here(llm: "LLM", end_token_id: int, adapter: "LoRARequest | None" =
 
 
 def generate_on_server(client: "VLLMClient", end_token_id: int) -> Generate:
-    """Return what answers requests with TRL's client of ``vllm serve``.
+    """Return a function that answers requests with TRL's client of ``vllm serve``.
 
-    Every request goes by itself, since a seed counts for all prompts of a request. The server must have been started
-    with ``--logprobs-mode processed_logprobs``, as TRL asks for as well.
+    Every request is sent by itself, since a seed holds for all prompts of a request. The server must have been started
+    with ``--logprobs-mode processed_logprobs``, as TRL requires too.
     """
 
     def ask(request: Request, sampling: Sampling) -> Completion:

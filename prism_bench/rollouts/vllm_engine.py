@@ -3,15 +3,16 @@
 For collection, pass rates and evaluation an engine is started from the checkpoint on disk and ended afterwards; the
 policy's own model waits in main memory meanwhile. A LoRA adapter is served over its base model, unmerged, as it is
 trained. The engine is a process of its own, so that its memory is free for certain when it has ended; the ledger's peak
-memory is without it.
+memory does not include it.
 
-Inside GRPO the engine is TRL's. Before the rollouts of a step TRL brings the policy's weights into it (an adapter
-merged), and in the loss it weighs for what the engine samples differently from the trained model. Two modes:
+Inside GRPO the engine is TRL's. Before the rollouts of a step TRL loads the policy's weights into it (an adapter
+merged), and TRL weights the loss to correct for the difference between the engine's and the trained model's
+probabilities. Two modes:
 
-* ``colocate``: in this process, on the same GPU. TRL starts it in the checkpoint's dtype, but where that is float32 in
-  the dtype that vLLM prefers. ``vllm_enable_sleep_mode`` is not supported.
-* ``server``: on other GPUs. It is started by hand, in the dtype of the policy, as below; ``generation.grpo`` says where
-  it is (``vllm_server_base_url``)::
+* ``colocate``: in this process, on the same GPU. TRL starts it in the checkpoint's dtype, or for float32 in the dtype
+  that vLLM prefers. ``vllm_enable_sleep_mode`` is not supported.
+* ``server``: on other GPUs. It is started by hand, in the dtype of the policy, as below; ``generation.grpo`` has its
+  address (``vllm_server_base_url``)::
 
     VLLM_SERVER_DEV_MODE=1 vllm serve CHECKPOINT --dtype bfloat16 --max-model-len 8192 --max-logprobs -1 \\
       --logprobs-mode processed_logprobs --generation-config vllm --weight-transfer-config '{"backend": "nccl"}'
@@ -69,7 +70,7 @@ class VLLMEngine:
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> Iterator[VLLMBackend]:
         vllm = _vllm()
         _check_device(policy.model.device)
-        decoder_and_head(policy.model)  # refuses what cannot be trained or probed either
+        decoder_and_head(policy.model)  # refuses models that cannot be trained or probed either
         place = locate_checkpoint(checkpoint)
         adapter = None
         arguments: dict[str, Any] = {"model": place}
@@ -125,7 +126,7 @@ class VLLMEngine:
 
 
 def _vllm() -> Any:
-    """Import vLLM, with processes that start afresh and without reports to its makers."""
+    """Import vLLM, with spawned processes and without usage reports."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # a fork would inherit our threads' locks
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
@@ -177,7 +178,7 @@ def _set_aside(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     model.to("cpu")  # type: ignore[arg-type]
-    gc.collect()  # a trainer that is done refers to itself, and so keeps its model
+    gc.collect()  # a finished trainer refers to itself, and so keeps its model
     torch.cuda.empty_cache()
     try:
         yield

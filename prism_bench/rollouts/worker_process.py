@@ -1,9 +1,9 @@
 """Processes that hold one environment each, and the launcher that forks them.
 
-The launcher is a small program that has imported this module and nothing of PyTorch. The server of
-:mod:`multiprocessing` would import the main program into every process (Hydra, or all that a user's script imports),
-there is only one for whatever a program does, and its daemons may not start processes of their own. Needs an operating
-system that forks, such as Linux.
+The launcher is a small program that has imported this module and nothing of PyTorch. The fork server of
+:mod:`multiprocessing` would import the main program into every process (Hydra, or all that a user's script imports), a
+program can have only one, and its daemons may not start processes of their own. Needs an operating system that forks,
+such as Linux.
 """
 
 import os
@@ -25,12 +25,12 @@ from prism_bench.errors import InputError
 from prism_bench.rollouts.pool import Answer, Environment, reset, step
 
 GRACE_SECONDS = 2.0
-"""How long an environment that is still at work may take to end when it is not needed any more."""
+"""Time that a busy environment may take to end when it is not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An exception of an environment, as it travels; ``refused`` where it was an :class:`InputError`."""
+    """An exception of an environment, in a form that can be sent; ``refused`` if it was an :class:`InputError`."""
 
     text: str
     traceback: str
@@ -38,7 +38,7 @@ class Failure:
 
 
 class Launcher:
-    """Starts processes and ends them; ends all of them when it is closed, or when this program dies in whatever way.
+    """Starts and ends processes; ends all of them when it is closed, or when this program dies in any way.
 
     A process reads ``(kind, value)`` from its pipe, ``("reset", task_id)`` or ``("step", action)``, and writes an
     :class:`~prism_bench.rollouts.pool.Answer` or a :class:`Failure`.
@@ -78,7 +78,7 @@ class Launcher:
             return self._channel.recv(), ours
 
     def end(self, process: int) -> str:
-        """End a process, unless it has ended, and return how it did."""
+        """End a process, unless it has ended, and return how it ended."""
         with self._alive():
             self._channel.send(process)
             code: int = self._channel.recv()
@@ -101,7 +101,7 @@ class Launcher:
 
 
 def launch(descriptor: int) -> None:
-    """Be the launcher, which answers to the other end of a pipe, and in every process that it forks a worker."""
+    """Run the launcher at one end of a pipe, and a worker in every process that it forks."""
     channel = Connection(descriptor)
     make = channel.recv_bytes()
     running: set[int] = set()
@@ -110,7 +110,7 @@ def launch(descriptor: int) -> None:
         channel.close()
         _serve(pipe, make)
         sys.stdout.flush()
-        os._exit(0)  # as the children of multiprocessing do: taking an interpreter apart is slow
+        os._exit(0)  # as the children of multiprocessing do: shutting down an interpreter is slow
     patience = time.monotonic() + GRACE_SECONDS
     while running and time.monotonic() < patience:
         running -= {process for process in running if os.waitpid(process, os.WNOHANG)[0]}
@@ -121,7 +121,7 @@ def launch(descriptor: int) -> None:
 
 
 def _fork_on_demand(channel: Connection, running: set[int]) -> Connection | None:
-    """Return the pipe of a new process in that process, and None in the launcher when it is not needed any more."""
+    """Return, in each new process, its pipe; and in the launcher None when it is not needed any more."""
     while True:
         try:
             ended: int | None = channel.recv()
@@ -142,7 +142,7 @@ def _fork_on_demand(channel: Connection, running: set[int]) -> Connection | None
 
 
 def _serve(pipe: Connection, make: bytes) -> None:
-    """Be the process of one environment until the pipe is closed."""
+    """Serve one environment until the pipe is closed."""
     environment: Environment | None = None
     with suppress(EOFError, OSError):
         while True:
@@ -151,7 +151,7 @@ def _serve(pipe: Connection, make: bytes) -> None:
                 if environment is None:
                     environment = pickle.loads(make)()
                 answer = reset(environment, value) if kind == "reset" else step(environment, value)
-                info = {key: answer.info[key] for key in INFO_KEYS if key in answer.info}  # the rest may not travel
+                info = {key: answer.info[key] for key in INFO_KEYS if key in answer.info}  # the rest may not pickle
                 pipe.send(Answer(answer.observation, answer.reward, answer.over, info))
             except Exception as error:
                 refused = isinstance(error, InputError)

@@ -1,13 +1,13 @@
-"""Environments that take long: each in a process of its own, so that all of them and the policy work at once.
+"""Slow environments, each in a process of its own, so that all of them and the policy work at once.
 
-Whoever has answered is served without waiting for the others (Gymnasium's ``AsyncVectorEnv`` waits for the slowest, and
-does not outlive one that crashes).
+Each environment is served as soon as it answers (Gymnasium's ``AsyncVectorEnv`` waits for the slowest, and does not
+survive a crash).
 
-A process that *dies*, killed for its memory or crashed in foreign code, costs its episode: the step it died in is the
-last one, and the episode has failed, with a score of 0. In ``reset`` nothing is lost yet, so another process tries once
-more; if that dies too, the episode is an empty observation and one completion. Another process takes the place. Deaths
-are logged and counted; where no task can be reset any more, the run ends. An *exception* is a bug, which the next
-process would meet as well: it is raised here, as it is for environments in this process.
+If a process *dies*, killed for its memory or crashed in native code, its episode ends with that step and has failed,
+with a score of 0. In ``reset`` nothing is lost yet, so another process tries once more; if it dies too, the episode is
+an empty observation and one completion. A new process replaces the dead one. Deaths are logged and counted; if no task
+can be reset any more, the run ends. An *exception* is a bug that the next process would meet as well: it is raised
+here, as for environments in this process.
 """
 
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Worker:
-    """A process, the pipe to it, its task and what it was asked last."""
+    """A process, the pipe to it, its task and its last request."""
 
     process: int
     pipe: Connection
@@ -52,7 +52,7 @@ class WorkerEnvironments:
             as ``functools.partial(gymnasium.make, "package:Name-v0")``.
 
     Raises:
-        InputError: ``make`` cannot be pickled. Later: an environment raised one, or none can be reset.
+        InputError: ``make`` cannot be pickled. Later: an environment raised an InputError, or none can be reset.
         RuntimeError: later, an environment raised another exception; a note has its traceback.
     """
 
@@ -139,7 +139,7 @@ class WorkerEnvironments:
         self._answers[session] = answer
 
     def _replace(self, session: int, dead: _Worker) -> None:
-        """Do what the module says about a process that has died."""
+        """Replace a process that has died, by the rules of this module."""
         self._deaths += 1
         task_id, again = dead.task_id, dead.asked == "reset" and dead.attempt == 1
         _log.warning(

@@ -20,7 +20,7 @@ from prism_bench.routing.router import Allocation, RoutingContext, ScoreRouter
 
 @dataclass(frozen=True)
 class PrismRouter(ScoreRouter):
-    """High gradient concentration goes to RL.
+    """Router that sends trajectories with a concentrated gradient to RL.
 
     Attributes:
         checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.

@@ -1,12 +1,11 @@
 """The contract of a router, and the split every router shares.
 
-A router looks at expert trajectories and says for each whether it should be imitated (SFT) or its task explored (RL).
-One orientation holds for all: *a high score goes to RL*. How a score becomes a half is the same for all of them too, so
-that a comparison of routers compares scores and nothing else.
+A router sends each expert trajectory to SFT, or its task to RL. One orientation holds for all routers: *a high score
+goes to RL*. They also share the split, so that a comparison of routers compares scores and nothing else.
 
-PRISM (arXiv 2601.07224) splits at the corpus median, at or below to SFT. With tied scores its halves can differ in
-size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)`` trajectories to
-SFT and orders tied ones by a seeded random key.
+PRISM (arXiv 2601.07224) splits at the corpus median; scores at or below it go to SFT. With tied scores its two parts
+can differ in size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)``
+trajectories to SFT and orders tied ones by a seeded random key.
 """
 
 import json
@@ -30,16 +29,16 @@ Stage = Literal["sft", "rl"]
 
 @dataclass(frozen=True)
 class RoutingContext:
-    """What a router may use.
+    """Policy, rollouts and other resources for a router.
 
     Attributes:
         policy: the frozen base model; a router must leave its weights and gradients as they are.
         renderer: turns trajectories into the tokens and labels that SFT will train on.
         rollouts: ``rollouts(task_ids, k)`` rolls out every task k times with the base policy, under the limits of
             training, and returns k episodes per task.
-        meter: the ledger's row of this phase; what ``rollouts`` and the probe spend is charged to it.
+        meter: the ledger's row of this phase; the cost of ``rollouts`` and of the probe is charged to it.
         seed: for every random choice.
-        folder: where a router may leave files worth keeping.
+        folder: for files worth keeping.
         progress: called with the number of trajectories scored so far.
     """
 
@@ -54,7 +53,7 @@ class RoutingContext:
 
 @dataclass(frozen=True)
 class Allocation:
-    """Where every trajectory goes, in the order in which they were given, and why."""
+    """The decision of a router on every trajectory, in the given order, and its reasons."""
 
     stages: tuple[Stage, ...]
     scores: tuple[float, ...]
@@ -64,7 +63,7 @@ class Allocation:
     cost: Mapping[str, float] = field(default_factory=dict)  # the ledger's row of the routing, by quantity
 
     def indices(self, stage: Stage) -> list[int]:
-        """Return the positions of the trajectories of ``stage``."""
+        """Return the positions of the trajectories sent to ``stage``."""
         return [number for number, chosen in enumerate(self.stages) if chosen == stage]
 
 
@@ -80,26 +79,26 @@ def save_allocation(path: Path, allocation: Allocation, trajectories: Sequence[T
 
 
 def load_allocation(path: Path) -> Allocation:
-    """Read what :func:`save_allocation` wrote."""
+    """Read a file of :func:`save_allocation`."""
     content = json.loads(path.read_text(encoding="utf-8"))
     rows = content.pop("trajectories")
     return Allocation(stages=tuple(row["stage"] for row in rows), scores=tuple(row["score"] for row in rows), **content)
 
 
 class Router(Protocol):
-    """Anything with ``route``."""
+    """A router: anything with ``route``."""
 
     def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
-        """Return where each trajectory goes."""
+        """Return the allocation of ``trajectories``."""
 
 
 @dataclass(frozen=True)
 class ScoreRouter(ABC):
-    """A router that scores every trajectory and splits at a quantile. A new one has to say only how it scores.
+    """A router that scores every trajectory and splits at a quantile. A new one defines only :meth:`score`.
 
     Attributes:
         quantile: share of the trajectories that goes to SFT.
-        ties: ``random`` for exact halves, ``paper`` for ``score <= quantile of the scores``.
+        ties: ``random`` for exact shares, ``paper`` for ``score <= quantile of the scores``.
         reverse: send low scores to RL instead of high ones.
     """
 
@@ -108,7 +107,7 @@ class ScoreRouter(ABC):
     reverse: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what :func:`split` would refuse, before anything is trained or scored."""
+        """Refuse options that :func:`split` would refuse, before anything is trained or scored."""
         _check_options(self.quantile, self.ties)
 
     @abstractmethod
@@ -148,7 +147,7 @@ def split(
     With ``reverse`` the highest go to SFT; with the same seed it is the exact mirror image, tied scores included.
 
     Raises:
-        InputError: a score is not a finite number, an option is unknown, or a stage would get nothing.
+        InputError: a score is not a finite number, an option is unknown, or SFT or RL would get nothing.
     """
     values = np.asarray(scores, dtype=float)
     if not np.isfinite(values).all():
@@ -181,6 +180,6 @@ def split(
 
 def _check_options(quantile: float, ties: str) -> None:
     if not 0.0 < quantile < 1.0:
-        raise InputError(f"router.quantile={quantile} leaves one stage empty; choose a value between 0 and 1")
+        raise InputError(f"router.quantile={quantile} leaves SFT or RL without data; choose a value between 0 and 1")
     if ties not in ("random", "paper"):
         raise InputError(f"router.ties={ties!r} is unknown; choose random or paper")

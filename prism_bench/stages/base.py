@@ -81,7 +81,7 @@ def _no_environment() -> NoReturn:
 
 
 def _texts(episodes: Sequence[Trajectory], prompt: Prompt) -> Iterator[str]:
-    """Yield what a policy reads and writes, turn by turn."""
+    """Yield the texts that a policy reads and writes, turn by turn."""
     for episode in episodes:
         previous = None
         for step in episode.steps:

@@ -1,4 +1,4 @@
-"""The stage of routing: which trajectories go to SFT, and the tasks of which go to RL."""
+"""The stage of routing: trajectories to SFT, and tasks of the others to RL."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ ALLOCATION = "allocation.json"
     resumable=True,
 )
 def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the router's allocation of the trajectories, and whatever else it leaves."""
+    """Write the router's allocation of the trajectories, and its other files."""
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
     router: Router = instantiate(inputs.settings["router"])

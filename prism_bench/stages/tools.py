@@ -1,4 +1,4 @@
-"""Tools of the stages: what they use that does not change what they make."""
+"""Tools of the stages, none of which changes the files that a stage makes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ def _log_nothing(values: Mapping[str, float], update: int | None) -> None:
 
 @dataclass(frozen=True)
 class Tools:
-    """What stages use that does not change what they make.
+    """Tools of a stage, none of which changes the files that it makes.
 
     Attributes:
-        ledger: takes what they spend.
-        console: shows their progress.
+        ledger: takes the costs.
+        console: shows progress.
         folder: of the run, for temporary files of trainers.
         log: takes values of training, by key, and the update that they belong to.
         workers: give every environment a process of its own.

@@ -90,7 +90,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
 
 
 def _trainable(bench: Workbench) -> Policy:
-    """Return the policy to start from, with a fresh LoRA adapter where one is configured and it has none."""
+    """Return the policy to start from, with a new LoRA adapter if one is configured and it has none."""
     torch.manual_seed(bench.seed)
     return with_lora(bench.load(), bench.model.lora if isinstance(bench.model, PretrainedModel) else None)
 
@@ -100,8 +100,8 @@ def _evaluation(
 ) -> Callable[[Policy, int], None]:
     """Return a function that adds a point to ``curve``.
 
-    The policy's own model generates, whatever engine the run has: it is in memory, and the sample is small. What that
-    costs is on the row ``eval`` of the ledger.
+    The policy's own model generates, whatever engine the run has: it is in memory, and the sample is small. The cost is
+    on the row ``eval`` of the ledger.
     """
     tasks = bench.inputs.values["curve_tasks"]
     split = bench.inputs.settings["env.validation_split"]

@@ -1,4 +1,4 @@
-"""What a stage that loads a policy makes of its inputs: the policy, its renderer, engine and runner."""
+"""Objects of a stage that loads a policy: the policy, its renderer, engine and runner."""
 
 from hydra.utils import instantiate
 
@@ -11,11 +11,11 @@ from prism_bench.stage_cache import Inputs
 from prism_bench.stages.tools import Tools, environment_maker
 
 POLICY_SETTINGS = ("seed", "model", "prompt")
-"""The parts of the configuration that say how a policy is loaded and what it reads and writes."""
+"""The parts of the configuration from which a policy and its renderer are made."""
 
 
 class Workbench:
-    """What a stage that loads a policy works with, made of :data:`POLICY_SETTINGS` and its other inputs."""
+    """Objects of a stage that loads a policy, made of :data:`POLICY_SETTINGS` and its other inputs."""
 
     def __init__(self, inputs: Inputs, tools: Tools) -> None:
         self.inputs = inputs

@@ -1,4 +1,4 @@
-"""HPT, SuperRL and ReLIFT: which tasks they learn by SFT, with which gradient, and what that teaches."""
+"""HPT, SuperRL and ReLIFT: the tasks that they learn by SFT, the gradient, and what a policy learns."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_relift_collects_and_keeps_the_rollouts(trainer_of, settings, demonstrat
 
 
 def test_the_update_on_the_buffer_is_one_of_sft(corridor_policy, corridor, demonstrations, settings, tmp_path):
-    """With plain gradient descent and rollouts that earn nothing, all that moves the policy is that update."""
+    """With plain gradient descent and rollouts that earn nothing, only this update moves the policy."""
     plain = {"optim": "sgd", "max_grad_norm": 1e9, "learning_rate": 0.1, "max_steps": 1}
     changes = []
     for algorithm, tasks in (

@@ -1,4 +1,4 @@
-"""Rejection sampling: which rollouts become demonstrations, what that teaches, and what it is billed."""
+"""Rejection sampling: the rollouts that become demonstrations, what a policy learns, and the bill."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ SETTINGS = {
 
 
 class RecordingSFT(SFT):
-    """Remembers its demonstrations, and the policy it started from."""
+    """SFT that records its demonstrations and its initial policy."""
 
     def __init__(self, **config) -> None:
         super().__init__(**config)

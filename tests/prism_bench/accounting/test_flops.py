@@ -160,7 +160,7 @@ def test_forward_and_backward(model, tokens):
 @pytest.mark.parametrize("tokens", [10, 40, 200])
 def test_norms_of_projection_gradients_cost_the_cheaper_of_two_forms(tokens):
     def counted_norm(*names: str) -> int:
-        """Of projections that read the same input."""
+        """Return the operations counted for the norms of projections that read the same input."""
         sizes = [SHAPE.projections()[name] for name in names]
         a, gradients = torch.ones(tokens, sizes[0][0]), [torch.ones(tokens, outputs) for _, outputs in sizes]
         return min(

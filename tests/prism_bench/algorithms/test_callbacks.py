@@ -1,4 +1,4 @@
-"""Where the points of a learning curve stand; what else the callback does is tested with the trainers."""
+"""Positions of the points of a learning curve; the rest of the callback is tested with the trainers."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -235,7 +235,7 @@ def test_a_variant_is_a_function_of_the_batch(undecided, corridor, train):
 
 
 def test_advantages_per_token_do_not_repeat_an_episode(undecided, corridor, train):
-    """The same number at every token trains as the number of the episode does."""
+    """The same advantage at every token trains like one advantage per episode."""
 
     class PerToken(GRPO):
         def advantages(self, batch):

@@ -96,7 +96,7 @@ def test_the_trainers_first_loss_is_the_mean_over_the_agents_tokens(corridor_pol
 
 
 def test_the_bill_is_what_was_executed(corridor_policy, rendered, train):
-    """In one update of everything, whose parts are therefore known."""
+    """One update on all demonstrations, so that its parts are known."""
     for budget in (10_000, 300, 1):
         policy = corridor_policy(attn_implementation="eager")
         settings = {"per_device_train_batch_size": len(rendered), "tokens_per_forward": budget}

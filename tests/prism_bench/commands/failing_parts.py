@@ -17,7 +17,7 @@ def deep_inside() -> Any:
 
 
 class ThirdEpisodeFails(gymnasium.Wrapper[str, str, str, str]):
-    """Has the bug in every third episode."""
+    """Environment with the bug in every third episode."""
 
     episodes = 0
 

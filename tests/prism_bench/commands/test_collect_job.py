@@ -1,4 +1,4 @@
-"""``prism-bench collect``: its episodes are those of a run, and what it prints is what it wrote."""
+"""``prism-bench collect``: its episodes are those of a run, and it prints what it wrote."""
 
 import io
 import os

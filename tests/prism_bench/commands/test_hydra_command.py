@@ -32,7 +32,7 @@ def files(group: str) -> set[str]:
 
 
 def never(config: DictConfig, console: Console) -> None:
-    """Be a job that is not reached."""
+    """A job that is never reached."""
     raise AssertionError
 
 

@@ -1,4 +1,4 @@
-"""``prism-bench probe``: its files, its plot, and that a killed one continues."""
+"""``prism-bench probe``: its files, its plot, and the continuation of a killed probe."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder
         (["out=norms.parquet", "model=nowhere/at all"], "nowhere/at all"),
         (["out=norms.parquet", "model.projections=[wq]"], "does not have the projections wq in every layer"),
         (["out=norms.parquet", "concentration=entropy"], "concentration='entropy' is unknown"),
-        (["out=norms.parquet", "quantile=1"], "quantile=1 leaves one stage empty"),
+        (["out=norms.parquet", "quantile=1"], "quantile=1 leaves SFT or RL without data"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(folder, end, settings, sentence):

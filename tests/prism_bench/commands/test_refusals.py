@@ -47,7 +47,7 @@ def refused(**settings: object) -> str | None:
 
 @pytest.fixture(params=["class", "environment"])
 def target(request: pytest.FixtureRequest) -> dict[str, object]:
-    """What is made: an object of this module, directly or as Gymnasium makes environments."""
+    """Configuration of an object of this module, made directly or as Gymnasium makes environments."""
     if request.param == "class":
         return {"_target_": f"{__name__}.Strict"}
     return {"_target_": "gymnasium.make", "id": "Strict-v0"}

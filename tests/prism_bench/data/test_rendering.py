@@ -1,4 +1,4 @@
-"""What a policy plays and what the renderer makes of the episode afterwards must be the same tokens."""
+"""The tokens of a rollout and the renderer's tokens of the finished episode must be the same."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ TASKS = ["1-4", "5-2", "6-1", "3-4", "2-6"]
 
 
 class Scripted:
-    """A backend that says what it is told, keeps what it has read, and cuts long completions."""
+    """A backend with given completions, which keeps the tokens it has read and truncates long completions."""
 
     def __init__(self, renderer: Renderer, say) -> None:
         self.renderer, self.say = renderer, say

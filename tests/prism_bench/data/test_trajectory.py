@@ -199,6 +199,6 @@ def test_tasks_of_trajectories_without_one_are_refused_in_one_sentence():
     assert tasks_of([ONE, ONE]) == ["task-1", "task-1"]
     imported = dataclasses.replace(ONE, task_id=None, source="import:old.json")
     with pytest.raises(
-        InputError, match=r"trajectory 1 \(import:old\.json\) has no task id, so RL cannot explore its task"
+        InputError, match=r"trajectory 1 \(import:old\.json\) has no task id, so RL cannot roll out its task"
     ):
         tasks_of([ONE, imported])

@@ -95,7 +95,7 @@ def test_recomputed_layers_give_the_same_norms(tiny_model, name):
 
 
 def test_recomputed_layers_keep_their_inputs_only(tiny_model):
-    """What is alive when backward begins: of every layer its input, instead of what each of its matrices read."""
+    """When the backward pass begins, only the input of every layer is alive, not the input of each of its matrices."""
     model, alive = tiny_model(num_hidden_layers=6), {}
     for checkpointing in (False, True):
         watch = gradients._Watch(

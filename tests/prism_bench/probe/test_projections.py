@@ -1,4 +1,4 @@
-"""Which matrices are found, and what is said where they are not."""
+"""The matrices that are found, and the message where one is missing."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_of_an_adapted_layer_the_frozen_base_is_found_under_its_own_name(tiny_mo
 
 
 def test_other_linear_layers_can_be_named(tiny_model):
-    """Of a model without the seven, against the parameter gradients of the layers that were named."""
+    """A model without the seven, against the parameter gradients of the named layers."""
     model, chosen = tiny_model("gpt_neox"), ["dense_h_to_4h", "query_key_value"]
     ids = list(range(9))
     norms, _ = gradient_norms(model, [Rendered(ids, ids, 1)], tokens_per_batch=20, meter=Meter("route"), names=chosen)

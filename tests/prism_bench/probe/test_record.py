@@ -1,4 +1,4 @@
-"""A probe on disk: it is what was computed, and a killed one goes on where it stopped."""
+"""A probe on disk equals the computed one, and a killed probe continues where it stopped."""
 
 import json
 

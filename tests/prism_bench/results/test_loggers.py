@@ -30,7 +30,7 @@ def lines(folder: Path) -> list[dict]:
 
 
 def wandb_records(folder: Path) -> list[Record]:
-    """Read a ``.wandb`` file: a 7-byte header, then LevelDB's log format (blocks of 32 KiB that cut records)."""
+    """Read a ``.wandb`` file: a 7-byte header, then LevelDB's log format (blocks of 32 KiB that split records)."""
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     content, position, records, parts = path.read_bytes(), 7, [], b""
     while position + 7 <= len(content):

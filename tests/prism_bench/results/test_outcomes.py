@@ -53,8 +53,8 @@ def test_a_stage_that_lacks_a_split_is_not_compared_on_it():
 @pytest.mark.parametrize(
     ("episodes", "reason"),
     [
-        (outcomes(["base"], ["train"]) * 2, "'task-0' was played twice in base on train"),
-        (outcomes(["base"]) + outcomes(["warm-up"])[1:], "base and warm-up played different tasks of valid_seen"),
+        (outcomes(["base"], ["train"]) * 2, "'task-0' occurs twice in base on train"),
+        (outcomes(["base"]) + outcomes(["warm-up"])[1:], "base and warm-up have different tasks of valid_seen"),
     ],
 )
 def test_outcomes_that_cannot_be_compared_are_refused(episodes, reason):

@@ -1,4 +1,4 @@
-"""Progress where nobody watches: what a line says, how often one is written, and what an exception carries away."""
+"""Progress without a terminal: content and frequency of the lines, and the note on an exception."""
 
 import io
 import re

@@ -220,7 +220,7 @@ def reverse_stages(result):
         (damage(lambda result: result["outcomes"][2].pop("score")), "outcomes 2, score: field required"),
         (damage(lambda result: result["outcomes"][0].update(success="yes")), "outcomes 0, success: .*boolean, found"),
         (damage(lambda result: result["outcomes"][0].update(score=1.5)), "scores must lie between 0 and 1"),
-        (damage(lambda result: result["outcomes"].pop()), "base and rl played different tasks of valid_unseen"),
+        (damage(lambda result: result["outcomes"].pop()), "base and rl have different tasks of valid_unseen"),
         (damage(lambda result: result["outcomes"][0].update(success=False)), "'success' does not follow from the out"),
         (damage(lambda result: result["paired"].pop("rl - warm-up")), "'paired' does not follow from the outcomes"),
         (damage(lambda result: result["paired_score"].pop("rl - base")), "'paired_score' does not follow"),

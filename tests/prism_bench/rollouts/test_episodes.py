@@ -30,7 +30,7 @@ def test_a_session_is_named_by_task_and_repetition(tasks, rng):
 
 @pytest.fixture(scope="module")
 def policy():
-    """A model of the default size that has opinions, though not of its own."""
+    """A model of the default size with clear preferences, though random ones."""
     make = gymnasium.make(ID, split="train")
     expert = run_expert(make, "search", make.unwrapped.task_ids[:100], Meter("collect"))
     texts = [text for episode in expert for step in episode.steps for text in (step.observation, step.action)]

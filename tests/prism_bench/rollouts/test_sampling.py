@@ -1,4 +1,4 @@
-"""Tokens are what float64 says they are, or are called too close."""
+"""Draws are those of float64, or are reported as too close to call."""
 
 import numpy as np
 import torch

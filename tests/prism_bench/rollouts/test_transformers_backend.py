@@ -1,4 +1,4 @@
-"""Played in ragged batches with a cache, or read at once: the same model must say the same."""
+"""In ragged batches with a cache, a model must write the same as without batch and cache."""
 
 from dataclasses import dataclass, field
 
@@ -36,14 +36,14 @@ class Conversation:
 
 
 def script(session: int, turns: int = 5) -> list[list[int]]:
-    """What the environment says to a session, turn by turn: prompts of 1 to 60 tokens, then 1 to 30."""
+    """Return the environment's tokens for a session, turn by turn: a prompt of 1 to 60 tokens, then 1 to 30."""
     rng = np.random.default_rng([99, session])
     longest = [60] + [30] * (turns - 1)
     return [rng.integers(0, 40, size=rng.integers(1, high + 1)).tolist() for high in longest]
 
 
 def play(backend, sampling: Sampling, sessions: int, places: int, seed: int = 0) -> dict[int, Conversation]:
-    """Play scripted sessions with at most ``places`` at once; some sit out a turn, some end early."""
+    """Run scripted sessions with at most ``places`` at once; some sit out a turn, some end early."""
     rng = np.random.default_rng(seed)
     scripts = {session: script(session) for session in range(sessions)}
     last_turn = {session: int(np.random.default_rng([7, session]).integers(1, 6)) for session in scripts}
@@ -144,7 +144,7 @@ def test_a_budget_of_tokens_bounds_prefills_and_changes_no_reply(tiny_model, mon
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 def test_a_draw_too_close_to_call_does_not_depend_on_the_batch(tiny_model, monkeypatch, sampling):
-    """Logits that are as wrong as a backend was told, differently in every batch, change no completion."""
+    """Logits with errors up to the known bound, other ones in every batch, change no completion."""
     model = tiny_model()
     forward = RaggedModel.forward
     generator = torch.Generator().manual_seed(0)

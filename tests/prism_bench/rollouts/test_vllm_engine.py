@@ -1,4 +1,4 @@
-"""The real vLLM against transformers: the same checkpoint must play the same. ``make test-vllm`` runs this on a CPU."""
+"""The real vLLM against transformers: a checkpoint must act the same. ``make test-vllm`` runs this on a CPU."""
 
 import socket
 import subprocess
@@ -45,7 +45,7 @@ def quick() -> Iterator[None]:
 
 @dataclass
 class Subject:
-    """A policy as it was loaded from disk, and an engine that plays it."""
+    """A policy as it was loaded from disk, and an engine that serves it."""
 
     policy: Policy
     checkpoint: Path
@@ -211,7 +211,7 @@ def test_an_adapter_takes_part(saved):
 
 
 def test_training_on_a_cpu_is_refused():
-    with pytest.raises(InputError, match=r"no new weights on a CPU.*take generation=transformers, or rl=none"):
+    with pytest.raises(InputError, match=r"no new weights on a CPU.*take generation=transformers, or a strategy"):
         ENGINE.grpo_options()
 
 

@@ -1,4 +1,4 @@
-"""Environments in processes of their own play what they would play here, except where they die."""
+"""Environments in processes of their own give the episodes of environments in this process, unless they die."""
 
 import logging
 import os
@@ -56,7 +56,7 @@ def renderer(corridor_policy) -> Renderer:
 
 @pytest.fixture
 def east(renderer, tmp_path) -> Iterator[Callable[..., list[Episode]]]:
-    """Return a function that plays tasks with :class:`East` in workers; afterwards no process may be left."""
+    """Return a function that rolls out tasks with :class:`East` in workers; afterwards no process may be left."""
     before = set(psutil.Process().children(recursive=True))
     meter = Meter("eval")
 
@@ -73,7 +73,7 @@ def outline(episodes: list[Episode]) -> list[tuple[str | None, int, float, bool]
 
 
 def assert_sound(episode: Episode) -> None:
-    """Check what RL and the files of trajectories ask of an episode."""
+    """Check that an episode is valid for RL and for the files of trajectories."""
     assert episode.prompt_ids and episode.completion_ids and episode.trajectory.steps
     assert len(episode.completion_ids) == len(episode.agent_mask) == len(episode.logprobs)
     assert episode.trajectory.agent_tokens == sum(episode.agent_mask) > 0

@@ -17,7 +17,7 @@ WAIT_SECONDS = 60  # before a test that went wrong gives up
 
 
 class Troubled(Corridor):
-    """Notes in ``folder`` what is asked of it, and has the trouble that ``trouble`` says for a task.
+    """Corridor that records its calls in ``folder``, with the trouble that ``trouble`` names for a task.
 
     ``reset`` or ``step`` (the second one of an episode), and then what happens: ``kill`` or ``exit`` ends the process,
     ``once`` does so if it is the first to meet this, ``raise`` has a bug, ``refuse`` refuses its input, ``wait`` waits
@@ -78,6 +78,6 @@ def troubled(folder: Path, **trouble: str) -> partial[gymnasium.Env[str, str]]:
 
 
 def noted(folder: Path, task_id: str, where: str) -> list[tuple[int, bool]]:
-    """Return the process that was asked, and whether it had PyTorch, of each time that it was."""
+    """Return for each call the process, and whether it had imported PyTorch."""
     lines = (folder / f"{task_id} {where}").read_text().splitlines()
     return [(int(line.split()[0]), line.endswith("True")) for line in lines]
