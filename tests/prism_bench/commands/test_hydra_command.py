@@ -54,12 +54,11 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("config_name", ["config", "collect"])
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSALS, ids=[" ".join(words) for words, _ in REFUSALS])
-def test_what_hydra_refuses_is_one_sentence(end, tmp_path, config_name, arguments, sentence):
+def test_what_hydra_refuses_is_one_sentence(end, tmp_path, arguments, sentence):
     (tmp_path / "broken" / "broken").mkdir(parents=True)
     (tmp_path / "broken" / "broken" / "broken.yaml").write_text("a: b: c")
-    status, out, error = end(hydra_command(config_name)(never), *arguments)
+    status, out, error = end(hydra_command("config")(never), *arguments)
     assert (status, out) == (1, "")
     assert error.startswith("error: ") and error.count("\n") == 1 and sentence in error
 
@@ -113,12 +112,14 @@ def test_bad_input_is_one_sentence_in_the_terminal_and_in_the_log(end, tmp_path)
     assert line.endswith(f"[ERROR] - {sentence}")
 
 
-def test_a_traceback_is_shown_to_those_who_ask_for_it(tmp_path):
-    folder = f"hydra.run.dir={tmp_path}"
-    for arguments, error in (([folder], "InputError: data=shop is no folder"), (["prompt=recat"], "MissingConfig")):
-        finished = start(FAILING_JOB, *arguments, FAILURE="input", HYDRA_FULL_ERROR="1", PYTHONPATH=str(ROOT))
-        assert finished.returncode == 1
-        assert "Traceback (most recent call last)" in finished.stderr and error in finished.stderr
+def test_a_traceback_is_shown_to_those_who_ask_for_it(end, monkeypatch):
+    finished = start(PROGRAMS["run"], "prompt=recat", HYDRA_FULL_ERROR="1")
+    assert finished.returncode == 1
+    assert "Traceback (most recent call last)" in finished.stderr and "MissingConfigException" in finished.stderr
+    monkeypatch.setattr("prism_bench.commands.hydra_command._TRACEBACKS", True)
+    status, _, error = end(failing_job.main, FAILURE="input")
+    assert status == 1
+    assert "Traceback (most recent call last)" in error and "InputError: data=shop is no folder" in error
 
 
 def test_ctrl_c_ends_a_command_with_one_line(end):
