@@ -10,7 +10,6 @@ configuration (``_target_``) are passed in.
 import ast
 import functools
 import sys
-import sysconfig
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -73,8 +72,7 @@ def _is_own(top: str) -> bool:
         return False
     spec = _spec(top)
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
-    libraries = [Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib", "stdlib")]
-    installed = any(Path(place).is_relative_to(library) for place in places for library in libraries)
+    installed = any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
     distributions = _distributions()
     return bool(places) and (not installed or distributions.get(top) == distributions.get(_OWN))
 

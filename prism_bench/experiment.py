@@ -22,7 +22,7 @@ from prism_bench.data.trajectory import Trajectory, load_trajectories, tasks_of
 from prism_bench.digests import content_digest, digest
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
-from prism_bench.models.policy import ModelSettings, PretrainedModel, checkpoint_folders
+from prism_bench.models.policy import ModelSettings, PretrainedModel, check_device, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
@@ -57,6 +57,7 @@ class Experiment:
         self.seed = self._whole_number("seed", 0)
         self.trajectories = self._whole_number("trajectories", 2)
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
+        check_device(self.model.device, self.model.dtype)
         self.prompt: Prompt = instantiate(config.prompt)
         self.engine: Engine = instantiate(config.generation, _convert_="object")
         self.eval: EvaluationSettings = instantiate(config.eval)

@@ -109,6 +109,7 @@ def test_both_explain_themselves_in_the_help(project):
     assert "length                 Steps of the expert: long episodes go to RL\n" in shown
 
 
+@pytest.mark.slow
 def test_parts_can_be_used_alone(project, run):
     python(project, *command("prism-bench collect"), "tasks=4")
     python(project, *command("prism-bench export"))

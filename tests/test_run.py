@@ -144,7 +144,7 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     probe = {"norms.parquet", "gradients.png"}
     assert left == {".hydra", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb", *probe}
     assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
-    assert report([str(folder)]) == 0
+    report([str(folder)])
     assert "Cost per phase" in capsys.readouterr().out
 
 
@@ -177,6 +177,7 @@ def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_
     assert result["success"]["base"] == first[1]["success"]["base"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_continues_and_ends_as_if_it_had_not_been_killed(first, tmp_path):
     """A cache of its own also shows that the same seed gives the same result, to the bit."""
     killed = start(tmp_path / "killed", tmp_path / "cache", *SMALL)
@@ -239,6 +240,7 @@ def test_a_phase_ends_at_the_first_update_past_the_budget(first, cache, tmp_path
     assert list(result["success"]) == ["base", "sft"] and "rl is left out" in (tmp_path / "run.out").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_one_folder_per_run(first, cache, tmp_path):
     assert attempt(tmp_path / "sweep", cache, *SMALL, "router=random,loss", "--multirun") == (0, "")
     results = {path.parent.name: read_result(path) for path in (tmp_path / "sweep").glob("*/result.json")}
@@ -315,6 +317,7 @@ def test_a_warm_cache_gives_the_result_of_an_empty_one(tmp_path_factory, one, ot
     assert repeatable(warm) == repeatable(cold)
 
 
+@pytest.mark.slow
 def test_official_games_do_the_same_job(cache, tmp_path, official_data):
     data = ["env.source=official", f"env.data={official_data('v2.1.2')}", "env.train_split=valid_seen"]
     result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env.test_splits=[]", *data)
@@ -360,7 +363,13 @@ def checkpoint(tmp_path: Path, tiny_model: Callable[..., PreTrainedModel]) -> Ca
     return make
 
 
-@pytest.mark.parametrize("model", INSTRUCT_MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        model if number == 0 else pytest.param(model, marks=pytest.mark.slow)
+        for number, model in enumerate(INSTRUCT_MODELS)
+    ],
+)
 def test_a_pretrained_checkpoint_is_adapted_with_lora(cache, tmp_path, checkpoint, model):
     folder = checkpoint(model)
     result = run(tmp_path / "run", cache, f"model={model}", *PRETRAINED, *SFT, *RL, f"model.path={folder}")
@@ -455,6 +464,7 @@ def test_webshop_does_the_same_job(cache, tmp_path):
     assert set(result["score"]["rl"]["valid"]) > {"all"}
 
 
+@pytest.mark.slow
 def test_a_prompt_chosen_by_hand_comes_before_that_of_the_environment(cache, tmp_path):
     result = run(
         tmp_path / "run", cache, *MODEL, "model.max_length=2048", "env=webshop", "prompt=action", "strategy=none"
@@ -462,6 +472,7 @@ def test_a_prompt_chosen_by_hand_comes_before_that_of_the_environment(cache, tmp
     assert result["protocol"]["prompt"].startswith("ActionPrompt(")
 
 
+@pytest.mark.slow
 def test_environments_in_processes_of_their_own_play_the_same(first, cache, tmp_path):
     settings = ("env.workers=true", "router=difficulty", "router.episodes=2")
     local = run(tmp_path / "local", cache, *SMALL, *settings[1:])

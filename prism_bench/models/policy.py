@@ -69,14 +69,7 @@ def load_policy(
         CheckpointError: there is no such model or device, or a part of the model is missing or damaged.
         InputError: the probe or generation could not use it.
     """
-    if dtype not in _DTYPES:
-        raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(_DTYPES)}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
-        raise CheckpointError(
-            f"model.device={device!r} is no device that PyTorch sees here; use model.device=cpu"
-        ) from None
+    check_device(device, dtype)
     place = locate_checkpoint(checkpoint)
     check_tokenizer(place, checkpoint)
     with _loading(checkpoint, "tokenizer"):
@@ -95,6 +88,22 @@ def load_policy(
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
+
+
+def check_device(device: str, dtype: str) -> None:
+    """Check that PyTorch has the device here, and that the precision is known.
+
+    Raises:
+        CheckpointError: it has not, or the precision is unknown.
+    """
+    if dtype not in _DTYPES:
+        raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(_DTYPES)}")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
+        raise CheckpointError(
+            f"model.device={device!r} is no device that PyTorch sees here; use model.device=cpu"
+        ) from None
 
 
 _DTYPES = ("float32", "bfloat16", "float16")

@@ -55,7 +55,7 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
         middle = len(rendered) // 2
         language = [Rendered(episode.input_ids, [*episode.input_ids], episode.steps) for episode in rendered[:middle]]
         for part, algorithm in ((language, model.base.language), (rendered[middle:], model.base.sft)):
-            with tools.progress("base", 1) as progress, tools.trainer_folder() as trainer_folder:
+            with tools.progress("base", None, "updates") as progress, tools.trainer_folder() as trainer_folder:
                 context = _context(bench, renderer, meter, trainer_folder, progress.update)
                 algorithm.fit(policy, part, context)
         save_policy(policy, folder)

@@ -14,7 +14,7 @@ TRAJECTORIES = "trajectories.parquet"
 def collect(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the expert's successful episodes of the tasks."""
     tasks, settings = inputs.values["tasks"], inputs.settings
-    with tools.ledger.phase("collect") as meter, tools.progress("collect", len(tasks)) as progress:
+    with tools.ledger.phase("collect") as meter, tools.progress("collect", len(tasks), "episodes") as progress:
         environment = environment_maker(settings["env.make"], settings["env.train_split"])()
         episodes = run_expert(
             environment, settings["env.expert"], tasks, meter, inputs.values["keep_admissible"], progress.update

@@ -22,7 +22,7 @@ def evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the episodes, in the order of the tasks."""
     bench = Workbench(inputs, tools)
     tasks = inputs.values["tasks"]
-    with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks)) as progress:
+    with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks), "episodes") as progress:
         policy = bench.load()
         renderer = bench.renderer(policy)
         sampling = Sampling(inputs.settings["eval.temperature"], bench.model.max_completion_tokens, bench.seed)

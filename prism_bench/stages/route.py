@@ -29,7 +29,7 @@ def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
     router: Router = instantiate(inputs.settings["router"])
-    with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories)) as progress:
+    with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories), "trajectories") as progress:
         policy = bench.load()
         context = RoutingContext(
             policy=policy,

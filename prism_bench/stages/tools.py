@@ -36,9 +36,9 @@ class Tools:
     log: Callable[[Mapping[str, float], int | None], None] = field(default=_log_nothing)
     workers: bool = False
 
-    def progress(self, phase: str, total: int) -> PhaseProgress:
+    def progress(self, phase: str, total: int | None, unit: str) -> PhaseProgress:
         """Return the progress of a phase, to be used in a ``with`` statement."""
-        return PhaseProgress(self.console, phase, total)
+        return PhaseProgress(self.console, phase, total, unit)
 
     @contextmanager
     def trainer_folder(self) -> Iterator[Path]:

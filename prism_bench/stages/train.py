@@ -49,7 +49,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
     updates = [0, 0]  # done and planned
     with (
         tools.ledger.phase(name) as meter,
-        tools.progress(name, 1) as progress,
+        tools.progress(name, None, "updates") as progress,
         tools.trainer_folder() as trainer_folder,
     ):
         policy = _trainable(bench)

@@ -27,7 +27,7 @@ OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "env.make.products": 10,
     "env.test_splits": [],
     "eval.tasks": 20,
-    "model.device": "mps",
+    "model.device": "meta",
     "model.dtype": "bfloat16",
     "model.projections": ["q_proj"],
     "budget.flops": 1e12,
@@ -164,13 +164,9 @@ def computed(path: str, labels: set[str]) -> set[str]:
     return values.get(path, algorithms.get(path.partition(".")[0], set()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("environment", "strategy"),
-    [
-        ("alfworld", "split"),
-        pytest.param("webshop", "sft_then_rl", marks=pytest.mark.slow),
-        pytest.param("alfworld", "rejection", marks=pytest.mark.slow),
-    ],
+    ("environment", "strategy"), [("alfworld", "split"), ("webshop", "sft_then_rl"), ("alfworld", "rejection")]
 )
 def test_a_setting_changes_the_keys_of_the_stages_that_read_it(planned, tmp_path, environment, strategy):
     choices = (f"env={environment}", f"strategy={strategy}")
