@@ -24,6 +24,7 @@ A stage must draw its random numbers from a seed among its inputs, since finding
 import errno
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,9 @@ from prism_bench.files import write_atomically
 
 FORMAT = 2
 """Part of every key; to be raised when older stages must not be used any more."""
+
+FILE_KEYS = ("data", "path", "file", "folder")
+"""Last names of settings in which a bare word may be a file or folder; a text with a separator may be one anywhere."""
 
 Tools = TypeVar("Tools")
 _log = logging.getLogger(__name__)
@@ -174,18 +178,22 @@ class StageCache:
         return {
             "format": FORMAT,
             "stage": function.name,
-            **{kind: self._by_content(value) for kind, value in plain.items()},
+            "settings": self._by_content(plain["settings"]),
+            "values": plain["values"],
             "parents": {name: files.content for name, files in inputs.parents.items()},
             "code": asdict(code),
         }
 
-    def _by_content(self, value: Any) -> Any:
-        """Replace every text that names a file or folder by the digest of its content."""
+    def _by_content(self, value: Any, key: str = "") -> Any:
+        """Replace every text that names a file or folder by the digest of its content.
+
+        A bare word is taken for a name only under a key of :data:`FILE_KEYS`: a split called ``train`` is no folder.
+        """
         if isinstance(value, dict):
-            return {key: self._by_content(item) for key, item in value.items()}
+            return {name: self._by_content(item, name) for name, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._by_content(item) for item in value]
-        if isinstance(value, str) and 0 < len(value) < 4096 and "\n" not in value:
+            return [self._by_content(item, key) for item in value]
+        if isinstance(value, str) and 0 < len(value) < 4096 and (os.sep in value or key in FILE_KEYS):
             path = Path(value).expanduser()
             if path.is_file() or path.is_dir():
                 place = str(path.resolve())

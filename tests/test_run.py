@@ -155,7 +155,7 @@ def test_the_protocol_is_printed_once_with_the_result_and_restrictions_at_the_st
     assert printed.startswith(f"Restricted {result['protocol']['restricted'][:40]}")
     for name in ("decoding:", "checkpoint:", "floor_plans:"):
         assert printed.count(name) == 1
-        assert printed.index("Router PrismRouter") < printed.index(name) < printed.index("Success on valid_seen")
+        assert printed.index("router PrismRouter") < printed.index(name) < printed.index("Success on valid_seen")
 
 
 def test_the_default_logger_gets_the_same_numbers(first):

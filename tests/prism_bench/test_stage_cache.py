@@ -124,6 +124,18 @@ def test_a_setting_that_names_files_counts_by_their_content(tmp_path, text):
     assert make(tmp_path / "cache", text, moved)[0].key != first.key
 
 
+def test_a_word_that_happens_to_be_a_folder_is_a_word(tmp_path, text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = changed("env.make.split", "train")
+    make(tmp_path / "cache", text, config, words="train")
+    (tmp_path / "train").mkdir()
+    assert make(tmp_path / "cache", text, config, words="train")[0].cached
+    named = changed("env.make.data", "train")  # but a bare word under this key is a folder
+    second, _ = make(tmp_path / "cache", text, named)
+    (tmp_path / "train" / "game").write_text("1")
+    assert make(tmp_path / "cache", text, named)[0].key != second.key
+
+
 def test_code_and_versions_count(tmp_path, text, monkeypatch):
     first, _ = make(tmp_path, text)
     monkeypatch.setattr("prism_bench.code_digest.version", lambda name: "0.0")
