@@ -67,6 +67,7 @@ class Experiment:
         self.router: Router | None = instantiate(config.router) if routed else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
         self.cache = StageCache(self.config["cache"], self.ledger)
+        self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 
     def run(self) -> dict[str, Any]:
@@ -282,7 +283,9 @@ class Experiment:
         return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]))
 
     def _make(self, split: str) -> Environment:
-        return environment_maker(self.config["env"]["make"], split)()
+        if split not in self._environments:
+            self._environments[split] = environment_maker(self.config["env"]["make"], split)()
+        return self._environments[split]
 
     def _environment(self, split: str) -> TextEnvironment:
         environment: TextEnvironment = self._make(split).unwrapped  # type: ignore[assignment]
