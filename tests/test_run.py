@@ -112,6 +112,16 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert result["config"]["seed"] == 0 and result["seeds"] == {"seed": 0, "env.seed": 0}
     assert result["config"]["router"]["_target_"] == "prism_bench.routing.prism.PrismRouter"
     assert {"source", "steps", "decoding", "checkpoint", "eval tasks", "prompt"} <= result["protocol"].keys()
+    assert result["protocol"]["eval tasks"] == "8 of 500 of valid_seen, 8 of 500 of valid_unseen"
+    assert {name: drawn["tasks"] for name, drawn in result["selections"].items()} == {
+        "eval valid_seen": 8,
+        "eval valid_unseen": 8,
+        "demonstrations": 8,
+        "pretraining": 96,
+        "learning curves": 4,
+    }
+    for drawn in result["selections"].values():
+        assert sum(drawn["types"].values()) == drawn["tasks"] and len(drawn["types"]) == 2
     assert {"python", "torch", "transformers", "trl"} <= result["versions"].keys()
     assert (result["strategy"], result["router"]) == ("split", "PrismRouter")
     assert result["allocation"] == {"sft": 4, "rl": 4}
