@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -80,9 +81,24 @@ class Experiment:
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 
     def run(self) -> dict[str, Any]:
-        """Run every stage and return the content of ``result.json``, which is written into the run folder."""
+        """Run every stage and return the content of ``result.json``, which is written into the run folder.
+
+        Raises:
+            InputError: something that the run was given is refused, or another run uses its folder.
+        """
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"another run writes to {self.folder}; wait for it, or choose another folder") from None
+        try:
+            return self._run()
+        finally:
+            lock.release()
+
+    def _run(self) -> dict[str, Any]:
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()
