@@ -181,6 +181,28 @@ def test_a_damaged_stage_is_named_and_made_again(tmp_path, text, caplog, file, d
     assert make(tmp_path / "cache", text)[0].cached
 
 
+def test_a_stage_is_made_again_where_that_is_asked_for(tmp_path, text):
+    made, _ = make(tmp_path / "cache", text)
+    parents, values = {"text": Files(text, content_digest(text))}, {"words": ("a", "b")}
+    ledger = Ledger()
+    cache = StageCache(tmp_path / "cache", ledger, force=["copy"])
+    again, found = (cache.get(copy, ledger, config=CONFIG, parents=parents, values=values) for _ in range(2))
+    assert (again.cached, again.key, again.manifest) == (False, made.key, made.manifest)
+    assert found.cached and len(ledger.rows) == 1  # once in a run
+
+
+@stage("part", values=("phase",), phase="whole")
+def part(inputs: Inputs, folder: Path, tools: None) -> None:
+    (folder / "file").write_text("x")
+
+
+@pytest.mark.parametrize(("force", "again"), [("part", True), ("whole", True), ("sft", True), ("rl", False)])
+def test_a_phase_names_its_stages_too(tmp_path, force, again):
+    for cache in (StageCache(tmp_path, Ledger()), StageCache(tmp_path, Ledger(), force=[force])):
+        made = cache.get(part, None, config={}, values={"phase": "sft"})
+    assert made.cached != again
+
+
 def test_a_file_that_was_added_is_damage_too(tmp_path, text, caplog):
     made, _ = make(tmp_path / "cache", text)
     (made.path / "third").write_text("new")
