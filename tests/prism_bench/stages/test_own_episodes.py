@@ -64,7 +64,7 @@ def test_name_and_digest_are_its_provenance(saved, corridor_episodes):
 def test_tasks_belong_to_training(saved, corridor_episodes):
     own = OwnEpisodes(saved(corridor_episodes), None)
     own.check(Corridor(), {"valid": Part("7-1")}, admissible=False)
-    with pytest.raises(InputError, match="episode 1 is of a task of the evaluated split valid, '1-3'; remove it"):
+    with pytest.raises(InputError, match="episode 1 is of the task '1-3' of the evaluated split valid; remove it"):
         own.check(Corridor(), {"valid": Part("1-3")}, admissible=False)
     with pytest.raises(InputError, match="'1-3', which the train split does not have; choose the environment"):
         own.check(Part("1-2"), {}, admissible=False)
