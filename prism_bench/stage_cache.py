@@ -11,7 +11,7 @@ stages and the values that it was declared with. Nothing else is in its reach, a
 On disk it is a folder ``<root>/<name>/<key>`` that holds
 
     files/          the function's files
-    manifest.json   checksum of every file
+    manifest.json   checksum of every file, and the key
     inputs.json     the inputs in the key, for people to read
     ledger.json     the cost of making it
     runs            the folders of the runs that used it, one a line; the file's time is that of the last use
@@ -231,14 +231,15 @@ class StageCache:
                 if not function.resumable:
                     shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
                 files.mkdir(parents=True, exist_ok=True)
-                write_atomically(making / "inputs.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
             first_row = len(self._ledger.rows)
             with _explained(name, self._root, full_only=True):
                 function.function(inputs, files, tools)
             with _explained(name, self._root):
                 manifest = folder_manifest(files)
+                write_atomically(making / "inputs.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
                 save_rows(self._ledger.rows[first_row:], making / "ledger.json")
-                sealed = {"files": manifest, "ledger": content_digest(making / "ledger.json")}
+                ledger = content_digest(making / "ledger.json")
+                sealed = {"key": folder.name, "files": manifest, "ledger": ledger}
                 write_atomically(making / "manifest.json", json.dumps(sealed, indent=1, sort_keys=True) + "\n")
                 making.rename(folder)
         except BaseException as error:
@@ -272,6 +273,8 @@ class StageCache:
             sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             manifest: dict[str, str] = sealed["files"]
             damage = _difference(manifest, folder_manifest(folder / "files"))
+            if not damage and sealed["key"] != folder.name:
+                damage = f"it is the stage {sealed['key']}"
             if not damage and content_digest(folder / "ledger.json") != sealed["ledger"]:
                 damage = "ledger.json was changed"
             rows = [] if damage else load_rows(folder / "ledger.json")

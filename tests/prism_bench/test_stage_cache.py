@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,17 @@ def test_a_damaged_stage_is_named_and_made_again(tmp_path, text, caplog, file, d
     assert [row.cached for row in ledger.rows] == [False]
     assert str(made.path.parent) in caplog.text and "is made again" in caplog.text
     assert make(tmp_path / "cache", text)[0].cached
+
+
+def test_the_folder_of_another_stage_is_damage_too(tmp_path, text, caplog):
+    made, _ = make(tmp_path / "cache", text)
+    other, _ = make(tmp_path / "cache", text, words=["c"])
+    whole = (made.path / "sub" / "second").read_text()
+    shutil.rmtree(made.path.parent)
+    shutil.copytree(other.path.parent, made.path.parent)
+    again, _ = make(tmp_path / "cache", text)
+    assert not again.cached and (again.path / "sub" / "second").read_text() == whole
+    assert f"it is the stage {other.key}" in caplog.text
 
 
 def test_a_stage_is_made_again_where_that_is_asked_for(tmp_path, text):
