@@ -191,7 +191,7 @@ def test_another_split_of_the_same_norms_probes_nothing(first, cache, tmp_path):
 
 
 def test_own_demonstrations_do_what_the_same_ones_of_the_expert_do(first, cache, tmp_path):
-    """Their content counts and not where they come from: with the expert's episodes in a file, nothing is made again."""
+    """Content counts, and not where it comes from: with the expert's episodes in a file nothing is made again."""
     files = list(cache.glob("collect/*/files/trajectories.parquet"))
     (episodes,) = (file for file in files if len(load_trajectories(file)) == 8)
     shutil.copy(episodes, tmp_path / "own.parquet")
