@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -30,11 +31,18 @@ from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
+from prism_bench.results.schema import Selection
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers
 from prism_bench.routing.router import Allocation, Router, load_allocation, save_allocation
-from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
+from prism_bench.selection import (
+    curve_tasks,
+    demonstration_tasks,
+    describe_selection,
+    evaluation_tasks,
+    pretraining_tasks,
+)
 from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
@@ -74,14 +82,30 @@ class Experiment:
         self.router: Router | None = instantiate(config.router) if routed else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
         self.cache = StageCache(self.config["cache"], self.ledger, self.folder, self._forced())
+        self.selections: dict[str, Selection] = {}
         self._left_by_router: list[Path] = []
         self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 
     def run(self) -> dict[str, Any]:
-        """Run every stage and return the content of ``result.json``, which is written into the run folder."""
+        """Run every stage and return the content of ``result.json``, which is written into the run folder.
+
+        Raises:
+            InputError: something that the run was given is refused, or another run uses its folder.
+        """
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"another run writes to {self.folder}; wait for it, or choose another folder") from None
+        try:
+            return self._run()
+        finally:
+            lock.release()
+
+    def _run(self) -> dict[str, Any]:
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()
@@ -140,7 +164,7 @@ class Experiment:
     def trajectories_file(self) -> Files:
         """The demonstrations that the router divides and the phases train on: the expert's or the user's own."""
         if self.own is None:
-            return self._collect(self._demonstration_tasks)
+            return self._collect("demonstrations", self._demonstration_tasks)
         parents, values = {"file": self.own.file}, {"numbers": self.own.numbers}
         stage = self.cache.get(import_episodes, self.tools, config=self.config, parents=parents, values=values)
         return stage.files(TRAJECTORIES)
@@ -156,9 +180,9 @@ class Experiment:
             folders = checkpoint_folders(self.model.path)
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(self.model, ScratchModel)
-        environment = self._environment(self.config["env"]["train_split"])
-        tasks = pretraining_tasks(environment, self._demonstration_tasks, self.model.base.episodes)
-        parents = {"trajectories": self._collect(tasks)}
+        split = self.config["env"]["train_split"]
+        tasks = pretraining_tasks(self._environment(split), self._demonstration_tasks, self.model.base.episodes)
+        parents = {"trajectories": self._collect("pretraining", self._selected("pretraining", split, tasks))}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
     @cached_property
@@ -203,11 +227,13 @@ class Experiment:
             for e in load_trajectories(stage.path / EPISODES)
         ]
 
-    def _collect(self, tasks: Sequence[str]) -> Files:
-        """Return the file of the expert's successful episodes of ``tasks``."""
+    def _collect(self, selection: str, tasks: Sequence[str]) -> Files:
+        """Return the file of the expert's successful episodes of the tasks of a selection."""
         values = {"tasks": list(tasks), "keep_admissible": self.prompt.needs_admissible}
         stage = self.cache.get(collect, self.tools, config=self.config, values=values)
-        if not count_trajectories(stage.path / TRAJECTORIES):
+        solved = count_trajectories(stage.path / TRAJECTORIES)
+        self.selections[selection] = replace(self.selections[selection], solved=solved)
+        if not solved:
             expert = self.config["env"]["expert"]
             raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
         return stage.files(TRAJECTORIES)
@@ -235,18 +261,26 @@ class Experiment:
     @cached_property
     def _demonstration_tasks(self) -> list[str]:
         """The tasks of the demonstrations, as far as they are known."""
+        split = self.config["env"]["train_split"]
         if self.own is not None:
-            return self.own.tasks
+            tasks = self.own.tasks
+            return self._selected("demonstrations", split, tasks) if tasks else tasks
         assert self.trajectories is not None
-        return demonstration_tasks(self._environment(self.config["env"]["train_split"]), self.trajectories)
+        return self._selected("demonstrations", split, demonstration_tasks(self._environment(split), self.trajectories))
 
     def _evaluated(self, split: str) -> list[str]:
-        return evaluation_tasks(self._environment(split), self.eval.tasks)
+        return self._selected(f"eval {split}", split, evaluation_tasks(self._environment(split), self.eval.tasks))
 
     @cached_property
     def _curve_tasks(self) -> list[str]:
         split = self.config["env"]["validation_split"]
-        return curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        tasks = curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        return self._selected("learning curves", split, tasks)
+
+    def _selected(self, name: str, split: str, tasks: list[str]) -> list[str]:
+        """Enter a selection into the result, and return its tasks."""
+        self.selections[name] = describe_selection(self._environment(split), split, tasks)
+        return tasks
 
     def _part(self, part: Part | None) -> list[int]:
         """Return the numbers of the demonstrations in a part of the data."""
@@ -272,7 +306,11 @@ class Experiment:
             "demonstrations": self.own.name if self.own else f"expert {env['expert']}",
             "settings chosen on": env["validation_split"],
             "tested on": ", ".join(env["test_splits"]) or "nothing else",
-            "eval tasks": self.eval.tasks or "all",
+            "eval tasks": ", ".join(
+                f"{drawn.tasks} of {drawn.of} of {split}"
+                for split in self.eval_splits
+                for drawn in [describe_selection(self._environment(split), split, self._evaluated(split))]
+            ),
             "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
             "prompt": repr(self.prompt),
@@ -305,6 +343,7 @@ class Experiment:
             config=self.config,
             protocol=self.protocol,
             seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
+            selections=self.selections,
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
             curves=curves,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -38,8 +39,24 @@ def settings(*, _root_: Container) -> str:
     return described_settings(CONF, _root_)
 
 
+def new_folder(path: str) -> str:
+    """Make the folder ``path``, or ``path-2``, ``path-3``, ... if it exists, and return its name.
+
+    Two runs that start in the same second get a folder each, since only one of them can make it.
+    """
+    for number in itertools.count(1):
+        name = path if number == 1 else f"{path}-{number}"
+        try:
+            Path(name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    return name
+
+
 OmegaConf.register_new_resolver("choices", choices, replace=True)
 OmegaConf.register_new_resolver("settings", settings, replace=True)
+OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)  # once for each run or sweep
 
 
 @hydra_command("config")

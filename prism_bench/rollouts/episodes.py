@@ -54,7 +54,7 @@ class RolloutRunner:
     Args:
         make: returns a new environment object.
         renderer: of the policies' tokenizer and prompt.
-        batch_size: how many episodes run at once.
+        batch_size: how many episodes run at once, fewer if the backend has no room for so many.
         workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the runner has
             to be closed then, or used in a ``with`` statement.
     """
@@ -101,6 +101,8 @@ class RolloutRunner:
         Raises:
             InputError: a prompt leaves no room for a completion.
         """
+        most = backend.most_sessions(self.renderer.max_length)
+        at_once = self.batch_size if most is None else min(self.batch_size, most)
         sessions = session_numbers(task_ids)
         waiting = iter(zip(sessions, task_ids, strict=True))
         running: dict[int, _Running] = {}
@@ -110,7 +112,7 @@ class RolloutRunner:
         endings: Counter[_Ending] = Counter()
         self.environments.clear()  # of what an exception left there
         while True:
-            self._fill(running, waiting)
+            self._fill(running, waiting, at_once)
             answers = self.environments.answers(wait=not unread)
             ended = []
             for session, answer in answers.items():
@@ -148,8 +150,8 @@ class RolloutRunner:
         )
         return [finished[session] for session in sessions]
 
-    def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]]) -> None:
-        while len(running) < self.batch_size and (following := next(waiting, None)) is not None:
+    def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]], at_once: int) -> None:
+        while len(running) < at_once and (following := next(waiting, None)) is not None:
             session, task_id = following
             running[session] = _Running(task_id)
             self.environments.reset(session, task_id)
