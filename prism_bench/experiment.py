@@ -18,12 +18,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from prism_bench.accounting.ledger import Ledger
+from prism_bench.accounting.ledger import QUANTITIES, Ledger, LedgerRow
 from prism_bench.data.prompts import Prompt
-from prism_bench.data.trajectory import Trajectory, load_trajectories, tasks_of
+from prism_bench.data.trajectory import Trajectory, count_trajectories, load_trajectories, tasks_of
 from prism_bench.digests import content_digest, digest
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
+from prism_bench.marks import before_measuring
 from prism_bench.models.policy import ModelSettings, PretrainedModel, check_device, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.results.evaluation import EvaluationSettings
@@ -34,7 +35,7 @@ from prism_bench.results.schema import Selection
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.pool import Environment
 from prism_bench.rollouts.workers import uses_workers
-from prism_bench.routing.router import Allocation, Router, load_allocation
+from prism_bench.routing.router import Allocation, Router, load_allocation, save_allocation
 from prism_bench.selection import (
     curve_tasks,
     demonstration_tasks,
@@ -46,7 +47,8 @@ from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
-from prism_bench.stages.route import ALLOCATION, route
+from prism_bench.stages.own_episodes import OwnEpisodes, import_episodes
+from prism_bench.stages.route import ALLOCATION, measure, route
 from prism_bench.stages.tools import Tools, environment_maker
 from prism_bench.stages.train import CHECKPOINT, RECORD, train
 from prism_bench.strategy import Part, Phase, make_algorithm, read_strategy
@@ -64,7 +66,11 @@ class Experiment:
         self.console = console
         self.folder = Path(self.config["folder"]).resolve()
         self.seed = self._whole_number("seed", 0)
-        self.trajectories = self._whole_number("trajectories", 2)
+        given = self.config["demonstrations"]
+        all_given = given is not None and self.config["trajectories"] is None
+        self.trajectories = None if all_given else self._whole_number("trajectories", 2)
+        self.replay = None if self.config["replay"] is None else self._whole_number("replay", 0)
+        self.own = None if given is None else OwnEpisodes(Path(str(given)), self.trajectories)
         self.model: ModelSettings = instantiate(config.model, _convert_="object")
         check_device(self.model.device, self.model.dtype)
         self.prompt: Prompt = instantiate(config.prompt)
@@ -75,8 +81,9 @@ class Experiment:
         routed = any(phase.needs_router for phase in self.phases)
         self.router: Router | None = instantiate(config.router) if routed else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
-        self.cache = StageCache(self.config["cache"], self.ledger)
+        self.cache = StageCache(self.config["cache"], self.ledger, self.folder, self._forced())
         self.selections: dict[str, Selection] = {}
+        self._left_by_router: list[Path] = []
         self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
 
@@ -126,17 +133,41 @@ class Experiment:
         """Refuse settings now instead of after hours of training, and print the environment's restrictions."""
         for split in self.eval_splits:
             self._evaluated(split)
+        if self.own is not None:
+            self._check_own(self.own)
         if any(algorithm.needs_tasks for algorithm in self.algorithms):
             self.engine.grpo_options()
         if restricted := self.protocol.get("restricted"):
             self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
 
+    def _check_own(self, own: OwnEpisodes) -> None:
+        """Refuse demonstrations of the user that fit neither the environment nor the strategy."""
+        split = self.config["env"]["train_split"]
+        evaluated = {name: self._environment(name) for name in self.eval_splits}
+        own.check(self._environment(split), evaluated, self.prompt.needs_admissible)
+        own.refuse_without_tasks(
+            [f"phase {phase.name!r}" for phase in self.phases if phase.tasks is not None]
+            + ([f"router {type(self.router).__name__}"] if self.router is not None and self.router.needs_tasks else [])
+        )
+        replayed, changed = own.replay(self._make(split), self.replay)
+        if changed:
+            self.console.print(
+                f"{changed} of {replayed} demonstrations that were replayed show other observations than the "
+                "environment does now: they are from another version of it, or from other settings",
+                style="bold red",
+                highlight=False,
+            )
+
     # Stages, in the order of the procedure
 
     @cached_property
     def trajectories_file(self) -> Files:
-        """The demonstrations: the expert's successful episodes that the router divides and the phases train on."""
-        return self._collect("demonstrations", self._demonstration_tasks)
+        """The demonstrations that the router divides and the phases train on: the expert's or the user's own."""
+        if self.own is None:
+            return self._collect("demonstrations", self._demonstration_tasks)
+        parents, values = {"file": self.own.file}, {"numbers": self.own.numbers}
+        stage = self.cache.get(import_episodes, self.tools, config=self.config, parents=parents, values=values)
+        return stage.files(TRAJECTORIES)
 
     @cached_property
     def demonstrations(self) -> list[Trajectory]:
@@ -156,17 +187,21 @@ class Experiment:
 
     @cached_property
     def allocation(self) -> Allocation:
-        """The router's decision on :attr:`demonstrations`."""
-        return load_allocation(self.routing.path / ALLOCATION)
-
-    @cached_property
-    def routing(self) -> Stage:
-        """The stage of the allocation and the router's other files, which are copied into the run folder."""
+        """The router's decision on :attr:`demonstrations`; its files are copied into the run folder."""
         parents = {"policy": self.base, "trajectories": self.trajectories_file}
-        stage = self.cache.get(route, self.tools, config=self.config, parents=parents)
-        for name in stage.manifest:
-            shutil.copyfile(stage.path / name, self.folder / name)
-        return stage
+        values = {"router": before_measuring(self.config["router"])}
+        measured = self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
+        parents = {"measured": measured.files(), "trajectories": self.trajectories_file}
+        routed = self.cache.get(route, self.tools, config=self.config, parents=parents)
+        for stage in (measured, routed):
+            for name in stage.manifest:
+                self._left_by_router.append(Path(name))
+                shutil.copyfile(stage.path / name, self.folder / name)
+        cost = sum((replace(row, cached=False) for row in self._routing_rows()), LedgerRow("route"))
+        costs = {name: getattr(cost, name) for name in QUANTITIES}
+        allocation = replace(load_allocation(routed.path / ALLOCATION), cost=costs)
+        save_allocation(self.folder / ALLOCATION, allocation, self.demonstrations)
+        return allocation
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:
         return self.cache.get(
@@ -178,7 +213,7 @@ class Experiment:
                 "phase": phase.name,
                 "algorithm": dict(phase.algorithm),
                 "demonstrations": self._part(phase.demonstrations),
-                "tasks": tasks_of([self.demonstrations[number] for number in self._part(phase.tasks)]),
+                "tasks": self._tasks(phase.tasks),
                 "curve_tasks": self._curve_tasks,
                 "flops_budget": flops_budget,
             },
@@ -196,7 +231,7 @@ class Experiment:
         """Return the file of the expert's successful episodes of the tasks of a selection."""
         values = {"tasks": list(tasks), "keep_admissible": self.prompt.needs_admissible}
         stage = self.cache.get(collect, self.tools, config=self.config, values=values)
-        solved = len(load_trajectories(stage.path / TRAJECTORIES))
+        solved = count_trajectories(stage.path / TRAJECTORIES)
         self.selections[selection] = replace(self.selections[selection], solved=solved)
         if not solved:
             expert = self.config["env"]["expert"]
@@ -210,8 +245,11 @@ class Experiment:
 
     def _routing_flops(self) -> int:
         if self.router is not None:
-            assert self.routing
-        return sum(row.flops for row in self.ledger.rows if row.phase == "route")
+            assert self.allocation
+        return sum(row.flops for row in self._routing_rows())
+
+    def _routing_rows(self) -> list[LedgerRow]:
+        return [row for row in self.ledger.rows if row.phase == "route"]
 
     # Selections
 
@@ -222,9 +260,13 @@ class Experiment:
 
     @cached_property
     def _demonstration_tasks(self) -> list[str]:
+        """The tasks of the demonstrations, as far as they are known."""
         split = self.config["env"]["train_split"]
-        tasks = demonstration_tasks(self._environment(split), self.trajectories)
-        return self._selected("demonstrations", split, tasks)
+        if self.own is not None:
+            tasks = self.own.tasks
+            return self._selected("demonstrations", split, tasks) if tasks else tasks
+        assert self.trajectories is not None
+        return self._selected("demonstrations", split, demonstration_tasks(self._environment(split), self.trajectories))
 
     def _evaluated(self, split: str) -> list[str]:
         return self._selected(f"eval {split}", split, evaluation_tasks(self._environment(split), self.eval.tasks))
@@ -246,6 +288,10 @@ class Experiment:
             return []
         return list(range(len(self.demonstrations))) if part == "all" else self.allocation.indices(part)
 
+    def _tasks(self, part: Part | None) -> list[str]:
+        """Return the tasks in a part of the data, each once."""
+        return list(dict.fromkeys(tasks_of([self.demonstrations[number] for number in self._part(part)])))
+
     # The result
 
     @cached_property
@@ -257,6 +303,7 @@ class Experiment:
         return {
             "environment": env["make"]["id"],
             **base.protocol(),
+            "demonstrations": self.own.name if self.own else f"expert {env['expert']}",
             "settings chosen on": env["validation_split"],
             "tested on": ", ".join(env["test_splits"]) or "nothing else",
             "eval tasks": ", ".join(
@@ -282,7 +329,7 @@ class Experiment:
         curves: list[dict[str, Any]] = []
         for phase, record in zip(self.phases, records, strict=False):
             algorithm = phase.algorithm["_target_"].rpartition(".")[2]
-            data = {kind: len(self._part(getattr(phase, kind))) for kind in ("demonstrations", "tasks")}
+            data = {"demonstrations": len(self._part(phase.demonstrations)), "tasks": len(self._tasks(phase.tasks))}
             how = {key: record[key] for key in ("updates", "flops", "ended")}
             phases.append({"name": phase.name, "algorithm": algorithm, **data, **how})
             curves += [
@@ -290,7 +337,6 @@ class Experiment:
                 for point in record["curve"]
             ]
             spent += record["flops"]
-        left_by_router = [] if allocation is None else [Path(name) for name in self.routing.manifest]
         return build_result(
             strategy=self.config["strategy"]["name"],
             router=None if self.router is None else type(self.router).__name__,
@@ -304,7 +350,8 @@ class Experiment:
             outcomes=outcomes,
             ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
             files={"metrics": "metrics.jsonl"}
-            | {path.stem: path.name for path in left_by_router}
+            | ({"demonstrations": str(self.own.path)} if self.own else {})
+            | {path.stem: path.name for path in self._left_by_router}
             | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()},
         )
 
@@ -332,6 +379,16 @@ class Experiment:
         if not environment.task_ids:
             raise InputError(f"the split {split} has no tasks; name other splits in env")
         return environment
+
+    def _forced(self) -> list[str]:
+        """Return the stages and phases that are to be made again."""
+        force = self.config["force"]
+        names = [force] if isinstance(force, str) else list(force or [])
+        functions = (collect, pretrain, measure, route, train, evaluate)
+        known = dict.fromkeys([*(function.name for function in functions), *(phase.name for phase in self.phases)])
+        if unknown := [name for name in names if name not in known]:
+            raise InputError(f"force={unknown[0]} is no stage of this run; choose from {', '.join(known)}")
+        return names
 
     def _whole_number(self, name: str, least: int) -> int:
         value = self.config.get(name)

@@ -7,7 +7,10 @@ seed train on the same tasks and are evaluated on the same tasks.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.digests import digest
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.results.evaluation import sample_tasks
@@ -25,6 +28,25 @@ def demonstration_tasks(environment: TextEnvironment, count: int) -> list[str]:
     if len(environment.task_ids) < count:
         raise InputError(f"trajectories={count}, but there are only {len(environment.task_ids)} train tasks; lower it")
     return sample_tasks(environment.task_ids, environment.task_types(), count, _SEED)
+
+
+def demonstration_sample(demonstrations: Sequence[Trajectory], count: int | None) -> list[int]:
+    """Return the numbers of a sample of given demonstrations, in their order: ``count``, or all there are.
+
+    It is drawn in proportion to the task types if every demonstration has one, whatever the order of the file.
+    """
+    if count is None or count >= len(demonstrations):
+        return list(range(len(demonstrations)))
+    seen: Counter[str] = Counter()
+    numbers: dict[str, int] = {}
+    for number, demonstration in enumerate(demonstrations):
+        content = digest(asdict(demonstration))
+        numbers[f"{content} {seen[content]}"] = number
+        seen[content] += 1
+    types = [demonstration.task_type for demonstration in demonstrations]
+    known = [kind for kind in types if kind is not None]
+    sample = sample_tasks(list(numbers), known if len(known) == len(types) else None, count, _SEED)
+    return sorted(numbers[name] for name in sample)
 
 
 def pretraining_tasks(environment: TextEnvironment, demonstrations: Sequence[str], count: int) -> list[str]:

@@ -3,16 +3,18 @@
 A stage is a function that gets its inputs *through* the cache: the parts of the configuration, the files of parent
 stages and the values that it was declared with. Nothing else is in its reach, and these inputs are its key:
 
-* parts of the configuration by value; a text in them that names a file or folder by the content of that file or folder;
+* parts of the configuration by value, as far as it counts (:mod:`prism_bench.marks`); a text in them that names a file
+  or folder by the content of that file or folder;
 * parents, which are files, by content: two base models with the same weights are the same parent;
 * the code that the function can run, by :mod:`prism_bench.code_digest`, with the classes that its inputs name.
 
 On disk it is a folder ``<root>/<name>/<key>`` that holds
 
     files/          the function's files
-    manifest.json   checksum of every file
+    manifest.json   checksum of every file, and the key
     inputs.json     the inputs in the key, for people to read
     ledger.json     the cost of making it
+    runs            the folders of the runs that used it, one a line; the file's time is that of the last use
 
 A folder of that name is always complete: a stage is made under another name and renamed when it is finished, under a
 lock. If two runs need it, one makes it and the other waits. A stage whose files do not match its manifest any more is
@@ -27,7 +29,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,12 +42,15 @@ from prism_bench.code_digest import code_of
 from prism_bench.digests import content_digest, digest, folder_manifest, require_json
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
+from prism_bench.marks import as_counted
 
 FORMAT = 2
 """Part of every key; to be raised when older stages must not be used any more."""
 
 FILE_KEYS = ("data", "path", "file", "folder")
 """Last names of settings in which a bare word may be a file or folder; a text with a separator may be one anywhere."""
+
+RUNS = "runs"
 
 Tools = TypeVar("Tools")
 _log = logging.getLogger(__name__)
@@ -78,6 +83,7 @@ class StageFunction(Generic[Tools]):
     parents: tuple[str, ...]
     values: tuple[str, ...]
     resumable: bool
+    phase: str | None
 
 
 def stage(
@@ -87,6 +93,7 @@ def stage(
     parents: Sequence[str] = (),
     values: Sequence[str] = (),
     resumable: bool = False,
+    phase: str | None = None,
 ) -> Callable[[Callable[[Inputs, Path, Tools], None]], StageFunction[Tools]]:
     """Return a decorator that declares the inputs of a stage.
 
@@ -95,6 +102,7 @@ def stage(
 
     Args:
         resumable: the folder keeps the files of a killed run, and the function continues from there.
+        phase: the row of the ledger, if it is neither ``name`` nor the value ``phase``.
 
     Raises:
         TypeError: the function has a closure, through which something undeclared could come in.
@@ -103,7 +111,7 @@ def stage(
     def declare(function: Callable[[Inputs, Path, Tools], None]) -> StageFunction[Tools]:
         if function.__closure__:
             raise TypeError(f"the stage {name!r} must be a function of its arguments only")
-        return StageFunction(name, function, tuple(settings), tuple(parents), tuple(values), resumable)
+        return StageFunction(name, function, tuple(settings), tuple(parents), tuple(values), resumable, phase)
 
     return declare
 
@@ -132,11 +140,18 @@ class Stage:
 
 
 class StageCache:
-    """Stages under the folder ``root``; their costs are read from and entered into ``ledger``."""
+    """Stages of a run under the folder ``root``; their costs are read from and entered into ``ledger``.
 
-    def __init__(self, root: Path | str, ledger: Ledger) -> None:
+    Args:
+        run: the folder of the run, which is noted in every stage that it uses.
+        force: names of stages, or of their phases, that this run makes again although they are there.
+    """
+
+    def __init__(self, root: Path | str, ledger: Ledger, run: Path | None = None, force: Collection[str] = ()) -> None:
         self._root = Path(root).expanduser().resolve()
         self._ledger = ledger
+        self._run = run
+        self._force = frozenset(force)
         self._contents: dict[str, str] = {}  # of files that settings name, read once in a run
         self._billed: set[Path] = set()  # a run that needs a stage twice pays for it once
 
@@ -163,8 +178,11 @@ class StageCache:
         described = self.describe(function, inputs)
         folder = self._root / function.name / digest(described)
         with self._lock(function.name, folder):
-            found = self._found(folder)
-            return found or self._make(function, inputs, tools, described, folder)
+            if folder not in self._billed and self._force & {function.name, function.phase, inputs.values.get("phase")}:
+                self._remove(folder)
+            found = self._found(folder) or self._make(function, inputs, tools, described, folder)
+            self._note_use(folder)
+            return found
 
     def describe(self, function: StageFunction[Tools], inputs: Inputs) -> dict[str, Any]:
         """Return everything that enters the key of a stage.
@@ -178,7 +196,7 @@ class StageCache:
         return {
             "format": FORMAT,
             "stage": function.name,
-            "settings": self._by_content(plain["settings"]),
+            "settings": self._by_content(as_counted(plain["settings"])),
             "values": plain["values"],
             "parents": {name: files.content for name, files in inputs.parents.items()},
             "code": asdict(code),
@@ -205,7 +223,7 @@ class StageCache:
     def _make(
         self, function: StageFunction[Tools], inputs: Inputs, tools: Tools, described: Mapping[str, Any], folder: Path
     ) -> Stage:
-        making = folder.with_name(f".{folder.name}.making")
+        making = making_folder(folder)
         files = making / "files"
         name = function.name
         try:
@@ -213,14 +231,15 @@ class StageCache:
                 if not function.resumable:
                     shutil.rmtree(making, ignore_errors=True)  # left by a run that was killed: its lock is gone
                 files.mkdir(parents=True, exist_ok=True)
-                write_atomically(making / "inputs.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
             first_row = len(self._ledger.rows)
             with _explained(name, self._root, full_only=True):
                 function.function(inputs, files, tools)
             with _explained(name, self._root):
                 manifest = folder_manifest(files)
+                write_atomically(making / "inputs.json", json.dumps(described, indent=1, sort_keys=True) + "\n")
                 save_rows(self._ledger.rows[first_row:], making / "ledger.json")
-                sealed = {"files": manifest, "ledger": content_digest(making / "ledger.json")}
+                ledger = content_digest(making / "ledger.json")
+                sealed = {"key": folder.name, "files": manifest, "ledger": ledger}
                 write_atomically(making / "manifest.json", json.dumps(sealed, indent=1, sort_keys=True) + "\n")
                 making.rename(folder)
         except BaseException as error:
@@ -230,6 +249,22 @@ class StageCache:
         self._billed.add(folder)
         return Stage(folder / "files", cached=False, key=folder.name, manifest=manifest)
 
+    def _remove(self, folder: Path) -> None:
+        """Remove a stage and what an unfinished one has left."""
+        with _explained(folder.parent.name, self._root):
+            for place in (folder, making_folder(folder)):
+                shutil.rmtree(place, ignore_errors=not place.exists())
+
+    def _note_use(self, folder: Path) -> None:
+        if self._run is None:
+            return
+        with _explained(folder.parent.name, self._root):
+            file = folder / RUNS
+            file.touch()
+            known = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            if str(self._run) not in known:
+                file.write_text("".join(f"{run}\n" for run in (*known, self._run)), encoding="utf-8")
+
     def _found(self, folder: Path) -> Stage | None:
         """Return the stored stage; None if it is missing or damaged."""
         if not folder.is_dir():
@@ -238,6 +273,8 @@ class StageCache:
             sealed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             manifest: dict[str, str] = sealed["files"]
             damage = _difference(manifest, folder_manifest(folder / "files"))
+            if not damage and sealed["key"] != folder.name:
+                damage = f"it is the stage {sealed['key']}"
             if not damage and content_digest(folder / "ledger.json") != sealed["ledger"]:
                 damage = "ledger.json was changed"
             rows = [] if damage else load_rows(folder / "ledger.json")
@@ -245,8 +282,7 @@ class StageCache:
             damage = str(error)
         if damage:
             _log.warning("the stored stage %s is damaged (%s); it is made again", folder, damage)
-            with _explained(folder.parent.name, self._root):
-                shutil.rmtree(folder)
+            self._remove(folder)
             return None
         if folder not in self._billed:
             self._ledger.add_cached(rows)
@@ -257,7 +293,7 @@ class StageCache:
     def _lock(self, name: str, folder: Path) -> Iterator[None]:
         with _explained(name, self._root):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+            lock = FileLock(lock_file(folder))
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -267,6 +303,16 @@ class StageCache:
             yield
         finally:
             lock.release()
+
+
+def making_folder(folder: Path) -> Path:
+    """Return the folder in which the stage ``folder`` is made."""
+    return folder.with_name(f".{folder.name}.making")
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the file that is locked while the stage ``folder`` is made or looked up."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def part_of(config: Mapping[str, Any], path: str) -> Any:

@@ -45,6 +45,7 @@ class Phase:
         max_length: int = 200,
         engine: Engine | None = None,
         seed: int = 5,
+        batch_size: int = 16,
         evaluate: Callable[[Policy, int], None] = lambda policy, update: None,
         **options: Any,
     ) -> None:
@@ -55,7 +56,7 @@ class Phase:
         self.progress: list[tuple[int, int]] = []
         self.evaluated: list[int] = []
         renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length)
-        self.runner = RecordingRunner(make_environment, renderer, 16)
+        self.runner = RecordingRunner(make_environment, renderer, batch_size)
 
         def point(policy: Policy, update: int) -> None:
             self.evaluated.append(update)

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel
 
 from prism_bench.accounting.ledger import QUANTITIES
 from prism_bench.commands.report import main as report
+from prism_bench.data.trajectory import load_trajectories
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.results.result import phase_costs, read_result
 
@@ -185,6 +187,30 @@ def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_
     assert next(row for row in result["ledger"] if row["phase"] == "route")["env_steps"] > 0
     assert cached(result, "eval") == {False, True}  # the base model was evaluated before, the others were not
     assert result["success"]["base"] == first[1]["success"]["base"]
+
+
+def test_another_split_of_the_same_norms_probes_nothing(first, cache, tmp_path):
+    split = ("router.quantile=0.75", "router.concentration=cv", "router.reverse=true")
+    result = run(tmp_path / "run", cache, *SMALL, *split)
+    assert result["allocation"] == {"sft": 6, "rl": 2}
+    probed, divided = sorted(
+        (row for row in result["ledger"] if row["phase"] == "route"), key=lambda row: -row["flops"]
+    )
+    assert probed["cached"] and probed["flops"] == spent_on(first[1], "route")
+    assert not divided["cached"] and divided["flops"] == 0
+
+
+def test_own_demonstrations_do_what_the_same_ones_of_the_expert_do(first, cache, tmp_path):
+    """Content counts, and not where it comes from: with the expert's episodes in a file nothing is made again."""
+    files = list(cache.glob("collect/*/files/trajectories.parquet"))
+    (episodes,) = (file for file in files if len(load_trajectories(file)) == 8)
+    shutil.copy(episodes, tmp_path / "own.parquet")
+    own = (f"demonstrations={tmp_path / 'own.parquet'}", "trajectories=null")
+    result = run(tmp_path / "run", cache, *SMALL, *own)
+    assert cached(result, "sft") == cached(result, "route") == cached(result, "rl") == {True}
+    assert result["success"] == first[1]["success"]
+    assert result["protocol"]["demonstrations"].startswith("own.parquet (")
+    refused(tmp_path / "no", cache, "is of the task", *SMALL, own[0], "env.seed=1")
 
 
 @pytest.mark.slow

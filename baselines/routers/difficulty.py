@@ -7,7 +7,7 @@ charged to the routing phase.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from prism_bench.routing.router import RoutingContext, ScoreRouter
 @dataclass(frozen=True)
 class DifficultyRouter(ScoreRouter):
     """Router that sends trajectories with a low pass rate to RL."""
+
+    needs_tasks: ClassVar[bool] = True
 
     episodes: int = 4
 

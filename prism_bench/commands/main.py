@@ -9,6 +9,7 @@ COMMANDS = {
     "collect": "collect:main",
     "probe": "probe:main",
     "report": "report:main",
+    "cache": "cache:main",
     "import": "sharegpt:import_main",
     "export": "sharegpt:export_main",
     "download": "download:main",

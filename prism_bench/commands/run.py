@@ -1,17 +1,25 @@
 """The main job: collect, route, train, evaluate, report. ``--help`` lists the settings."""
 
+from __future__ import annotations
+
 import itertools
 import os
 import re
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experimental, and needed
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from rich.console import Console
 
 from prism_bench.commands.hydra_command import CONF, hydra_command
+from prism_bench.commands.settings_help import described_settings
+
+if TYPE_CHECKING:
+    from prism_bench.results.loggers import Logger
 
 
 def choices(group: str) -> str:
@@ -24,6 +32,11 @@ def choices(group: str) -> str:
         sentence = re.split(r"(?<=[^.][.]) ", text)[0].removesuffix(".")
         lines.append(f"    {file.stem:<22} {sentence}")
     return "\n".join(lines)
+
+
+def settings(*, _root_: Container) -> str:
+    """Return every setting with its value and its comment; ``--help`` prints them."""
+    return described_settings(CONF, _root_)
 
 
 def new_folder(path: str) -> str:
@@ -42,6 +55,7 @@ def new_folder(path: str) -> str:
 
 
 OmegaConf.register_new_resolver("choices", choices, replace=True)
+OmegaConf.register_new_resolver("settings", settings, replace=True)
 OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)  # once for each run or sweep
 
 
@@ -54,3 +68,18 @@ def main(config: DictConfig, console: Console) -> None:
     experiment = Experiment(config, console)
     result = experiment.run()
     print_result(result, console, experiment.folder)
+    for line in ending(experiment.folder, experiment.logger):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def ending(folder: Path, logger: Logger) -> list[str]:
+    """Return the last lines of a run: its result, where its metrics are, and what to type next."""
+    here = Path.cwd()
+    run = shlex.quote(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+    return [
+        "",
+        f"result: {folder / 'result.json'}",
+        f"metrics: {logger.location}" + (f"; to upload them: {logger.upload}" if logger.upload else ""),
+        f"next: prism-bench report {run}          prints these tables again",
+        f"      prism-bench report {run} OTHER    sets them beside those of another run",
+    ]

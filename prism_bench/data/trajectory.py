@@ -137,6 +137,19 @@ def load_trajectories(path: Path) -> list[Trajectory]:
         raise InputError(f"{path}: {first_mistake(error, 'row')}") from None
 
 
+def count_trajectories(path: Path) -> int:
+    """Return how many trajectories a file of :func:`save_trajectories` has, without reading them.
+
+    Raises:
+        InputError: the file is missing or no Parquet file.
+    """
+    try:
+        rows: int = pyarrow.parquet.read_metadata(path).num_rows
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    return rows
+
+
 def tasks_of(trajectories: Sequence[Trajectory]) -> list[str]:
     """Return the task of every trajectory.
 

@@ -106,12 +106,13 @@ class TextEnvironment(gymnasium.Env[str, str]):
         if options is None or options.get("task_id") is None:
             return self.task_ids[int(self.np_random.integers(len(self.task_ids)))]
         task_id = options["task_id"]
-        if not self._has(task_id):
+        if not self.has_task(task_id):
             nearest = difflib.get_close_matches(str(task_id), self.task_ids, n=3, cutoff=0.0)
             raise UnknownTaskError(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
         return str(task_id)
 
-    def _has(self, task_id: object) -> bool:
+    def has_task(self, task_id: object) -> bool:
+        """Return True if the id is one of ``task_ids``."""
         ids = self.task_ids
         return isinstance(task_id, str) and task_id in (_members(_Same(ids)) if isinstance(ids, tuple) else ids)
 

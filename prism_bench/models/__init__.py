@@ -1,4 +1,4 @@
 """Policies: loading, saving, making small ones from scratch, and taking decoders apart.
 
-May import ``data`` and what is below it.
+May import ``data``, ``marks`` and what is below them.
 """

@@ -8,11 +8,11 @@ both may be moved.
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from prism_bench.files import write_atomically
+from prism_bench.marks import Execution
 from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, local_checkpoint, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
 
@@ -40,14 +41,29 @@ class Policy:
     projections: tuple[str, ...] | None = None  # the linear layers that the probe takes; None: the usual seven
 
 
+def _counted_device(device: str, settings: Mapping[str, Any]) -> str:
+    """Return the device as far as it can change a digit: there is one CPU, whatever number it is given."""
+    return "cpu" if device.partition(":")[0] == "cpu" else device
+
+
+def _counted_batch_size(batch_size: int, settings: Mapping[str, Any]) -> int | None:
+    """Return the batch size where rounding could lead to another token (:mod:`prism_bench.rollouts.sampling`).
+
+    The bound on rounding that makes episodes independent of their batch holds for float32 and was measured on CPUs. RL
+    takes only the tokens from rollouts, so its weights are the same too.
+    """
+    exact = settings.get("dtype") == "float32" and _counted_device(str(settings.get("device")), settings) == "cpu"
+    return None if exact else batch_size
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Settings of both kinds of models."""
 
     max_length: int  # tokens of context
     max_completion_tokens: int
-    batch_size: int  # episodes that run at once
-    device: str = "cpu"
+    batch_size: Annotated[int, Execution(_counted_batch_size)]  # episodes that run at once
+    device: Annotated[str, Execution(_counted_device)] = "cpu"
     dtype: str = "float32"
     projections: Sequence[str] | None = None  # the linear layers to probe, if they have other names
 

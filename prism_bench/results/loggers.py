@@ -14,6 +14,7 @@ import logging
 import math
 import netrc
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,10 @@ class Logger(Protocol):
     @property
     def location(self) -> str:
         """Path or address at which the numbers can be looked at."""
+
+    @property
+    def upload(self) -> str | None:
+        """The command that uploads the numbers; None where that is not to be done."""
 
     def log(self, values: Mapping[str, SupportsFloat], step: int | None = None) -> None:
         """Record ``values`` at ``step``, a count of its own for every first part of the keys."""
@@ -64,6 +69,10 @@ class FileLogger:
     @property
     def location(self) -> str:
         return str(self._path)
+
+    @property
+    def upload(self) -> str | None:
+        return None
 
     def log(self, values: Mapping[str, SupportsFloat], step: int | None = None) -> None:
         self._append({"step": step} | _finite(values))
@@ -137,6 +146,10 @@ class WandbLogger:
     def location(self) -> str:
         online = None if self._run.offline else self._run.url
         return online or str(Path(self._run.dir).parent)
+
+    @property
+    def upload(self) -> str | None:
+        return f"wandb sync {shlex.quote(self.location)}" if self._run.offline else None
 
     def log(self, values: Mapping[str, SupportsFloat], step: int | None = None) -> None:
         self._file.log(values, step)

@@ -7,26 +7,30 @@ is used is an option here. The norms and a plot of them stay beside the allocati
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
 from prism_bench.data.trajectory import Trajectory
+from prism_bench.marks import AfterMeasuring
 from prism_bench.probe.concentration import Concentration, check_kind, concentration
 from prism_bench.probe.plot import plot_probe
 from prism_bench.probe.record import load_probe, probe_trajectories
-from prism_bench.routing.router import Allocation, RoutingContext, ScoreRouter
+from prism_bench.routing.router import Allocation, RoutingContext, SplitRouter
+
+NORMS = "norms.parquet"
 
 
 @dataclass(frozen=True)
-class PrismRouter(ScoreRouter):
+class PrismRouter(SplitRouter):
     """Router that sends trajectories with a concentrated gradient to RL.
 
     Attributes:
         checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.
     """
 
-    concentration: Concentration = "gini"
+    concentration: Annotated[Concentration, AfterMeasuring()] = "gini"
     tokens_per_batch: int = 16384
     checkpointing: bool = False
 
@@ -34,32 +38,31 @@ class PrismRouter(ScoreRouter):
         super().__post_init__()
         check_kind(self.concentration)
 
-    def score(
-        self, trajectories: Sequence[Trajectory], context: RoutingContext
-    ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        probe = probe_trajectories(
+    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
+        probe_trajectories(
             context.policy,
             context.renderer,
             trajectories,
-            context.folder / "norms.parquet",
+            context.folder / NORMS,
             tokens_per_batch=self.tokens_per_batch,
             meter=context.meter,
             checkpointing=self.checkpointing,
             progress=context.progress,
         )
-        return concentration(probe.norms, self.concentration), asdict(probe.identity) | {
-            "concentration": self.concentration
-        }
 
-    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
-        allocation = super().route(trajectories, context)
-        probe = load_probe(context.folder / "norms.parquet")
+    def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
+        probe = load_probe(measured / NORMS)
+        identity = asdict(probe.identity) | {"concentration": self.concentration}
+        return concentration(probe.norms, self.concentration), identity
+
+    def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
+        allocation = super().route(trajectories, measured, folder, seed)
         plot_probe(
-            probe,
+            load_probe(measured / NORMS),
             np.array(allocation.scores),
             {stage: allocation.indices(stage) for stage in ("sft", "rl")},
             allocation.threshold,
             self.concentration,
-            context.folder / "gradients.png",
+            folder / "gradients.png",
         )
         return allocation

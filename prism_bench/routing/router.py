@@ -1,7 +1,11 @@
 """The contract of a router, and the split every router shares.
 
-A router sends each expert trajectory to SFT, or its task to RL. One orientation holds for all routers: *a high score
-goes to RL*. They also share the split, so that a comparison of routers compares scores and nothing else.
+A router sends each demonstration to SFT, or its task to RL. One orientation holds for all routers: *a high score goes
+to RL*. They also share the split, so that a comparison of routers compares scores and nothing else.
+
+A router works in two steps, so that another split does not score again. ``measure`` has the policy, does all that is
+expensive and writes files; ``route`` has these files and decides. A setting that only the second step reads is marked
+:class:`prism_bench.marks.AfterMeasuring`; the first step gets a router on which it has its default.
 
 PRISM (arXiv 2601.07224) splits at the corpus median; scores at or below it go to SFT. With tied scores its two parts
 can differ in size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)``
@@ -13,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -22,14 +26,17 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
+from prism_bench.marks import AfterMeasuring
 from prism_bench.models.policy import Policy
 
 Stage = Literal["sft", "rl"]
 
+SCORES = "scores.json"
+
 
 @dataclass(frozen=True)
 class RoutingContext:
-    """Policy, rollouts and other resources for a router.
+    """Policy, rollouts and other resources for a measurement.
 
     Attributes:
         policy: the frozen base model; a router must leave its weights and gradients as they are.
@@ -60,7 +67,7 @@ class Allocation:
     threshold: float  # the highest score that went to SFT; where reversed, the lowest
     tied_at_threshold: int  # how many scores equal it
     identity: Mapping[str, Any] = field(default_factory=dict)  # what the scores depend on
-    cost: Mapping[str, float] = field(default_factory=dict)  # the ledger's row of the routing, by quantity
+    cost: Mapping[str, float] = field(default_factory=dict)  # of measuring and routing, by quantity of the ledger
 
     def indices(self, stage: Stage) -> list[int]:
         """Return the positions of the trajectories sent to ``stage``."""
@@ -86,15 +93,30 @@ def load_allocation(path: Path) -> Allocation:
 
 
 class Router(Protocol):
-    """A router: anything with ``route``."""
+    """A router: anything with these two steps.
 
-    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
-        """Return the allocation of ``trajectories``."""
+    Attributes:
+        needs_tasks: whether trajectories without a task id are refused.
+    """
+
+    needs_tasks: ClassVar[bool]
+
+    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
+        """Write the files into ``context.folder`` that :meth:`route` needs."""
+
+    def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
+        """Return the allocation of ``trajectories``.
+
+        Args:
+            measured: folder that :meth:`measure` filled for the same trajectories.
+            folder: for further files worth keeping.
+            seed: for every random choice.
+        """
 
 
 @dataclass(frozen=True)
-class ScoreRouter(ABC):
-    """A router that scores every trajectory and splits at a quantile. A new one defines only :meth:`score`.
+class SplitRouter(ABC):
+    """A router that splits at a quantile of its scores, which it reads from a measurement of its own.
 
     Attributes:
         quantile: share of the trajectories that goes to SFT.
@@ -102,35 +124,52 @@ class ScoreRouter(ABC):
         reverse: send low scores to RL instead of high ones.
     """
 
-    quantile: float = 0.5
-    ties: Literal["random", "paper"] = "random"
-    reverse: bool = False
+    needs_tasks: ClassVar[bool] = False
+
+    quantile: Annotated[float, AfterMeasuring()] = 0.5
+    ties: Annotated[Literal["random", "paper"], AfterMeasuring()] = "random"
+    reverse: Annotated[bool, AfterMeasuring()] = False
 
     def __post_init__(self) -> None:
         """Refuse options that :func:`split` would refuse, before anything is trained or scored."""
         _check_options(self.quantile, self.ties)
 
     @abstractmethod
+    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
+        """Write the files into ``context.folder`` that :meth:`read_scores` reads."""
+
+    @abstractmethod
+    def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
+        """Return one score per trajectory, and what the scores depend on, from a folder of :meth:`measure`."""
+
+    def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
+        scores, identity = self.read_scores(measured)
+        return split(scores, quantile=self.quantile, ties=self.ties, reverse=self.reverse, seed=seed, identity=identity)
+
+
+@dataclass(frozen=True)
+class ScoreRouter(SplitRouter):
+    """A router whose measurement is the scores themselves. A new one defines only :meth:`score`."""
+
+    @abstractmethod
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext
     ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        """Return one score per trajectory, and what the scores depend on."""
+        """Return one score per trajectory, and what the scores depend on; the settings of the split are not read."""
 
-    def route(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:
+    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         scores, identity = self.score(trajectories, context)
         if np.shape(scores) != (len(trajectories),):
             raise InputError(
                 f"{type(self).__name__}.score returned an array of shape {np.shape(scores)} for {len(trajectories)} "
                 "trajectories; it has to return one number for each"
             )
-        return split(
-            scores,
-            quantile=self.quantile,
-            ties=self.ties,
-            reverse=self.reverse,
-            seed=context.seed,
-            identity=identity,
-        )
+        content = {"identity": identity, "scores": np.asarray(scores, dtype=float).tolist()}
+        write_atomically(context.folder / SCORES, json.dumps(content, indent=1) + "\n")
+
+    def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
+        content = json.loads((measured / SCORES).read_text(encoding="utf-8"))
+        return np.array(content["scores"]), content["identity"]
 
 
 def split(

@@ -1,12 +1,14 @@
-"""The stage of routing: trajectories to SFT, and tasks of the others to RL."""
+"""The two stages of routing: the measurement of a router, and its allocation of trajectories to SFT and tasks to RL.
+
+Both are on the row ``route`` of the ledger.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from hydra.utils import instantiate
 
-from prism_bench.accounting.ledger import QUANTITIES, Meter
+from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
@@ -19,16 +21,18 @@ ALLOCATION = "allocation.json"
 
 
 @stage(
-    "route",
-    settings=(*POLICY_SETTINGS, "router", "rollout", "generation", "env.make", "env.train_split"),
+    "measure",
+    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split"),
     parents=("policy", "trajectories"),
+    values=("router",),
     resumable=True,
+    phase="route",
 )
-def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the router's allocation of the trajectories, and its other files."""
+def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the files of the router's measurement; the value ``router`` has the settings that the measurement reads."""
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    router: Router = instantiate(inputs.settings["router"])
+    router: Router = instantiate(inputs.values["router"])
     with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories), "trajectories") as progress:
         policy = bench.load()
         context = RoutingContext(
@@ -40,9 +44,17 @@ def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
             folder=folder,
             progress=progress.update,
         )
-        allocation = router.route(trajectories, context)
-    cost = {name: getattr(tools.ledger.rows[-1], name) for name in QUANTITIES}
-    save_allocation(folder / ALLOCATION, replace(allocation, cost=cost), trajectories)
+        router.measure(trajectories, context)
+
+
+@stage("route", settings=("seed", "router"), parents=("measured", "trajectories"))
+def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
+    """Write the router's allocation of the trajectories, and its other files."""
+    trajectories = load_trajectories(inputs.parents["trajectories"].path)
+    router: Router = instantiate(inputs.settings["router"])
+    with tools.ledger.phase("route"):
+        allocation = router.route(trajectories, inputs.parents["measured"].path, folder, inputs.settings["seed"])
+    save_allocation(folder / ALLOCATION, allocation, trajectories)
 
 
 def _rollouts(

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from prism_bench import code_digest
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
-from prism_bench.digests import digest, folder_manifest
+from prism_bench.digests import content_digest, digest, folder_manifest
+from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
 from prism_bench.routing.router import save_allocation, split
 from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, part_of
@@ -40,22 +42,26 @@ OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "router.ties": "paper",
     "router.concentration": "cv",
     "router.quantile": 0.25,
+    "force": ["eval"],
 }
-AFTER_BASE = {"route", "train sft", "train rl", "eval"}
+AFTER_BASE = {"measure", "train sft", "train rl", "eval"}
+NOT_TRIED = ("strategy.name", "strategy.phases", "demonstrations")  # no settings, or tried below
 NO_SETTING = ("_target_", "_partial_")
+SPEED_ONLY = {"model.batch_size"}  # settings that change no file, so they are in no key
 
 
 @pytest.fixture
 def store(tmp_path: Path, corridor_episodes) -> Path:
     """Files such as every stage makes, by the name of the stage."""
-    for name in ("collect", "base", "route", "train/checkpoint", "eval"):
+    for name in ("collect", "import", "base", "measure", "route", "train/checkpoint", "eval"):
         (tmp_path / name).mkdir(parents=True)
     save_trajectories(corridor_episodes, tmp_path / "collect" / "trajectories.parquet")
+    save_trajectories(corridor_episodes, tmp_path / "import" / "trajectories.parquet")
     save_trajectories(corridor_episodes, tmp_path / "eval" / "episodes.parquet")
     save_allocation(tmp_path / "route" / "allocation.json", split(range(30)), corridor_episodes)
     record = {"updates": 1, "flops": 1, "ended": "completed", "curve": []}
     (tmp_path / "train" / "phase.json").write_text(json.dumps(record))
-    for name in ("base", "train/checkpoint"):
+    for name in ("base", "measure", "train/checkpoint"):
         (tmp_path / name / "weights").write_text("weights")
     return tmp_path
 
@@ -140,6 +146,8 @@ def followers(path: str, raw: dict[str, Any]) -> list[str]:
 
 def declared(path: str, functions: dict[str, StageFunction]) -> set[str]:
     """Return the stages that were declared with a part of the configuration in which a setting lies."""
+    if path in SPEED_ONLY:
+        return set()
     return {
         label
         for label, function in functions.items()
@@ -163,6 +171,9 @@ def computed(path: str, labels: set[str]) -> set[str]:
         "env.validation_split": {label for label in groups["eval"] if label.endswith((" on valid_seen", " on valid"))},
         "env.test_splits": {label for label in groups["eval"] if label.endswith((" on valid_unseen", " on test"))},
     }
+    split = {"router.quantile", "router.ties", "router.reverse", "router.concentration"}
+    if path.startswith("router.") and path not in split:
+        return {"measure"}
     algorithms = {"sft": imitating, "algorithm": groups["train"] - imitating, "strategy": {"train rejection"}}
     return values.get(path, algorithms.get(path.partition(".")[0], set()))
 
@@ -178,7 +189,7 @@ def test_a_setting_changes_the_keys_of_the_stages_that_read_it(planned, tmp_path
     raw = dict(leaves(OmegaConf.to_container(base, resolve=False)))
     read = 0
     for path, value in raw.items():
-        if (isinstance(value, str) and "${" in value) or path in ("strategy.name", "strategy.phases"):
+        if (isinstance(value, str) and "${" in value) or path in NOT_TRIED:
             continue  # follows another setting, or is no setting
         config = copy.deepcopy(base)
         with open_dict(config):
@@ -210,7 +221,7 @@ def test_phases_of_two_strategies_that_are_the_same_are_shared(planned, tmp_path
     ("choices", "setting", "stages"),  # the names of stages without what they are of
     [
         ((), "env.expert=oracle", {"collect for base", "collect to learn from"}),
-        (("router=difficulty",), "rollout.temperature=0.3", {"route", "train rl"}),
+        (("router=difficulty",), "rollout.temperature=0.3", {"measure", "train rl"}),
         (("router=prism",), "+model.projections=[q_proj]", AFTER_BASE | {"base"}),
         (
             ("model=checkpoint", "prompt=react"),
@@ -239,7 +250,84 @@ def test_a_checkpoint_enters_by_its_content(planned, tmp_path, tiny_model):
         for name in ("one", "two", "other")
     ]
     named = {label for label in keys[0] if label.startswith("eval")}
-    assert keys[0]["route"] == keys[1]["route"] != keys[2]["route"] and named
+    assert named and list(keys[0].values()) == list(keys[1].values())
+    assert keys[0]["measure"] != keys[2]["measure"]
+
+
+def test_a_checkpoint_that_is_only_touched_or_moved_makes_nothing_again(planned, tmp_path, tiny_model):
+    place = tmp_path / "here"
+    tiny_model().save_pretrained(place)
+    before = planned(configured(tmp_path, "model=checkpoint", f"model.path={place}")).keys.values()
+    for file in place.iterdir():
+        os.utime(file, (0, 0))
+    moved = place.rename(tmp_path / "elsewhere")
+    after = planned(configured(tmp_path, "model=checkpoint", f"model.path={moved}")).keys.values()
+    assert list(after) == list(before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        (["model.device=cpu:0"], set()),
+        (["model.batch_size=7"], set()),
+        (["model.dtype=bfloat16", "model.batch_size=7"], {"measure", "train sft", "train rl", "eval", "base"}),
+        (["router.concentration=cv", "router.quantile=0.25", "router.reverse=true"], {"route"}),
+        (["router.tokens_per_batch=9"], {"measure", "route"}),
+        (["env.workers=true"], set()),
+    ],
+    ids=str,
+)
+def test_a_setting_redoes_only_what_it_can_change(planned, tmp_path, settings, changed):
+    common = [setting for setting in settings if "dtype" in setting]
+    before, after = (planned(configured(tmp_path, *chosen)).keys for chosen in (common, settings))
+    differ = {label.partition(" on ")[0] for label in before if before[label] != after[label]}
+    assert {"eval" if label.startswith("eval") else label for label in differ} == changed
+
+
+OWN = ("trajectories=null", "env.test_splits=[]", "model.base.episodes=99")
+
+
+def test_own_demonstrations_take_the_place_of_the_expert_s(planned, tmp_path, corridor_episodes, monkeypatch):
+    """They enter by content; the base model learns from other tasks; the environment of evaluation has none of them."""
+    first, second = (tmp_path / name for name in ("one.parquet", "two.parquet"))
+    save_trajectories(corridor_episodes[:20], first)
+    shutil.copy(first, second)
+    monkeypatch.setattr("prism_bench.experiment.Experiment.eval_splits", [])
+    expert = planned(configured(tmp_path)).keys
+    one, two = (planned(configured(tmp_path, *OWN, f"demonstrations={file}")).keys for file in (first, second))
+    assert "import" in one and one == two and "collect to learn from" not in one
+    assert {label for label in expert if label.startswith("train")} < one.keys()
+    save_trajectories(corridor_episodes[:19], second)
+    other = planned(configured(tmp_path, *OWN, f"demonstrations={second}")).keys
+    assert other["import"] != one["import"] and other["collect for base"] != one["collect for base"]
+
+
+def test_own_demonstrations_without_tasks_serve_sft_only(planned, tmp_path, corridor_episodes, monkeypatch):
+    file = tmp_path / "own.parquet"
+    save_trajectories([replace(episode, task_id=None) for episode in corridor_episodes], file)
+    monkeypatch.setattr("prism_bench.experiment.Experiment.eval_splits", [])
+    assert "train sft" in planned(configured(tmp_path, *OWN, f"demonstrations={file}", "strategy=sft")).keys
+    routed = "strategy.phases=[{name:sft,algorithm:${sft},demonstrations:sft}]"
+    assert "measure" in planned(configured(tmp_path, *OWN, f"demonstrations={file}", routed)).keys
+    for strategy, needs in (("strategy=sft_then_rl", "phase 'rl'"), (routed, "router DifficultyRouter")):
+        with pytest.raises(InputError, match=f"30 of 30 episodes have no task id, and {needs} needs their tasks"):
+            planned(configured(tmp_path, *OWN, f"demonstrations={file}", strategy, "router=difficulty"))
+
+
+def test_the_protocol_says_whose_demonstrations_were_used(planned, tmp_path, corridor_episodes, monkeypatch):
+    file = tmp_path / "own.parquet"
+    save_trajectories(corridor_episodes, file)
+    expert, own = (
+        Experiment(configured(tmp_path, *given), Console(quiet=True)) for given in ((), (f"demonstrations={file}",))
+    )
+    assert expert.protocol["demonstrations"] == "expert search"
+    assert own.protocol["demonstrations"] == f"own.parquet ({content_digest(file)[:12]})"
+
+
+def test_unknown_stages_cannot_be_forced(tmp_path):
+    for force in ("force=rout", "force=[rl,rout]"):
+        with pytest.raises(InputError, match=r"force=rout is no stage of this run; choose from collect, .*, sft, rl$"):
+            Experiment(configured(tmp_path, force), Console(quiet=True))
 
 
 def test_a_game_that_was_changed_in_its_place_counts(planned, tmp_path):

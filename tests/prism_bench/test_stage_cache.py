@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,39 @@ def test_a_damaged_stage_is_named_and_made_again(tmp_path, text, caplog, file, d
     assert [row.cached for row in ledger.rows] == [False]
     assert str(made.path.parent) in caplog.text and "is made again" in caplog.text
     assert make(tmp_path / "cache", text)[0].cached
+
+
+def test_the_folder_of_another_stage_is_damage_too(tmp_path, text, caplog):
+    made, _ = make(tmp_path / "cache", text)
+    other, _ = make(tmp_path / "cache", text, words=["c"])
+    whole = (made.path / "sub" / "second").read_text()
+    shutil.rmtree(made.path.parent)
+    shutil.copytree(other.path.parent, made.path.parent)
+    again, _ = make(tmp_path / "cache", text)
+    assert not again.cached and (again.path / "sub" / "second").read_text() == whole
+    assert f"it is the stage {other.key}" in caplog.text
+
+
+def test_a_stage_is_made_again_where_that_is_asked_for(tmp_path, text):
+    made, _ = make(tmp_path / "cache", text)
+    parents, values = {"text": Files(text, content_digest(text))}, {"words": ("a", "b")}
+    ledger = Ledger()
+    cache = StageCache(tmp_path / "cache", ledger, force=["copy"])
+    again, found = (cache.get(copy, ledger, config=CONFIG, parents=parents, values=values) for _ in range(2))
+    assert (again.cached, again.key, again.manifest) == (False, made.key, made.manifest)
+    assert found.cached and len(ledger.rows) == 1  # once in a run
+
+
+@stage("part", values=("phase",), phase="whole")
+def part(inputs: Inputs, folder: Path, tools: None) -> None:
+    (folder / "file").write_text("x")
+
+
+@pytest.mark.parametrize(("force", "again"), [("part", True), ("whole", True), ("sft", True), ("rl", False)])
+def test_a_phase_names_its_stages_too(tmp_path, force, again):
+    for cache in (StageCache(tmp_path, Ledger()), StageCache(tmp_path, Ledger(), force=[force])):
+        made = cache.get(part, None, config={}, values={"phase": "sft"})
+    assert made.cached != again
 
 
 def test_a_file_that_was_added_is_damage_too(tmp_path, text, caplog):

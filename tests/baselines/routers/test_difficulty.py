@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from routed import routed
 
 from baselines.routers.difficulty import DifficultyRouter
 from prism_bench.errors import InputError
@@ -19,7 +20,7 @@ def test_the_score_is_the_share_of_failed_episodes(context, corridor_episodes):
             for task_id in task_ids
         ]
 
-    allocation = DifficultyRouter(episodes=6).route(corridor_episodes, context(play))
+    allocation = routed(DifficultyRouter(episodes=6), corridor_episodes, context(play))
     expected = [1 - int(episode.task_id[0]) / 6 for episode in corridor_episodes]
     np.testing.assert_allclose(allocation.scores, expected)
     assert allocation.identity["episodes_per_task"] == 6
@@ -35,7 +36,7 @@ def test_a_task_with_several_trajectories_is_played_once(context, corridor_episo
         return [[replace(corridor_episodes[0], success=task_id == "1-2")] * k for task_id in task_ids]
 
     chosen = [corridor_episodes[0], corridor_episodes[1], corridor_episodes[0], corridor_episodes[1]]
-    allocation = DifficultyRouter().route(chosen, context(play))
+    allocation = routed(DifficultyRouter(), chosen, context(play))
     assert asked == ["1-2", "1-3"]
     assert allocation.scores == (0.0, 1.0, 0.0, 1.0)
 
@@ -44,7 +45,7 @@ def test_ties_still_split_in_exact_halves(context, corridor_episodes):
     def play(task_ids, k):
         return [[corridor_episodes[0]] * k for _ in task_ids]
 
-    allocation = DifficultyRouter().route(corridor_episodes, context(play))
+    allocation = routed(DifficultyRouter(), corridor_episodes, context(play))
     assert len(allocation.indices("sft")) == len(corridor_episodes) // 2
     assert allocation.tied_at_threshold == len(corridor_episodes)
 
@@ -52,4 +53,4 @@ def test_ties_still_split_in_exact_halves(context, corridor_episodes):
 def test_imported_text_without_tasks_is_refused(context, corridor_episodes):
     imported = [replace(corridor_episodes[0], task_id=None, source="import:old.json")]
     with pytest.raises(InputError, match=r"trajectory 0 \(import:old\.json\) has no task id"):
-        DifficultyRouter().route(imported, context())
+        routed(DifficultyRouter(), imported, context())

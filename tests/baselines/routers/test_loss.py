@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+from routed import routed
 
 from baselines.routers.loss import LossRouter
 from prism_bench.routing.prism import PrismRouter
@@ -7,7 +8,7 @@ from prism_bench.routing.prism import PrismRouter
 
 def test_scores_are_the_losses_of_the_model_itself(context, corridor_episodes):
     made = context()
-    allocation = LossRouter(tokens_per_batch=100).route(corridor_episodes, made)
+    allocation = routed(LossRouter(tokens_per_batch=100), corridor_episodes, made)
     for score, episode in zip(allocation.scores, corridor_episodes, strict=True):
         rendered = made.renderer.render(episode)
         with torch.no_grad():
@@ -20,13 +21,13 @@ def test_scores_are_the_losses_of_the_model_itself(context, corridor_episodes):
 
 def test_it_costs_about_a_third_of_the_probe(context, corridor_episodes):
     made, probed = context(), context()
-    LossRouter().route(corridor_episodes, made)
-    PrismRouter().route(corridor_episodes, probed)
+    routed(LossRouter(), corridor_episodes, made)
+    routed(PrismRouter(), corridor_episodes, probed)
     assert 0.3 < made.meter.spent.flops / probed.meter.spent.flops < 0.45
     assert made.meter.spent.prefill_tokens == probed.meter.spent.prefill_tokens
 
 
 def test_scores_do_not_depend_on_the_order(context, corridor_episodes):
-    forward = LossRouter().route(corridor_episodes, context()).scores
-    backward = LossRouter().route(corridor_episodes[::-1], context()).scores
+    forward = routed(LossRouter(), corridor_episodes, context()).scores
+    backward = routed(LossRouter(), corridor_episodes[::-1], context()).scores
     np.testing.assert_allclose(forward, backward[::-1], rtol=1e-5)

@@ -1,19 +1,20 @@
 import numpy as np
+from routed import routed
 
 from baselines.routers.random import RandomRouter
 
 
 def test_the_seed_alone_decides(context, corridor_episodes):
-    routed = [RandomRouter().route(corridor_episodes, context(seed=seed)) for seed in (0, 0, 1)]
-    assert routed[0] == routed[1]
-    assert routed[0].stages != routed[2].stages
-    assert len(routed[0].indices("sft")) == len(corridor_episodes) // 2
-    assert routed[0].identity == {"seed": 0}
+    allocations = [routed(RandomRouter(), corridor_episodes, context(seed=seed)) for seed in (0, 0, 1)]
+    assert allocations[0] == allocations[1]
+    assert allocations[0].stages != allocations[2].stages
+    assert len(allocations[0].indices("sft")) == len(corridor_episodes) // 2
+    assert allocations[0].identity == {"seed": 0}
 
 
 def test_it_costs_nothing_and_favours_no_position(context, corridor_episodes):
     made = context()
-    RandomRouter().route(corridor_episodes, made)
+    routed(RandomRouter(), corridor_episodes, made)
     assert made.meter.spent.flops == made.meter.spent.env_steps == 0
     chosen = np.zeros(len(corridor_episodes))
     for seed in range(200):

@@ -1,5 +1,6 @@
 """A few real updates of TRL's GRPOTrainer, in which a tiny policy walks a corridor."""
 
+import copy
 import gc
 import os
 from collections.abc import Callable
@@ -315,3 +316,14 @@ def test_vllm_generates_with_the_policy_as_it_is_now(undecided, corridor, train,
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is LLM]
     assert not torch.distributed.is_initialized() and "RANK" not in os.environ
+
+
+def test_the_number_of_episodes_at_once_changes_no_weight(undecided, corridor, train):
+    """In float32: therefore it is in no key of a stage (``ModelSettings.batch_size``)."""
+    start = undecided()
+    trained = []
+    for batch_size in (1, 3, 16):
+        policy = Policy(copy.deepcopy(start.model), start.tokenizer)
+        train(policy, corridor, ["1-4", "5-2", "6-5", "2-6"], phase={"batch_size": batch_size}, max_steps=4)
+        trained.append(weights_digest(policy.model))
+    assert len(set(trained)) == 1 and trained[0] != weights_digest(start.model)

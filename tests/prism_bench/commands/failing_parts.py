@@ -34,13 +34,13 @@ def make_environment(**settings: Any) -> gymnasium.Env[str, str]:
 
 
 class FailingRouter(PrismRouter):
-    def score(self, trajectories: Any, context: Any) -> Any:
+    def measure(self, trajectories: Any, context: Any) -> None:
         context.progress(5)
-        return deep_inside()
+        deep_inside()
 
 
 class RefusingRouter(PrismRouter):
-    def score(self, trajectories: Any, context: Any) -> Any:
+    def measure(self, trajectories: Any, context: Any) -> None:
         raise InputError("these trajectories have no such score; choose another router")
 
 

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 from shrunken import ALWAYS, SMALL
 
-from prism_bench.commands.run import main, new_folder
+from prism_bench.commands.run import ending, main, new_folder
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +19,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def log(folder: Path) -> str:
     return (folder / "run" / "run.log").read_text(encoding="utf-8")
+
+
+class Offline:
+    """A logger that was not online."""
+
+    location, upload = "runs/one/wandb/offline-run-7", "wandb sync runs/one/wandb/offline-run-7"
+
+
+def test_the_end_of_a_run_names_its_result_its_metrics_and_the_next_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = "\n".join(ending(tmp_path / "runs" / "a run", Offline()))
+    assert f"result: {tmp_path}/runs/a run/result.json" in told
+    assert "to upload them: wandb sync runs/one/wandb/offline-run-7" in told
+    assert "prism-bench report 'runs/a run' " in told and "prism-bench report 'runs/a run' OTHER" in told
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from routed import routed
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.models.policy import weights_digest
@@ -12,7 +13,7 @@ from prism_bench.routing.prism import PrismRouter
 @pytest.mark.parametrize("kind", ["gini", "cv", "kurtosis"])
 def test_scores_are_the_concentration_of_the_gradient_norms(context, corridor_episodes, tmp_path, kind):
     made = context()
-    allocation = PrismRouter(concentration=kind).route(corridor_episodes, made)
+    allocation = routed(PrismRouter(concentration=kind), corridor_episodes, made)
     rendered = [made.renderer.render(episode) for episode in corridor_episodes]
     norms, _ = gradient_norms(made.policy.model, rendered, tokens_per_batch=64, meter=Meter("route"))
     np.testing.assert_allclose(allocation.scores, concentration(norms, kind), rtol=1e-4)
@@ -25,20 +26,20 @@ def test_scores_are_the_concentration_of_the_gradient_norms(context, corridor_ep
 
 def test_the_identity_names_all_that_the_scores_depend_on(context, corridor_episodes):
     made = context()
-    identity = PrismRouter().route(corridor_episodes, made).identity
+    identity = routed(PrismRouter(), corridor_episodes, made).identity
     assert identity["checkpoint"] == weights_digest(made.policy.model)
     assert identity["concentration"] == "gini"
     assert identity["prompt"] == "ActionPrompt(list_admissible=False)"
     assert identity["max_length"] == 256
     assert identity["matrices"][0] == "layers.0.self_attn.q_proj"
-    other = PrismRouter().route(corridor_episodes, context(initializer_range=0.1)).identity
+    other = routed(PrismRouter(), corridor_episodes, context(initializer_range=0.1)).identity
     assert other["checkpoint"] != identity["checkpoint"]
 
 
 def test_the_probe_is_billed_and_changes_nothing(context, corridor_episodes):
     made = context()
     before = weights_digest(made.policy.model)
-    PrismRouter().route(corridor_episodes, made)
+    routed(PrismRouter(), corridor_episodes, made)
     tokens = sum(len(made.renderer.render(episode).input_ids) for episode in corridor_episodes)
     assert made.meter.spent.prefill_tokens == tokens
     assert made.meter.spent.flops > 0

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,23 +104,35 @@ class Given(ScoreRouter):
         return np.array(self.scores), {"made": "by hand"}
 
 
-@dataclass(frozen=True)
-class Context:
-    seed: int = 0
+@pytest.fixture
+def allocated(tmp_path):
+    """Return a function from a router to its allocation of as many trajectories as there should be."""
+
+    def route(router: ScoreRouter, count: int, seed: int = 0) -> Allocation:
+        folder = SimpleNamespace(folder=tmp_path)
+        router.measure(trajectories(count), folder)
+        return router.route(trajectories(count), tmp_path, tmp_path, seed)
+
+    return route
 
 
-def test_a_new_router_says_only_how_it_scores():
-    allocation = Given(scores=(3.0, 1.0, 2.0, 4.0), quantile=0.25).route(trajectories(4), Context())
+def test_a_new_router_says_only_how_it_scores(allocated):
+    allocation = allocated(Given(scores=(3.0, 1.0, 2.0, 4.0), quantile=0.25), 4)
     assert allocation.stages == ("rl", "sft", "rl", "rl")
     assert allocation.identity == {"made": "by hand"}
     tied = Given(scores=(1.0,) * 30)
-    runs = [tied.route(trajectories(30), Context(seed)).stages for seed in (0, 0, 1)]
+    runs = [allocated(tied, 30, seed).stages for seed in (0, 0, 1)]
     assert runs[0] == runs[1] != runs[2]
 
 
-def test_a_router_that_scores_too_few_is_refused():
+def test_scores_are_what_was_measured_to_the_bit(allocated):
+    scores = tuple(np.random.default_rng(0).normal(size=50) * 10.0 ** np.arange(-25, 25))
+    assert allocated(Given(scores=scores), 50).scores == scores
+
+
+def test_a_router_that_scores_too_few_is_refused(allocated):
     with pytest.raises(InputError, match=r"Given\.score returned an array of shape \(2,\) for 4 trajectories"):
-        Given(scores=(1.0, 2.0)).route(trajectories(4), Context())
+        allocated(Given(scores=(1.0, 2.0)), 4)
 
 
 def test_the_saved_allocation_says_what_went_where_why_and_at_what_cost(tmp_path):

@@ -1,0 +1,74 @@
+"""Marks on settings, in their annotations, that say where a value does not count.
+
+A stage is made again when a setting that it reads changes (:mod:`prism_bench.stage_cache`). A class that is made from
+configuration may mark fields for which that would be a waste::
+
+    batch_size: Annotated[int, Execution(counted_batch_size)]  # decides how fast, not what
+    quantile: Annotated[float, AfterMeasuring()]  # read when the expensive part of routing is done
+
+A field without a mark counts, as do all settings of classes that are no dataclasses.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
+
+from hydra.utils import get_object
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Mark of a setting that decides where or how fast something is computed, and changes no file of any stage.
+
+    Attributes:
+        counted: returns the part of a value that can change a file all the same, from the value and the settings
+            beside it.
+    """
+
+    counted: Callable[[Any, Settings], Any]
+
+
+@dataclass(frozen=True)
+class AfterMeasuring:
+    """Mark of a router's setting that its ``measure`` does not read (:mod:`prism_bench.routing.router`)."""
+
+
+Mark = TypeVar("Mark", Execution, AfterMeasuring)
+
+
+def marked(settings: Settings, kind: type[Mark]) -> dict[str, Mark]:
+    """Return the marks of one kind on the settings of the class that ``_target_`` names, by the setting's name.
+
+    Fields whose annotations are strings (``from __future__ import annotations``) have no marks.
+    """
+    target = settings.get("_target_")
+    made = get_object(target) if isinstance(target, str) else None
+    if not (isinstance(made, type) and is_dataclass(made)):
+        return {}
+    return {
+        field.name: mark
+        for field in fields(made)
+        for mark in getattr(field.type, "__metadata__", ())
+        if isinstance(mark, kind)
+    }
+
+
+def before_measuring(settings: Settings) -> dict[str, Any]:
+    """Return a router's settings without those that its measurement does not read."""
+    marks = marked(settings, AfterMeasuring)
+    return {name: value for name, value in settings.items() if name not in marks}
+
+
+def as_counted(value: Any) -> Any:
+    """Return a part of the configuration with every value reduced to what can change a file."""
+    if isinstance(value, Mapping):
+        marks = marked(value, Execution)
+        return {
+            name: as_counted(marks[name].counted(item, value) if name in marks else item)
+            for name, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [as_counted(item) for item in value]
+    return value
