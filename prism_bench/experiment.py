@@ -8,6 +8,7 @@ resumes at the last finished stage. The cost of a stage is on the ledger whether
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
+from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.pool import Environment
+from prism_bench.rollouts.faults import fault_rules
 from prism_bench.rollouts.workers import uses_workers
 from prism_bench.routing.router import Allocation, Router, load_allocation
 from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
@@ -69,6 +71,8 @@ class Experiment:
         self.cache = StageCache(self.config["cache"], self.ledger)
         self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
+        self.fault_rules = fault_rules(self.config["env"])
+        self.config["env"] |= asdict(self.fault_rules)  # stages have them in their keys
 
     def run(self) -> dict[str, Any]:
         """Run every stage and return the content of ``result.json``, which is written into the run folder."""
@@ -280,7 +284,7 @@ class Experiment:
         def log(values: Mapping[str, float], update: int | None) -> None:
             self.logger.log(values, update)
 
-        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]))
+        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]), self.fault_rules)
 
     def _make(self, split: str) -> Environment:
         if split not in self._environments:

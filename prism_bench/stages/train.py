@@ -18,7 +18,7 @@ from prism_bench.models.policy import Policy, PretrainedModel, save_policy, with
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 from prism_bench.stage_cache import Inputs, stage
-from prism_bench.stages.tools import Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 CHECKPOINT = "checkpoint"
@@ -33,6 +33,7 @@ RECORD = "phase.json"
         "env.make",
         "env.train_split",
         "env.validation_split",
+        *FAULT_SETTINGS,
         "eval.curve_points",
     ),
     parents=("policy", "trajectories"),
