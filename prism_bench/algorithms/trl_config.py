@@ -26,6 +26,7 @@ _OF_THE_RUN = (
     "report_to",
     "save_strategy",
     "logging_nan_inf_filter",
+    "trust_remote_code",
 )
 
 
@@ -72,6 +73,7 @@ def trainer_config(
         "disable_tqdm": True,
         "report_to": "none",
         "save_strategy": "no",
+        "trust_remote_code": False,  # for the reference model, which TRL loads by its path
         "logging_nan_inf_filter": False,  # a loss that is not finite has to be seen
     }
     return _make(kind, {**_precision(), **run, **ours, **values})
