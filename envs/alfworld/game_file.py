@@ -110,8 +110,8 @@ def check_grammar(grammar: str, task_id: str) -> Wording:
     known = _known_digest(grammar)
     if known not in _GRAMMARS:
         raise InputError(
-            f"{task_id}: the grammar of this game (digest {known[:12]}) is that of no release of ALFWorld, and a grammar "
-            "can hold code; leave this game out, or download the games again"
+            f"{task_id}: the grammar of this game (digest {known[:12]}) is that of no release of ALFWorld, and a "
+            "grammar can hold code; leave this game out, or download the games again"
         )
     for sentence in _TASK.findall(grammar):
         if not _PLAIN_SENTENCE.fullmatch(sentence):

@@ -1,8 +1,8 @@
 """Policies: any causal language model that transformers can load, with its tokenizer.
 
 Stages exchange a policy as a checkpoint folder in the format of transformers (``save_pretrained``) or, for LoRA, of
-PEFT. Code that a checkpoint brings along is never run. PEFT records the absolute path of the base model; we add the path relative to the adapter, so that a tree with
-both may be moved.
+PEFT. Code that a checkpoint brings along is never run. PEFT records the absolute path of the base model; we add the
+path relative to the adapter, so that a tree with both may be moved.
 """
 
 import copy
