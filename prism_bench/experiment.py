@@ -76,6 +76,13 @@ class Experiment:
 
     def run(self) -> dict[str, Any]:
         """Run every stage and return the content of ``result.json``, which is written into the run folder."""
+        try:
+            return self._run()
+        finally:
+            if "logger" in self.__dict__:  # it was needed; what it holds is written, however the run ends
+                self.logger.finish()
+
+    def _run(self) -> dict[str, Any]:
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = {"base": self.base}
@@ -98,7 +105,6 @@ class Experiment:
         result = self._result(checkpoints, records, outcomes)
         write_result(self.folder / "result.json", result)
         self.logger.summary(result_metrics(result))
-        self.logger.finish()
         return result
 
     def _check(self) -> None:

@@ -27,7 +27,7 @@ def choices(group: str) -> str:
 OmegaConf.register_new_resolver("choices", choices, replace=True)
 
 
-@hydra_command("config")
+@hydra_command("config", resumes=True)
 def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
     from prism_bench.experiment import Experiment
