@@ -174,6 +174,11 @@ class Meter:
         with self._lock:
             self._spent += more
 
+    def resume(self, spent: LedgerRow) -> None:
+        """Replace everything added so far by what an earlier process had spent, which this phase continues."""
+        with self._lock:
+            self._spent = spent
+
 
 @dataclass(slots=True)
 class _OpenPhase:
