@@ -2,7 +2,8 @@
 
 Every stage is a function of declared inputs (:mod:`prism_bench.stages`), and its files are found again by these inputs
 (:mod:`prism_bench.stage_cache`): another router reuses the expert's episodes and the base model, and an interrupted run
-resumes at the last finished stage. The cost of a stage is on the ledger whether it was made now or before.
+resumes at the last finished stage, or within a phase of training. The cost of a stage is on the ledger whether it was
+made now or before.
 """
 
 import json
