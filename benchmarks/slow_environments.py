@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from prism_bench.rollouts.pool import Answer, Environment
+from prism_bench.rollouts.answers import Answer, Environment
 from prism_bench.rollouts.workers import WorkerEnvironments
 
 ID, SLOWEST_MS = "envs.alfworld:prism_bench/ALFWorld-v0", 50.0

@@ -17,6 +17,10 @@ class InputError(ValueError):
     """Bad input: a setting, a file, a model, an environment. The message says what is wrong, where, and what to do."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
 def first_mistake(error: "ValidationError", item: str = "item") -> str:
     """Return the first mistake that pydantic found as one line: its place, pydantic's reason, the value.
 

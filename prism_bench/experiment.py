@@ -2,13 +2,14 @@
 
 Every stage is a function of declared inputs (:mod:`prism_bench.stages`), and its files are found again by these inputs
 (:mod:`prism_bench.stage_cache`): another router reuses the expert's episodes and the base model, and an interrupted run
-resumes at the last finished stage. The cost of a stage is on the ledger whether it was made now or before.
+resumes at the last finished stage, or within a phase of training. The cost of a stage is on the ledger whether it was
+made now or before.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
 from prism_bench.results.schema import Selection
+from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.pool import Environment
+from prism_bench.rollouts.faults import fault_rules
 from prism_bench.rollouts.workers import uses_workers
 from prism_bench.routing.router import Allocation, Router, load_allocation, save_allocation
 from prism_bench.selection import (
@@ -86,6 +88,8 @@ class Experiment:
         self._left_by_router: list[Path] = []
         self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
+        self.fault_rules = fault_rules(self.config["env"])
+        self.config["env"] |= asdict(self.fault_rules)  # stages have them in their keys
 
     def run(self) -> dict[str, Any]:
         """Run every stage and return the content of ``result.json``, which is written into the run folder.
@@ -104,6 +108,8 @@ class Experiment:
             return self._run()
         finally:
             lock.release()
+            if "logger" in self.__dict__:  # it was needed; what it holds is written, however the run ends
+                self.logger.finish()
 
     def _run(self) -> dict[str, Any]:
         checkpoints = {"base": self.base}
@@ -126,7 +132,6 @@ class Experiment:
         result = self._result(checkpoints, records, outcomes)
         write_result(self.folder / "result.json", result)
         self.logger.summary(result_metrics(result))
-        self.logger.finish()
         return result
 
     def _check(self) -> None:
@@ -367,7 +372,7 @@ class Experiment:
         def log(values: Mapping[str, float], update: int | None) -> None:
             self.logger.log(values, update)
 
-        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]))
+        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]), self.fault_rules)
 
     def _make(self, split: str) -> Environment:
         if split not in self._environments:

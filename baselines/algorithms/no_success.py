@@ -17,6 +17,8 @@ update uses the optimizer and the learning rate of the RL update before it and d
 task without a demonstration is left to RL. If it has several demonstrations, one is drawn.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
@@ -60,6 +62,12 @@ class NoSuccessTrainer(BesideTrainer):
     def callbacks(self) -> list[TrainerCallback]:
         self.buffer = []
         return [] if self.algorithm.buffer is None else [_UpdateOnBuffer(self)]
+
+    def export_state(self) -> dict[str, Any]:
+        return {"buffer": [asdict(rendered) for rendered in self.buffer]}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        self.buffer = [Rendered(**rendered) for rendered in state["buffer"]]
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)

@@ -4,6 +4,8 @@ In each of ``rounds``, the policy rolls out every task ``samples`` times. Rollou
 ``threshold`` become demonstrations, equal ones only once, and the policy is fine-tuned on them; the next round starts
 from the new policy. Rollouts and SFT are on the phase's bill.
 
+A run that is interrupted in such a phase starts it again.
+
 Deviations: RFT has one round, and its SFT starts again from the model before it. Several rounds, each from the last
 policy, are expert iteration. A round without a success trains nothing, and the next one samples anew.
 """
@@ -145,6 +147,7 @@ class _Updates:
             context,
             seed=context.seed + number,
             points=points,
+            unfinished=None,  # an interrupted phase starts again with its first round
             log=lambda values, update: context.log(values, before + update),
             progress=progress,
             evaluate=evaluate,

@@ -34,6 +34,8 @@ _GRAMMARS: Mapping[str, Wording] = {
 }
 
 _TASK = re.compile(r'"Your task is to: ([^"]*)\."')
+_PLAIN_SENTENCE = re.compile(r"[A-Za-z0-9 ,.'/-]*")
+_OTHER_ENGINE = "use upstream's with +env.make.engine=textworld"
 _FACT = re.compile(r"\((\w+) (\w+)(?: (\w+))?\)")
 _DISTANCES = re.compile(r"\(= \(distance [^()]*\) \d+\)")
 _BLANKS = re.compile(r"\s+")
@@ -69,7 +71,7 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
         InputError: the content is no game file, its domain, grammar, goal or a fact is unknown to the native engine, or
             the file does not say that the game can be solved.
     """
-    data = _load(content, task_id)
+    data = load_content(content, task_id)
     if data["solvable"] is not True:
         raise InputError(f"{task_id}: the game file does not say that the game can be solved; leave this game out")
     wording = _recognise(data, task_id)
@@ -97,7 +99,32 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
     )
 
 
-def _load(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
+def check_grammar(grammar: str, task_id: str) -> Wording:
+    """Return the wording of a grammar, which has to be that of a release, with a task sentence of plain words.
+
+    TextWorld evaluates a text in curly brackets as Python, escaped ones too, wherever it stands in a grammar.
+
+    Raises:
+        InputError: it is another grammar.
+    """
+    known = _known_digest(grammar)
+    if known not in _GRAMMARS:
+        raise InputError(
+            f"{task_id}: the grammar of this game (digest {known[:12]}) is that of no release of ALFWorld, and a "
+            "grammar can hold code; leave this game out, or download the games again"
+        )
+    for sentence in _TASK.findall(grammar):
+        if not _PLAIN_SENTENCE.fullmatch(sentence):
+            raise InputError(f"{task_id}: the task {sentence[:60]!r} is no plain sentence; leave this game out")
+    return _GRAMMARS[known]
+
+
+def load_content(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
+    """Return the JSON object of a game file.
+
+    Raises:
+        InputError: it is none, or lacks one of the three texts.
+    """
     if isinstance(content, str):
         try:
             content = json.loads(content)
@@ -112,15 +139,14 @@ def _load(content: str | Mapping[str, Any], task_id: str) -> Mapping[str, Any]:
 
 
 def _recognise(data: Mapping[str, Any], task_id: str) -> Wording:
-    domain, grammar = _known_digest(data["pddl_domain"]), _known_digest(data["grammar"])
-    unknown = [f"PDDL domain (digest {domain[:12]})"] if domain not in _DOMAINS else []
-    unknown += [f"grammar (digest {grammar[:12]})"] if grammar not in _GRAMMARS else []
-    if unknown:
+    wording = check_grammar(data["grammar"], task_id)
+    domain = _known_digest(data["pddl_domain"])
+    if domain not in _DOMAINS:
         raise InputError(
-            f"{task_id}: the native engine does not know the {' and the '.join(unknown)} of this game; "
-            "use engine=textworld"
+            f"{task_id}: the native engine does not know the PDDL domain (digest {domain[:12]}) of this game; "
+            f"{_OTHER_ENGINE}"
         )
-    return _GRAMMARS[grammar]
+    return wording
 
 
 @functools.lru_cache(maxsize=8)
@@ -148,7 +174,7 @@ def _facts(init: str, task_id: str) -> defaultdict[str, list[tuple[str, str]]]:
     if unknown:
         raise InputError(
             f"{task_id}: the native engine does not know facts of the kind {min(unknown)!r} at the start of a game; "
-            "use engine=textworld"
+            f"{_OTHER_ENGINE}"
         )
     return facts
 
@@ -227,5 +253,5 @@ def _parse_goal(text: str, task_id: str) -> Goal:
     if task_type == "look_at_obj_in_light":
         return Goal(task_type, object_type=objects[1], lamp_type=objects[0])
     if task_type is None or len(set(objects)) != 1 or len(set(receptacles)) != 1:
-        raise InputError(f"{task_id}: the native engine does not know this form of goal; use engine=textworld")
+        raise InputError(f"{task_id}: the native engine does not know this form of goal; {_OTHER_ENGINE}")
     return Goal(task_type, object_type=objects[0], receptacle_type=receptacles[0])

@@ -3,23 +3,30 @@
 Needs the optional extra ``textworld`` (packages ``alfworld`` and ``textworld``). It is slow (about 0.5 s to load or
 reset a game and 50 ms a step) and not thread-safe, and every object loads a private copy of a 34 MB planner library
 that cannot be unloaded (a process that loads it again crashes): keep one object and ``load`` games into it. It accepts
-games that the native engine refuses, and the tests compare both.
+facts and goals that the native engine refuses, and the tests compare both.
+
+TextWorld runs Python code that stands in a grammar, or in a name. Therefore it is given games only if their grammar is
+that of a release and their problem holds names and brackets alone.
 """
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from envs.alfworld.game_file import check_grammar, load_content
 from prism_bench.errors import InputError
+
+_PLAIN_PROBLEM = re.compile(r"[\w\s():?=.-]*", re.ASCII)
 
 
 class TextWorldEpisode:
     """One episode of an official game file, with the interface of :class:`envs.alfworld.engine.Episode`.
 
     Raises:
-        InputError: the optional extra is not installed.
+        InputError: the optional extra is not installed, or the game is not one that may be loaded.
     """
 
     def __init__(self, game_file: Path) -> None:
@@ -37,9 +44,14 @@ class TextWorldEpisode:
         self.load(game_file)
 
     def load(self, game_file: Path) -> None:
-        """Load another game, which needs far less memory than another object; call ``reset`` next."""
+        """Load another game, which needs far less memory than another object; call ``reset`` next.
+
+        Raises:
+            InputError: the file is damaged, or could hold code.
+        """
+        content = checked_content(game_file)
         with _kept_arguments():
-            self._environment.load(str(game_file))
+            self._environment.load(content)
         self._state: Any = None
 
     def reset(self) -> str:
@@ -62,6 +74,22 @@ class TextWorldEpisode:
     def won(self) -> bool:
         """True if the goal holds in this state."""
         return bool(self._state["won"])
+
+
+def checked_content(game_file: Path) -> dict[str, Any]:
+    """Return the JSON object of a game file that holds no code.
+
+    Raises:
+        InputError: the file is damaged, or could hold code.
+    """
+    try:
+        content = load_content(game_file.read_text(encoding="utf-8"), str(game_file))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{game_file} is damaged ({error}); download the games again") from None
+    check_grammar(content["grammar"], str(game_file))
+    if not _PLAIN_PROBLEM.fullmatch(content["pddl_problem"]):
+        raise InputError(f"{game_file}: the PDDL problem holds more than names and brackets; leave this game out")
+    return dict(content)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The cost of every phase of a run: tokens, floating-point operations, environment steps, time, memory.
 
 Beside costs, a row counts events that make results incomparable when they are frequent: rollouts that ended because the
-context was full or ``max_turns`` was reached, demonstrations truncated at the context, environment processes that died
-(:mod:`prism_bench.rollouts.workers`).
+context was full or ``max_turns`` was reached, demonstrations truncated at the context, failures of environments
+(:mod:`prism_bench.rollouts.faults`).
 
 Code that spends something takes a :class:`Meter` and adds to it; only the code that decides *what the cost is for*
 opens a phase. A router that rolls out episodes gets the meter of ``route``, so routing pays for them, although
@@ -53,7 +53,12 @@ class LedgerRow:
         out_of_turns: rollouts that ended at ``max_turns``, before the environment's own limit.
         demonstrations: trajectories rendered for training.
         demonstrations_truncated: how many of them lost steps at the end, because the context was full.
-        worker_deaths: processes of environments that died; each may have cost an episode.
+        lost_episodes: rollouts that ended because the environment failed, in one of the following ways; a failure in
+            ``reset`` is tried again if there are worker processes.
+        hangs: calls of ``reset`` and ``step`` that exceeded ``env.step_seconds``.
+        errors: exceptions of environments and their calls of ``sys.exit``.
+        invalid_answers: answers that are no text, without a score from 0 to 1, or otherwise against the contract.
+        worker_deaths: processes of environments that died.
         seconds, device_seconds, peak_memory_bytes: see the rules of this module.
         cached: an earlier run spent this, and its result was reused.
     """
@@ -69,6 +74,10 @@ class LedgerRow:
     out_of_turns: Count = 0
     demonstrations: Count = 0
     demonstrations_truncated: Count = 0
+    lost_episodes: Count = 0
+    hangs: Count = 0
+    errors: Count = 0
+    invalid_answers: Count = 0
     worker_deaths: Count = 0
     seconds: Seconds = 0.0
     device_seconds: Seconds = 0.0
@@ -132,6 +141,10 @@ class Meter:
         out_of_turns: int = 0,
         demonstrations: int = 0,
         demonstrations_truncated: int = 0,
+        lost_episodes: int = 0,
+        hangs: int = 0,
+        errors: int = 0,
+        invalid_answers: int = 0,
         worker_deaths: int = 0,
         seconds: float = 0.0,
     ) -> None:
@@ -151,11 +164,20 @@ class Meter:
             out_of_turns=int(out_of_turns),
             demonstrations=int(demonstrations),
             demonstrations_truncated=int(demonstrations_truncated),
+            lost_episodes=int(lost_episodes),
+            hangs=int(hangs),
+            errors=int(errors),
+            invalid_answers=int(invalid_answers),
             worker_deaths=int(worker_deaths),
             seconds=seconds,
         )
         with self._lock:
             self._spent += more
+
+    def resume(self, spent: LedgerRow) -> None:
+        """Replace everything added so far by what an earlier process had spent, which this phase continues."""
+        with self._lock:
+            self._spent = spent
 
 
 @dataclass(slots=True)

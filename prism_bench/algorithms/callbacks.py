@@ -34,6 +34,14 @@ class PhaseCallback(TrainerCallback):
         """Log ``values`` together with what the trainer logs next."""
         self.waiting.update(values)
 
+    def export_state(self) -> dict[str, Any]:
+        """Return the state as plain JSON."""
+        return {"evaluated": self.evaluated, "waiting": self.waiting}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.evaluated, self.waiting = state["evaluated"], dict(state["waiting"])
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

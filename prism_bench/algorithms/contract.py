@@ -8,7 +8,7 @@ A strategy (``conf/strategy``) decides which algorithm gets which part of the da
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Renderer
@@ -16,6 +16,20 @@ from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.episodes import RolloutRunner
+
+
+class Unfinished(Protocol):
+    """The place for checkpoints of a phase, and the state of its stage."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder for checkpoints; it is removed when the phase has ended."""
+
+    def export_state(self) -> dict[str, Any]:
+        """Return the state of the stage as plain JSON."""
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class TrainingContext:
         evaluate: takes the policy and the number of updates done, rolls out a fixed sample of a validation split and
             adds a point to the learning curve. The cost is charged elsewhere.
         points: how many points the learning curve of this phase has; 0 for none.
+        unfinished: for checkpoints (:mod:`prism_bench.algorithms.checkpoints`), from which an interrupted run
+            continues; None for none. An algorithm that writes none starts the phase again.
         flops_budget: FLOPs that the phase may spend; it ends at the first update past them. None for no limit.
     """
 
@@ -51,6 +67,7 @@ class TrainingContext:
     progress: Callable[[int, int], None] = lambda done, planned: None
     evaluate: Callable[[Policy, int], None] = lambda policy, update: None
     points: int = 0
+    unfinished: Unfinished | None = None
     flops_budget: float | None = None
 
 

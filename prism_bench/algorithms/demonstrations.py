@@ -1,8 +1,9 @@
 """Demonstrations as tokens, by the task they solve, for algorithms that learn from rollouts and demonstrations."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,15 @@ class Demonstrations:
             if demonstration.trajectory.task_id is not None:
                 self.by_task[demonstration.trajectory.task_id].append(demonstration)
         self.waiting: list[int] = []
+
+    def export_state(self) -> dict[str, Any]:
+        """Return the state of the draws as plain JSON."""
+        return {"random": self.random.bit_generator.state, "waiting": self.waiting}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.random.bit_generator.state = state["random"]
+        self.waiting = list(state["waiting"])
 
     def of_task(self, task_id: str) -> Demonstration | None:
         """Return a random demonstration of a task, or None if there is none."""

@@ -12,7 +12,8 @@ One generation batch has ``per_device_train_batch_size`` x ``steps_per_generatio
 ``gradient_accumulation_steps``), which is ``num_generations`` times its number of tasks.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from transformers import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 
 from prism_bench.algorithms.callbacks import PhaseCallback
+from prism_bench.algorithms.checkpoints import Checkpoints, Resumable, checkpoint_folder
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer
@@ -91,7 +93,7 @@ class GRPO:
             GRPOConfig,
             policy,
             seed=context.seed,
-            folder=context.folder,
+            folder=checkpoint_folder(context),
             values={"max_completion_length": context.renderer.max_length, **self.config},
             ours={**_OURS, **context.engine.grpo_options()},
         )
@@ -119,11 +121,30 @@ class GRPO:
         trainer.remove_callback(PrinterCallback)  # logs go through the report
         for callback in (*trainer.callbacks(), report):
             trainer.add_callback(callback)
+        parts: dict[str, Resumable] = {
+            "report": report,
+            "demonstrations": available,
+            "rollouts": rollouts,
+            "trainer": trainer,
+        }
         try:
-            trainer.train()
+            trainer.train_on(_checkpoints(context, config, parts))
         finally:
             context.engine.leave_trainer(trainer)
             remove_target_head(policy.model)
+
+
+def _checkpoints(context: TrainingContext, config: GRPOConfig, parts: Mapping[str, Resumable]) -> Checkpoints | None:
+    """Return the checkpoints of a phase: only between two batches of rollouts, which are not kept.
+
+    None if TRL moves the reference model along with the policy, since it would not be among the weights.
+    """
+    if context.unfinished is None or config.sync_ref_model:
+        return None
+    parts_of_update = config.gradient_accumulation_steps
+    parts_of_batch = cast(int, config.steps_per_generation) * config.num_iterations
+    every = math.lcm(parts_of_batch, parts_of_update) // parts_of_update
+    return Checkpoints(context.unfinished, parts, every)
 
 
 def _schedule(tasks: Sequence[str], config: GRPOConfig, seed: int) -> list[str]:

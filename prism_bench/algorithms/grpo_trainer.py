@@ -13,7 +13,7 @@ The same holds for the passes of a reference model and of the policy that rolled
 are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from prism_bench.accounting.ledger import Meter
+from prism_bench.algorithms.checkpoints import CheckpointingTrainer
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.rollout_batch import AdvantageEstimator, RolloutBatch, Rollouts
 from prism_bench.algorithms.target_head import add_target_head
@@ -35,7 +36,7 @@ _MEANS_OVER_EPISODES = ("grpo", "dr_grpo", "sapo", "luspo")
 _MEANS_OVER_TOKENS = ("bnpo",)  # of the given episodes; other losses divide by the tokens of all episodes
 
 
-class EpisodeGRPOTrainer(GRPOTrainer):
+class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
     """GRPO trainer that skips rows and tokens without gradient.
 
     A variant of GRPO overrides :meth:`columns`, which is called once for the rollouts of a step, :meth:`has_gradient`,
@@ -69,6 +70,13 @@ class EpisodeGRPOTrainer(GRPOTrainer):
     def callbacks(self) -> list[TrainerCallback]:
         """Return further callbacks that the trainer needs."""
         return []
+
+    def export_state(self) -> dict[str, Any]:
+        """Return as plain JSON what a variant keeps from one update to the next."""
+        return {}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
 
     def columns(self, batch: RolloutBatch) -> dict[str, torch.Tensor]:
         """Return further columns of the batch for the loss, with a row per episode, ``advantages`` among them."""

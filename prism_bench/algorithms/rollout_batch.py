@@ -92,6 +92,14 @@ class Rollouts:
             "episode_score": [episode.trajectory.score for episode in self.episodes],
         }
 
+    def export_state(self) -> dict[str, Any]:
+        """Return the state as plain JSON: each call has random streams of its own."""
+        return {"calls": self.calls}
+
+    def restore_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.calls = state["calls"]
+
     def _demonstrations(self, task_ids: Sequence[str]) -> dict[int, Episode]:
         """Return the demonstrations that replace the last episodes of groups, by position."""
         if self.in_group is None:

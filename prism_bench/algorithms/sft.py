@@ -27,6 +27,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.callbacks import PhaseCallback
+from prism_bench.algorithms.checkpoints import CheckpointingTrainer, Checkpoints, checkpoint_folder
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.target_head import add_target_head, remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, trainer_config
@@ -105,7 +106,7 @@ class SFT:
             context.meter,
             model=policy.model,
             args=trainer_config(
-                SFTConfig, policy, seed=context.seed, folder=context.folder, values=self.config, ours=ours
+                SFTConfig, policy, seed=context.seed, folder=checkpoint_folder(context), values=self.config, ours=ours
             ),
             train_dataset=_dataset(trained),
             eval_dataset=_dataset(held_out) if held_out else None,
@@ -113,8 +114,10 @@ class SFT:
             callbacks=callbacks,
         )
         trainer.remove_callback(PrinterCallback)  # logs go through the report
+        unfinished = context.unfinished
+        checkpoints = None if unfinished is None else Checkpoints(unfinished, {"report": report})
         try:
-            trainer.train()
+            trainer.train_on(checkpoints)
         finally:
             remove_target_head(policy.model)
 
@@ -130,7 +133,7 @@ class SFT:
         )
 
 
-class EpisodeSFTTrainer(SFTTrainer):
+class EpisodeSFTTrainer(CheckpointingTrainer, SFTTrainer):
     """SFT trainer that takes a batch in parts of at most ``tokens_per_forward`` tokens and bills them."""
 
     def __init__(self, tokens_per_forward: int, meter: Meter, **options: Any) -> None:

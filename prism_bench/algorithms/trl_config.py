@@ -25,7 +25,9 @@ _OF_THE_RUN = (
     "disable_tqdm",
     "report_to",
     "save_strategy",
+    "restore_callback_states_from_checkpoint",
     "logging_nan_inf_filter",
+    "trust_remote_code",
 )
 
 
@@ -57,7 +59,7 @@ def trainer_config(
     """Return the configuration of a trainer of ``policy``.
 
     The model is trained in the precision in which it was loaded, unless ``values`` say otherwise. The trainer itself
-    saves and reports nothing.
+    reports nothing, and saves when a callback asks it to.
 
     Raises:
         InputError: TRL refuses a value.
@@ -72,6 +74,8 @@ def trainer_config(
         "disable_tqdm": True,
         "report_to": "none",
         "save_strategy": "no",
+        "restore_callback_states_from_checkpoint": True,  # such as the patience of early stopping
+        "trust_remote_code": False,  # for the reference model, which TRL loads by its path
         "logging_nan_inf_filter": False,  # a loss that is not finite has to be seen
     }
     return _make(kind, {**_precision(), **run, **ours, **values})

@@ -24,11 +24,13 @@ from prism_bench.models.checkpoints import CheckpointError
 from prism_bench.models.policy import load_policy, weights_digest
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.statistics import Estimate, summarise
+from prism_bench.results.tables import lost_words
 from prism_bench.results.units import count, duration
+from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
-from prism_bench.rollouts.pool import Environment
+from prism_bench.rollouts.faults import fault_rules
 from prism_bench.rollouts.workers import uses_workers
 
 Progress = Callable[[int], None]
@@ -59,7 +61,16 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
         if refusal is None:
             admissible = instantiate(config.prompt).needs_admissible
-            episodes = run_expert(environment, name, task_ids, meter, admissible, progress.update)
+            episodes = run_expert(
+                environment,
+                name,
+                task_ids,
+                meter,
+                admissible,
+                progress.update,
+                rules=fault_rules(config.env),
+                make=make,
+            )
         else:
             episodes = _roll_out_checkpoint(config, make, task_ids, refusal, meter, progress.update)
     only_successes = refusal is None if config.only_successes is None else config.only_successes
@@ -123,7 +134,7 @@ def _roll_out_checkpoint(
     source = f"policy:{weights_digest(policy.model)}"
     engine: Engine = instantiate(config.generation, _convert_="object")
     with (
-        RolloutRunner(make, renderer, model.batch_size, uses_workers(config.env)) as runner,
+        RolloutRunner(make, renderer, model.batch_size, uses_workers(config.env), fault_rules(config.env)) as runner,
         engine.start(policy, name, renderer.end_token_id) as backend,
     ):
         return [episode.trajectory for episode in runner.run(backend, task_ids, sampling, source, meter, progress)]
@@ -150,5 +161,5 @@ def _percent(estimate: Estimate) -> str:
 
 def _spent(row: LedgerRow) -> str:
     tokens = f", {count(row.generated_tokens)} tokens generated" if row.generated_tokens else ""
-    deaths = f"; {row.worker_deaths:,} environment processes died" if row.worker_deaths else ""
-    return f"{count(row.env_steps)} steps{tokens} in {duration(row.seconds)}{deaths}"
+    lost = f"; {lost_words(row)}, since the environment failed" if row.lost_episodes else ""
+    return f"{count(row.env_steps)} steps{tokens} in {duration(row.seconds)}{lost}"

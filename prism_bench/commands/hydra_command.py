@@ -3,18 +3,24 @@
 Bad input ends a command with one sentence on standard error and exit status 1 (:mod:`prism_bench.commands.refusals`).
 A bug ends a command with its traceback, a line on what was running, and exit status 1. The log file of a run holds the
 same. With ``HYDRA_FULL_ERROR=1`` bad input gets a traceback too. Ctrl-C ends a command with one line and exit status
-130.
+130, SIGTERM with 143.
+
+A job of a sweep that fails does not end the others. The sweep then names the jobs that failed, and the command that
+compares the others.
 """
 
 import functools
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import hydra
@@ -24,7 +30,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from prism_bench.commands.refusals import composition_refusal, refusal, refuse_empty
-from prism_bench.errors import RUNNING, note_running, running_note
+from prism_bench.commands.sweep import EndedJob, ended_job, print_sweep
+from prism_bench.errors import RUNNING, Terminated, note_running, running_note
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
@@ -36,7 +43,9 @@ _log = logging.getLogger("prism_bench")
 _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
-def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None) -> Callable[[Job], Callable[[], None]]:
+def hydra_command(
+    config_name: str, shorthands: Mapping[str, str] | None = None, *, resumes: bool = False
+) -> Callable[[Job], Callable[[], None]]:
     """Return a decorator like ``hydra.main`` for jobs, which take a configuration and a console.
 
     A job should import large libraries within its function, so that ``--help`` does not wait for them.
@@ -45,35 +54,38 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
         config_name: the file in ``conf/`` that configures the program.
         shorthands: by configuration group, the setting that ``group=VALUE`` means if VALUE is not a choice of the
             group.
+        resumes: an interrupted job continues when it is started again.
     """
 
     def decorate(job: Job) -> Callable[[], None]:
-        failed = False  # a failing job sets it and does not raise, so that Hydra continues with the sweep's other jobs
+        jobs: list[EndedJob] = []  # a failing job does not raise, so that Hydra continues with the sweep's other jobs
 
         @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
         @functools.wraps(job)
         def configured(config: DictConfig) -> None:
-            nonlocal failed
             # unresolved, since ${KEY} refers to the job's configuration and not to Hydra's
             overrides = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False))
             try:
                 refuse_empty(overrides)
                 quieten()
                 job(config, new_console())
+                jobs.append(ended_job())
             except Exception as error:
-                failed = True
                 sentence = refusal(error, removed=any(override.startswith("~") for override in overrides))
+                jobs.append(ended_job(sentence or f"{type(error).__name__}: {error}"))
                 _report_failure(error, sentence, f"prism-bench {HydraConfig.get().job.name}")
 
         @functools.wraps(job)
         def program() -> None:
-            nonlocal failed
-            failed = False
+            jobs.clear()
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would otherwise print, on several lines
             sys.argv[1:] = [_written_out(argument, shorthands or {}) for argument in sys.argv[1:]]
-            with clean_exit(composition_refusal):
-                configured()
-            if failed:
+            with clean_exit(composition_refusal, resumes):
+                try:
+                    configured()
+                finally:
+                    print_sweep(jobs, new_console())
+            if any(job.reason for job in jobs):
                 raise SystemExit(1)
 
         return program
@@ -109,20 +121,45 @@ def quieten() -> None:
 
 
 @contextmanager
-def clean_exit(sentence_of: Callable[[Exception], str | None] = refusal) -> Iterator[None]:
-    """Turn errors for which there is a sentence, and Ctrl-C, into one line on standard error and an exit status."""
+def clean_exit(sentence_of: Callable[[Exception], str | None] = refusal, resumes: bool = False) -> Iterator[None]:
+    """Turn errors for which there is a sentence, and signals, into one line on standard error and an exit status.
+
+    Args:
+        sentence_of: returns the sentence of an error, or None.
+        resumes: say that the same command continues after a signal.
+    """
     try:
-        yield
+        with _termination():
+            yield
     except KeyboardInterrupt as interrupt:
         place = (running_note(interrupt) or "").removeprefix(RUNNING)
-        _print_error("interrupted" + (f" in {place}" if place else ""))
-        raise SystemExit(130) from None  # what a shell reports for a program that Ctrl-C ended
+        advice = "; start the same command again to go on" if resumes else ""
+        _print_error("interrupted" + (f" in {place}" if place else "") + advice)
+        # what a shell reports for a program that the signal ended
+        raise SystemExit(143 if isinstance(interrupt, Terminated) else 130) from None
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or _TRACEBACKS:
             raise
         _print_error(sentence)
         raise SystemExit(1) from None
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Raise :class:`~prism_bench.errors.Terminated` on SIGTERM, so that everything is closed as after Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report_failure(error: Exception, sentence: str | None, command: str) -> None:

@@ -1,7 +1,8 @@
 """Tables of finished runs: ``prism-bench report RESULT [RESULT ...]``.
 
 RESULT is the file ``result.json``, or the folder of the run that holds it. One result is printed whole
-(:mod:`prism_bench.results.tables`), several beside each other (:mod:`prism_bench.results.comparison`).
+(:mod:`prism_bench.results.tables`), several beside each other (:mod:`prism_bench.results.comparison`). Of several,
+folders without a result are left out by name, since a sweep may have jobs that failed or still run.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prism_bench.commands.hydra_command import reporting_mistakes
+from prism_bench.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,9 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from prism_bench.results.result import read_result
         from prism_bench.results.tables import print_result
 
-        results = {str(path.parent if path.name == "result.json" else path): read_result(path) for path in paths}
+        finished = paths if len(paths) == 1 else [path for path in paths if path.is_file()]
+        for path in (path for path in paths if path not in finished):
+            unfinished = f"left out: {path.parent} has no result, it failed or has not finished"
+            console.print(unfinished, style="bold", markup=False, highlight=False, soft_wrap=True)
+        if not finished:
+            raise InputError("none of these runs has finished, so there is nothing to report")
+        results = {str(path.parent if path.name == "result.json" else path): read_result(path) for path in finished}
         if len(results) == 1:
-            print_result(next(iter(results.values())), console, paths[0].parent)
+            print_result(next(iter(results.values())), console, finished[0].parent)
         else:
             print_comparison(results, console, options.reach)
 

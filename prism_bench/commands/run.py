@@ -59,7 +59,7 @@ OmegaConf.register_new_resolver("settings", settings, replace=True)
 OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)  # once for each run or sweep
 
 
-@hydra_command("config")
+@hydra_command("config", resumes=True)
 def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
     from prism_bench.experiment import Experiment

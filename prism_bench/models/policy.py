@@ -1,8 +1,8 @@
 """Policies: any causal language model that transformers can load, with its tokenizer.
 
 Stages exchange a policy as a checkpoint folder in the format of transformers (``save_pretrained``) or, for LoRA, of
-PEFT. PEFT records the absolute path of the base model; we add the path relative to the adapter, so that a tree with
-both may be moved.
+PEFT. Code that a checkpoint brings along is never run. PEFT records the absolute path of the base model; we add the
+path relative to the adapter, so that a tree with both may be moved.
 """
 
 import copy
@@ -89,7 +89,7 @@ def load_policy(
     place = locate_checkpoint(checkpoint)
     check_tokenizer(place, checkpoint)
     with _loading(checkpoint, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     adapter = Path(place) / "adapter_config.json"
     with _loading(checkpoint, "model"):
         if adapter.is_file():
@@ -154,7 +154,9 @@ def base_of(adapter: Path) -> str:
 
 
 def _load_model(place: str, dtype: str) -> PreTrainedModel:
-    loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=getattr(torch, dtype), output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        place, dtype=getattr(torch, dtype), output_loading_info=True, trust_remote_code=False
+    )
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{len(missing)} weights are missing, {missing[0]} for one")
@@ -168,6 +170,8 @@ def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error):  # transformers advises to set it
+            reason = "it needs code of its own, which is never run; choose a model that transformers knows"
         raise CheckpointError(f"{checkpoint}: no {part} could be loaded from there ({reason})") from error
 
 

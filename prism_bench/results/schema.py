@@ -117,11 +117,13 @@ class Truncation:
     Attributes:
         context_full: rollouts that ended because the next turn did not fit the context.
         out_of_turns: rollouts that ended at ``max_turns``, before the environment's own limit.
+        lost: rollouts that ended because the environment failed, see :mod:`prism_bench.rollouts.faults`.
         demonstrations_truncated: demonstrations that did not fit the context.
     """
 
     context_full: float | None
     out_of_turns: float | None
+    lost: float | None
     demonstrations_truncated: float | None
 
 

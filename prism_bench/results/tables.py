@@ -31,6 +31,13 @@ _TRUNCATED = {
     "raise model.max_length",
 }
 
+FAULT_WORDS = {
+    "hangs": "calls without an answer in time",
+    "errors": "exceptions",
+    "invalid_answers": "invalid answers",
+    "worker_deaths": "processes that died",
+}
+
 
 def print_result(result: Result, console: Console, folder: Path | None = None) -> None:
     """Print the tables of one result; with its ``folder``, the paths of its files are printed whole."""
@@ -119,15 +126,22 @@ def _selection(name: str, selection: Mapping[str, Any]) -> str:
 
 def _print_warnings(result: Result, console: Console) -> None:
     for phase, shares in result["truncation"].items():
-        for name, part in shares.items():
+        for name, warning in _TRUNCATED.items():
+            part = shares[name]
             if part is not None and part > MOST_TRUNCATED:
-                text = f"{100 * part:.1f} % {_TRUNCATED[name].format(phase=phase)}."
+                text = f"{100 * part:.1f} % {warning.format(phase=phase)}."
                 console.print(text, style="bold red", markup=False, highlight=False)
-    rows = _rows(result)
-    if deaths := sum(row.worker_deaths for row in rows):
-        phases = ", ".join(dict.fromkeys(row.phase for row in rows if row.worker_deaths))
-        text = f"Environment processes that died: {deaths:,} (in {phases}); the episodes in them count as failures."
-        console.print(text, style="bold red", markup=False, highlight=False)
+    for row in _rows(result):
+        found = [f"{getattr(row, kind):,} {words}" for kind, words in FAULT_WORDS.items() if getattr(row, kind)]
+        if found:
+            text = f"Environments failed in {row.phase} ({', '.join(found)}): {lost_words(row)}."
+            console.print(text, style="bold red", markup=False, highlight=False)
+
+
+def lost_words(row: LedgerRow) -> str:
+    """Return how many episodes were lost, and what that means."""
+    lost = row.lost_episodes
+    return f"{lost:,} {'episode' if lost == 1 else 'episodes'} lost, which count as failures" if lost else "none lost"
 
 
 def _rates(title: str, table_of: Mapping[str, Any], split: str) -> Table:

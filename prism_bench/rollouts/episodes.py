@@ -11,8 +11,10 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.errors import InputError
+from prism_bench.rollouts.answers import Answer, Environment
 from prism_bench.rollouts.backend import Backend, Completion, Sampling
-from prism_bench.rollouts.pool import Answer, Environment, Environments, LocalEnvironments
+from prism_bench.rollouts.faults import FaultRules
+from prism_bench.rollouts.pool import Environments, LocalEnvironments
 from prism_bench.rollouts.workers import WorkerEnvironments
 
 
@@ -57,12 +59,20 @@ class RolloutRunner:
         batch_size: how many episodes run at once, fewer if the backend has no room for so many.
         workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the runner has
             to be closed then, or used in a ``with`` statement.
+        rules: decide what a failure of an environment costs.
     """
 
     def __init__(
-        self, make: Callable[[], Environment], renderer: Renderer, batch_size: int, workers: bool = False
+        self,
+        make: Callable[[], Environment],
+        renderer: Renderer,
+        batch_size: int,
+        workers: bool = False,
+        rules: FaultRules | None = None,
     ) -> None:
-        self.environments: Environments = WorkerEnvironments(make) if workers else LocalEnvironments(make)
+        self.rules = rules or FaultRules()
+        host = WorkerEnvironments if workers else LocalEnvironments
+        self.environments: Environments = host(make, self.rules)
         self.renderer = renderer
         self.batch_size = batch_size
 
@@ -99,7 +109,8 @@ class RolloutRunner:
             on_episode: called with the number of finished episodes whenever it grows.
 
         Raises:
-            InputError: a prompt leaves no room for a completion.
+            InputError: a prompt leaves no room for a completion, or too many episodes are lost because the environment
+                fails.
         """
         most = backend.most_sessions(self.renderer.max_length)
         at_once = self.batch_size if most is None else min(self.batch_size, most)
@@ -110,10 +121,15 @@ class RolloutRunner:
         unread: dict[int, list[int]] = {}  # new tokens of the episodes in which it is the policy's turn
         env_steps = 0
         endings: Counter[_Ending] = Counter()
+        faults: Counter[str] = Counter()
         self.environments.clear()  # of what an exception left there
         while True:
             self._fill(running, waiting, at_once)
             answers = self.environments.answers(wait=not unread)
+            if found := self.environments.take_faults():
+                faults += found
+                spent = meter.spent
+                self.rules.check_lost(spent.lost_episodes + faults["lost_episodes"], spent.episodes + len(task_ids))
             ended = []
             for session, answer in answers.items():
                 tokens = self._take(running[session], answer, sampling, max_turns)
@@ -146,7 +162,7 @@ class RolloutRunner:
             episodes=endings.total(),
             context_full=endings["context_full"],
             out_of_turns=endings["out_of_turns"],
-            worker_deaths=self.environments.take_deaths(),
+            **faults,
         )
         return [finished[session] for session in sessions]
 

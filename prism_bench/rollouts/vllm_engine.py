@@ -86,6 +86,7 @@ class VLLMEngine:
             "enable_prefix_caching": True,
             "generation_config": "vllm",  # not the checkpoint's own top-k, top-p and the like
             "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
+            "trust_remote_code": False,
             "seed": 0,  # every request brings its own
             "use_tqdm_on_load": False,
         }

@@ -12,36 +12,35 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 
 from prism_bench.environments.contract import INFO_KEYS
 from prism_bench.errors import InputError
-from prism_bench.rollouts.pool import Answer, Environment, reset, step
+from prism_bench.rollouts.answers import Answer, Environment, reset, step
+from prism_bench.rollouts.faults import Failure, attempt
 
 GRACE_SECONDS = 2.0
 """Time that a busy environment may take to end when it is not needed any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An exception of an environment, in a form that can be sent; ``refused`` if it was an :class:`InputError`."""
+class Refusal:
+    """An :class:`InputError` of an environment, in a form that can be sent."""
 
     text: str
-    traceback: str
-    refused: bool
 
 
 class Launcher:
     """Starts and ends processes; ends all of them when it is closed, or when this program dies in any way.
 
     A process reads ``(kind, value)`` from its pipe, ``("reset", task_id)`` or ``("step", action)``, and writes an
-    :class:`~prism_bench.rollouts.pool.Answer` or a :class:`Failure`.
+    :class:`~prism_bench.rollouts.answers.Answer`, a :class:`~prism_bench.rollouts.faults.Failure` or a
+    :class:`Refusal`; before its first answer None, when it has made its environment.
 
     Args:
         make: returns a new environment; called in the process.
@@ -149,13 +148,20 @@ def _serve(pipe: Connection, make: bytes) -> None:
             kind, value = pipe.recv()
             try:
                 if environment is None:
-                    environment = pickle.loads(make)()
-                answer = reset(environment, value) if kind == "reset" else step(environment, value)
-                info = {key: answer.info[key] for key in INFO_KEYS if key in answer.info}  # the rest may not pickle
-                pipe.send(Answer(answer.observation, answer.reward, answer.over, info))
-            except Exception as error:
-                refused = isinstance(error, InputError)
-                text = str(error) if refused else f"{type(error).__name__}: {error}"
-                pipe.send(Failure(text, traceback.format_exc(), refused))
+                    made = attempt(lambda: pickle.loads(make)())
+                    environment = made.value
+                    pipe.send(made.failure)  # None if there is none
+                if environment is not None:
+                    pipe.send(_answer(environment, kind, value))
+            except InputError as error:
+                pipe.send(Refusal(str(error)))
     if environment is not None:
         environment.close()
+
+
+def _answer(environment: Environment, kind: str, value: str) -> Answer | Failure | None:
+    tried = attempt(lambda: reset(environment, value) if kind == "reset" else step(environment, value))
+    if tried.value is None:
+        return tried.failure
+    info = {key: tried.value.info[key] for key in INFO_KEYS}  # the rest may not pickle
+    return replace(tried.value, info=info)

@@ -3,14 +3,15 @@
 Each environment is served as soon as it answers (Gymnasium's ``AsyncVectorEnv`` waits for the slowest, and does not
 survive a crash).
 
-If a process *dies*, killed for its memory or crashed in native code, its episode ends with that step and has failed,
-with a score of 0. In ``reset`` nothing is lost yet, so another process tries once more; if it dies too, the episode is
-an empty observation and one completion. A new process replaces the dead one. Deaths are logged and counted; if no task
-can be reset any more, the run ends. An *exception* is a bug that the next process would meet as well: it is raised
-here, as for environments in this process.
+If a process *dies*, killed for its memory or crashed in native code, or does not answer in time and is killed for it,
+its episode ends with that step and is lost (:mod:`prism_bench.rollouts.faults`). In ``reset`` nothing is lost yet, so
+another process tries once more; if it fails too, the episode is an empty observation and one completion. A new process
+replaces the old one. If no task can be reset any more, the run ends. An *exception* is a bug that the next process
+would meet as well: it is raised here, as for environments in this process, or loses the episode likewise.
 """
 
-import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,13 +19,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from prism_bench.errors import InputError
-from prism_bench.rollouts.pool import Answer, Environment
-from prism_bench.rollouts.worker_process import Failure, Launcher
+from prism_bench.rollouts.answers import Answer, Environment, lost
+from prism_bench.rollouts.faults import Failure, FaultRules, no_answer, stop
+from prism_bench.rollouts.pool import Faults
+from prism_bench.rollouts.worker_process import Launcher, Refusal
 
 HOPELESS_TASKS = 5
 """How many tasks in a row may fail to be reset, by two processes each, before the environment is given up."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -36,10 +37,14 @@ class _Worker:
     task_id: str = ""
     task_type: str | None = None
     attempt: int = 0  # at resetting this task
-    asked: str | None = None  # reset or step, until it is answered
+    turn: int = 0  # number of the last step; 0 is reset
+    asked: bool = False  # until it has answered
+    made: bool = False  # its environment, whose making takes any time
+    since: float = 0.0  # when it could begin to answer
 
     def ask(self, kind: str, value: str) -> None:
-        self.asked = kind
+        self.asked, self.since = True, time.monotonic()
+        self.turn = 0 if kind == "reset" else self.turn + 1
         with suppress(OSError):  # it is dead, which shows when its answer is read
             self.pipe.send((kind, value))
 
@@ -50,13 +55,17 @@ class WorkerEnvironments:
     Args:
         make: returns a new environment; called in the processes, so it must be something that pickle can name, such
             as ``functools.partial(gymnasium.make, "package:Name-v0")``.
+        rules: decide what a failure costs.
 
     Raises:
-        InputError: ``make`` cannot be pickled. Later: an environment raised an InputError, or none can be reset.
+        InputError: ``make`` cannot be pickled. Later: an environment raised an InputError or gave an invalid answer, or
+            none can be reset.
         RuntimeError: later, an environment raised another exception; a note has its traceback.
     """
 
-    def __init__(self, make: Callable[[], Environment]) -> None:
+    def __init__(self, make: Callable[[], Environment], rules: FaultRules | None = None) -> None:
+        self._rules = rules or FaultRules()
+        self._faults = Faults(self._rules)
         self._launcher = Launcher(make)
         self._workers: dict[int, _Worker] = {}  # by session
         self._free: list[_Worker] = []
@@ -64,23 +73,23 @@ class WorkerEnvironments:
         self._unplayable: dict[int, str] = {}  # sessions without a process, and the task that none could reset
         self._failed_tasks: set[str] = set()  # since the last reset that succeeded
         self._ever_reset = False
-        self._deaths = 0
 
     def reset(self, session: int, task_id: str) -> None:
         self._begin(session, task_id, self._free.pop() if self._free else self._start(), attempt=1)
 
     def step(self, session: int, action: str) -> None:
         if session in self._unplayable:
-            self._answers[session] = _end(self._unplayable[session], None)
+            self._answers[session] = lost(self._unplayable[session], 1)
         else:
             self._workers[session].ask("step", action)
 
     def answers(self, wait: bool) -> dict[int, Answer]:
         while pipes := {worker.pipe: session for session, worker in self._workers.items() if worker.asked}:
-            for pipe in _readable(list(pipes), block=wait and not self._answers):
+            for pipe in _readable(list(pipes), self._patience() if wait and not self._answers else 0.0):
                 self._receive(pipes[pipe])
+            self._end_late()
             if self._answers or not wait:
-                break  # else there were only deaths, and others try again
+                break  # else there were only failures, and others try again
         if wait and not self._answers and self._failed_tasks and not self._ever_reset:
             raise self._hopeless()  # nothing runs any more, and nothing ever did
         answers, self._answers = self._answers, {}
@@ -96,9 +105,8 @@ class WorkerEnvironments:
             self._end(worker)
         self._workers, self._unplayable, self._answers = {}, {}, {}
 
-    def take_deaths(self) -> int:
-        deaths, self._deaths = self._deaths, 0
-        return deaths
+    def take_faults(self) -> Counter[str]:
+        return self._faults.take()
 
     def close(self) -> None:
         for worker in (*self._workers.values(), *self._free):
@@ -118,55 +126,72 @@ class WorkerEnvironments:
         self._workers[session] = worker
         worker.ask("reset", task_id)
 
+    def _patience(self) -> float | None:
+        """Return the seconds until the first worker is late; None for ever."""
+        ends = [end for worker in self._workers.values() if (end := self._end_of(worker)) is not None]
+        return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+    def _end_of(self, worker: _Worker) -> float | None:
+        seconds = self._rules.step_seconds
+        return worker.since + seconds if seconds is not None and worker.asked and worker.made else None
+
+    def _end_late(self) -> None:
+        """Kill the workers whose time is over, unless their answer has come meanwhile."""
+        now = time.monotonic()
+        for session, worker in list(self._workers.items()):
+            end = self._end_of(worker)
+            if end is not None and now > end and not worker.pipe.poll():
+                del self._workers[session]
+                self._end(worker)
+                self._replace(session, worker, Failure("hangs", no_answer(self._rules.step_seconds)))
+
     def _receive(self, session: int) -> None:
         worker = self._workers[session]
         try:
-            answer: Answer | Failure = worker.pipe.recv()
+            answer: Answer | Failure | Refusal | None = worker.pipe.recv()
         except (EOFError, OSError):
-            self._replace(session, self._workers.pop(session))
+            del self._workers[session]
+            self._replace(session, worker, Failure("worker_deaths", f"died with its process, {self._end(worker)}"))
             return
-        asked, worker.asked = worker.asked, None
+        if answer is None:
+            worker.made, worker.since = True, time.monotonic()
+            return
+        worker.asked = False
+        if isinstance(answer, Refusal):
+            raise InputError(answer.text)
         if isinstance(answer, Failure):
-            if answer.refused:
-                raise InputError(answer.text)
-            error = RuntimeError(f"task {worker.task_id}: the environment failed in {asked}() with {answer.text}")
-            error.add_note(answer.traceback)
-            raise error
-        if asked == "reset":
+            if self._rules.stops(answer):
+                raise stop(answer, worker.task_id, worker.turn)
+            del self._workers[session]
+            self._end(worker)  # whatever state it is in, nobody uses it again
+            self._replace(session, worker, answer)
+            return
+        if not worker.turn:
             self._ever_reset = True
             self._failed_tasks.clear()
-        worker.task_type = answer.info.get("task_type")
+        worker.task_type = answer.info["task_type"]
         self._answers[session] = answer
 
-    def _replace(self, session: int, dead: _Worker) -> None:
-        """Replace a process that has died, by the rules of this module."""
-        self._deaths += 1
-        task_id, again = dead.task_id, dead.asked == "reset" and dead.attempt == 1
-        _log.warning(
-            "task %s: the environment's process died in %s(), %s; %s",
-            task_id,
-            dead.asked,
-            self._end(dead),
-            "another one tries again" if again else "the episode counts as a failure, and the run goes on",
-        )
+    def _replace(self, session: int, failed: _Worker, failure: Failure) -> None:
+        """Replace a worker that has failed and ended, by the rules of this module."""
+        task_id, turn, again = failed.task_id, failed.turn, not failed.turn and failed.attempt == 1
+        self._faults.add(failure, task_id, turn, again)
         if again:
             self._begin(session, task_id, self._start(), attempt=2)
-        elif dead.asked == "step":
-            self._answers[session] = _end(task_id, dead.task_type)
-        else:
+            return
+        if not turn:
             self._failed_tasks.add(task_id)
             if len(self._failed_tasks) == HOPELESS_TASKS:
                 raise self._hopeless()
             self._unplayable[session] = task_id
-            info = _failed(task_id, None) | {"admissible_actions": [""]}  # not empty, for prompts that list them
-            self._answers[session] = Answer("", 0.0, False, info)
+        self._answers[session] = lost(task_id, turn, failed.task_type)
 
     def _hopeless(self) -> InputError:
         count = len(self._failed_tasks)
         tasks = "a task" if count == 1 else f"{count} tasks in a row"
         return InputError(
-            f"the environment's process died in reset() on {tasks}, twice on each, and the log says how; nothing can "
-            "run like this, so make the environment run with env.workers=false first"
+            f"the environment failed in reset() on {tasks}, twice on each, and the log says how; nothing can run like "
+            "this, so make the environment run with env.workers=false first"
         )
 
 
@@ -182,14 +207,5 @@ def uses_workers(env: Mapping[str, Any]) -> bool:
     return value
 
 
-def _readable(pipes: list[Connection], block: bool) -> list[Connection]:
-    return [pipe for pipe in wait(pipes, None if block else 0.0) if isinstance(pipe, Connection)]
-
-
-def _end(task_id: str, task_type: str | None) -> Answer:
-    """Return the end of an episode whose environment is gone."""
-    return Answer("", 0.0, True, _failed(task_id, task_type))
-
-
-def _failed(task_id: str, task_type: str | None) -> dict[str, Any]:
-    return {"task_id": task_id, "task_type": task_type, "admissible_actions": [], "score": 0.0, "success": False}
+def _readable(pipes: list[Connection], timeout: float | None) -> list[Connection]:
+    return [pipe for pipe in wait(pipes, timeout) if isinstance(pipe, Connection)]

@@ -6,7 +6,7 @@ from prism_bench.data.trajectory import save_trajectories
 from prism_bench.models.policy import weights_digest
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.stage_cache import Inputs, stage
-from prism_bench.stages.tools import Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 EPISODES = "episodes.parquet"
@@ -14,7 +14,7 @@ EPISODES = "episodes.parquet"
 
 @stage(
     "eval",
-    settings=(*POLICY_SETTINGS, "generation", "env.make", "eval.temperature"),
+    settings=(*POLICY_SETTINGS, "generation", "env.make", "eval.temperature", *FAULT_SETTINGS),
     parents=("policy",),
     values=("split", "tasks"),
 )

@@ -14,7 +14,7 @@ from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.routing.router import Router, RoutingContext, save_allocation
 from prism_bench.stage_cache import Inputs, stage
-from prism_bench.stages.tools import Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 ALLOCATION = "allocation.json"
@@ -22,7 +22,7 @@ ALLOCATION = "allocation.json"
 
 @stage(
     "measure",
-    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split"),
+    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
     parents=("policy", "trajectories"),
     values=("router",),
     resumable=True,

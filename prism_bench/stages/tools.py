@@ -11,7 +11,11 @@ from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.results.progress import PhaseProgress
-from prism_bench.rollouts.pool import Environment
+from prism_bench.rollouts.answers import Environment
+from prism_bench.rollouts.faults import FaultRules
+
+FAULT_SETTINGS = ("env.step_seconds", "env.on_error")
+"""The settings of failing environments that can change a result; :attr:`Tools.rules` holds them."""
 
 
 def _log_nothing(values: Mapping[str, float], update: int | None) -> None:
@@ -28,6 +32,7 @@ class Tools:
         folder: of the run, for temporary files of trainers.
         log: takes values of training, by key, and the update that they belong to.
         workers: give every environment a process of its own.
+        rules: decide what a failure of an environment costs; those that can change a result are inputs of stages too.
     """
 
     ledger: Ledger
@@ -35,6 +40,7 @@ class Tools:
     folder: Path
     log: Callable[[Mapping[str, float], int | None], None] = field(default=_log_nothing)
     workers: bool = False
+    rules: FaultRules = field(default_factory=FaultRules)
 
     def progress(self, phase: str, total: int | None, unit: str) -> PhaseProgress:
         """Return the progress of a phase, to be used in a ``with`` statement."""

@@ -1,6 +1,7 @@
 """The stage of training: one phase of a strategy, from one checkpoint to the next, with its learning curve."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from prism_bench.models.policy import Policy, PretrainedModel, check_weights, sa
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 from prism_bench.stage_cache import Inputs, stage
-from prism_bench.stages.tools import Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools
+from prism_bench.stages.unfinished import UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 CHECKPOINT = "checkpoint"
 RECORD = "phase.json"
+UNFINISHED = "unfinished"
 
 
 @stage(
@@ -33,25 +36,30 @@ RECORD = "phase.json"
         "env.make",
         "env.train_split",
         "env.validation_split",
+        *FAULT_SETTINGS,
         "eval.curve_points",
     ),
     parents=("policy", "trajectories"),
     values=("phase", "algorithm", "demonstrations", "tasks", "curve_tasks", "flops_budget"),
+    resumable=True,
 )
 def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the checkpoint that the phase ends with, and its record: updates, FLOPs, how it ended, learning curve."""
+    """Write the checkpoint that the phase ends with, and its record: updates, FLOPs, how it ended, learning curve.
+
+    An interrupted run leaves checkpoints of the phase, from which the next one continues.
+    """
     bench = Workbench(inputs, tools)
     values = inputs.values
     name: str = values["phase"]
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
     algorithm: Algorithm = instantiate(values["algorithm"], _convert_="object")
-    curve: list[dict[str, Any]] = []
     updates = [0, 0]  # done and planned
     with (
         tools.ledger.phase(name) as meter,
         tools.progress(name, None, "updates") as progress,
         tools.trainer_folder() as trainer_folder,
     ):
+        unfinished = UnfinishedPhase(folder / UNFINISHED, tools.ledger, meter)
         policy = _trainable(bench)
         renderer = bench.renderer(policy)
 
@@ -71,13 +79,15 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
                 folder=trainer_folder,
                 log=tools.log,
                 progress=show,
-                evaluate=_evaluation(bench, renderer, meter, curve),
+                evaluate=_evaluation(bench, renderer, meter, unfinished.curve),
+                unfinished=unfinished,
                 points=inputs.settings["eval.curve_points"],
                 flops_budget=values["flops_budget"],
             )
             algorithm.train(policy, [trajectories[i] for i in values["demonstrations"]], values["tasks"], context)
         check_weights(policy.model, f"{name}, after update {updates[0]}")
         save_policy(policy, folder / CHECKPOINT)
+        shutil.rmtree(unfinished.folder, ignore_errors=True)  # there is none if the phase was short
         flops = meter.spent.flops
     budget = values["flops_budget"]
     early = "budget" if budget is not None and flops > budget else "plateau"
@@ -85,7 +95,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
         "updates": updates[0],
         "flops": flops,
         "ended": "completed" if updates[0] >= updates[1] else early,
-        "curve": curve,
+        "curve": unfinished.curve,
     }
     write_atomically(folder / RECORD, json.dumps(record, indent=1) + "\n")
 

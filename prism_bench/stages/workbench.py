@@ -45,4 +45,4 @@ class Workbench:
     def runner(self, split: str, renderer: Renderer) -> RolloutRunner:
         """Return a runner of the tasks of a split."""
         make = environment_maker(self.inputs.settings["env.make"], split)
-        return RolloutRunner(make, renderer, self.model.batch_size, self.tools.workers)
+        return RolloutRunner(make, renderer, self.model.batch_size, self.tools.workers, self.tools.rules)

@@ -214,6 +214,7 @@ def test_held_out_demonstrations_are_billed_but_not_learned(corridor_policy, ren
         ({"momentum": 0.9}, r"momentum is no field of trl\.SFTConfig"),
         ({"logging_strategy": "sometimes"}, r"trl\.SFTConfig refuses its fields: .*sometimes"),
         ({"seed": 3}, r"seed of trl\.SFTConfig is set by this project"),
+        ({"trust_remote_code": True}, r"trust_remote_code of trl\.SFTConfig is set by this project"),
         ({"packing": True}, r"packing of trl\.SFTConfig is set by this project"),
         ({"learning_rate": "small"}, r"learning_rate='small' is no number"),
         ({"held_out": 0.1}, "held_out and eval_strategy"),

@@ -1,6 +1,9 @@
 """A program whose job fails in the way that ``FAILURE`` names, with the configuration of the main job."""
 
 import os
+import signal
+import time
+from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -19,9 +22,12 @@ def deep_inside(failure: str) -> None:
         raise InputError("data=shop is no folder; name one that is")
     if failure == "interrupt":
         raise KeyboardInterrupt
+    if failure == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
 
 
-@hydra_command("config")
+@hydra_command("config", resumes=True)
 def main(config: DictConfig, console: Console) -> None:
     failure = os.environ["FAILURE"]
     if failure == "outside":
@@ -35,7 +41,8 @@ def main(config: DictConfig, console: Console) -> None:
             raise RuntimeError("the stage was not made") from error
         raise
     if failure == "first job" and config.seed == 0:
-        raise RuntimeError("seed 0 fails")
+        raise RuntimeError("seed 0 fails\nin two lines")
+    Path(config.folder, "result.json").touch()
     console.print(f"seed {config.seed} is done")
 
 

@@ -1,6 +1,7 @@
 """The command line: bad input is one sentence, a bug keeps its traceback, help needs no large library."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,9 +123,17 @@ def test_a_traceback_is_shown_to_those_who_ask_for_it(end, monkeypatch):
     assert "Traceback (most recent call last)" in error and "InputError: data=shop is no folder" in error
 
 
-def test_ctrl_c_ends_a_command_with_one_line(end):
-    expected = 130, "", "error: interrupted in phase sft, 120/160 updates\n"
-    assert end(failing_job.main, FAILURE="interrupt") == expected
+@pytest.mark.parametrize(("failure", "status"), [("interrupt", 130), ("terminate", 143)])
+def test_signals_end_a_command_with_one_line(end, failure, status):
+    before = signal.getsignal(signal.SIGTERM)
+    said = "error: interrupted in phase sft, 120/160 updates; start the same command again to go on\n"
+    assert end(failing_job.main, FAILURE=failure) == (status, "", said)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_ends_a_sweep(end):
+    status, out, error = end(failing_job.main, "-m", "seed=0,1", FAILURE="terminate")
+    assert status == 143 and error.count("interrupted") == 1 and "is done" not in out
 
 
 def test_a_job_that_fails_does_not_stop_a_sweep(end, tmp_path):
@@ -133,8 +142,20 @@ def test_a_job_that_fails_does_not_stop_a_sweep(end, tmp_path):
     assert status == 1
     assert "seed 1 is done" in out and "seed 0 is done" not in out
     assert "RuntimeError: seed 0 fails" in error
+    assert out.endswith(
+        "1 of 2 jobs failed:\n"
+        "  runs/0: RuntimeError: seed 0 fails in two lines\n"
+        "The finished runs beside each other: prism-bench report runs/1\n"
+    )
     assert "seed 0 fails" in (tmp_path / "runs" / "0" / "failing_job.log").read_text()
     assert (tmp_path / "runs" / "1" / "failing_job.log").read_text() == ""
+
+
+def test_a_sweep_ends_with_the_command_that_compares_its_runs(end):
+    sweep = ("-m", "seed=0,1", "hydra.sweep.dir=my runs", "hydra.sweep.subdir=${seed}")
+    status, out, _ = end(failing_job.main, *sweep, FAILURE="none")
+    assert status == 0
+    assert out.endswith("\nThe finished runs beside each other: prism-bench report 'my runs'/*/\n")
 
 
 def test_a_value_may_refer_to_another_setting(end):

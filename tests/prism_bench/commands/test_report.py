@@ -27,6 +27,24 @@ def test_several_results_stand_beside_each_other(folders, capsys):
     assert "random" in text and "FLOPs to 50 %" in text and "1.00 T" in text
 
 
+def test_unfinished_runs_are_left_out_by_name(folders, tmp_path, capsys):
+    (tmp_path / "three").mkdir()
+    main([str(folder) for folder in sorted(tmp_path.iterdir())])
+    text = capsys.readouterr().out
+    assert text.startswith(f"left out: {tmp_path}/three has no result, it failed or has not finished\n")
+    assert "random" in text
+    main([str(folders[0]), str(tmp_path / "three")])
+    assert "Cost per phase" in capsys.readouterr().out
+
+
+def test_where_no_run_has_finished_there_is_nothing_to_report(tmp_path, capsys):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert "none of these runs has finished" in capsys.readouterr().err
+
+
 def test_other_files_are_refused_in_one_sentence(capsys):
     with pytest.raises(SystemExit) as refusal:
         main([__file__])

@@ -47,9 +47,9 @@ def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
     status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
     assert status == 1
     for text in (error, log(tmp_path)):
-        *_, bug, running = text.splitlines()
+        *before, running = text.splitlines()
         assert "Traceback (most recent call last):" in text and "failing_parts.py" in text and "in deep_inside" in text
-        assert bug == "ValueError: matrices do not fit"
+        assert "ValueError: matrices do not fit" in before
         assert running.startswith(f"while running: {place}")
     assert not (tmp_path / "run" / "result.json").exists() and not list(cache.rglob("*.making"))
 

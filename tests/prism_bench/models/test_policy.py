@@ -1,5 +1,7 @@
 """Checkpoints of every supported architecture, saved and loaded the way a run does it, offline."""
 
+import contextlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +198,37 @@ def test_models_that_the_probe_could_not_use_are_refused_on_loading(policy, tmp_
     save_policy(policy("granite", logits_scaling=8.0), tmp_path)
     with pytest.raises(InputError, match=r"logits_scaling=8\.0"):
         load_policy(tmp_path)
+
+
+CODE = """
+open({mark!r}, "w").close()
+from transformers import LlamaConfig as Config, LlamaForCausalLM as Model, PreTrainedTokenizerFast as Tokenizer
+"""
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["of a known kind", "of its own kind"])
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_the_code_of_a_checkpoint_is_not_run(saved, tmp_path, monkeypatch, file, known):
+    mark = tmp_path / "mark"
+    (saved / "custom.py").write_text(CODE.format(mark=str(mark)))
+    entries = {"AutoConfig": "custom.Config", "AutoModelForCausalLM": "custom.Model"}
+    entries |= {"AutoTokenizer": ["custom.Tokenizer", "custom.Tokenizer"]}
+    settings = json.loads((saved / file).read_text()) | {"auto_map": entries}
+    if not known:
+        settings |= {"model_type": "custom", "tokenizer_class": "CustomTokenizer"}
+    (saved / file).write_text(json.dumps(settings))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    with contextlib.suppress(CheckpointError):  # a known kind is loaded by the code of transformers
+        load_policy(saved)
+    assert not mark.exists() and not asked
+
+
+def test_a_checkpoint_that_needs_its_own_code_is_refused_in_one_sentence(saved, tmp_path):
+    settings = {"model_type": "custom", "auto_map": {"AutoConfig": "custom.Config"}}
+    (saved / "config.json").write_text(json.dumps(json.loads((saved / "config.json").read_text()) | settings))
+    with pytest.raises(CheckpointError, match=r"no \w+ could be loaded from there \(it needs code of its own, "):
+        load_policy(saved)
 
 
 def no_hub(*_args, **_options):

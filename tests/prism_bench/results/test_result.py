@@ -78,8 +78,8 @@ def test_the_ledger_has_one_row_per_phase_and_origin():
 
 def test_truncation_is_a_share_of_each_phases_rollouts_and_demonstrations():
     assert built()["truncation"] == {
-        "eval": {"context_full": 0.08, "out_of_turns": 0.02, "demonstrations_truncated": None},
-        "warm-up": {"context_full": None, "out_of_turns": None, "demonstrations_truncated": 0.015},
+        "eval": {"context_full": 0.08, "out_of_turns": 0.02, "lost": 0.0, "demonstrations_truncated": None},
+        "warm-up": {"context_full": None, "out_of_turns": None, "lost": None, "demonstrations_truncated": 0.015},
     }
 
 

@@ -87,10 +87,13 @@ def test_truncation_is_a_warning_above_one_per_cent():
     assert "%" not in printed(print_result, run(ledger=LEDGER)).partition("time.\n")[2]
 
 
-def test_deaths_of_environments_are_shown_where_there_were_any():
-    assert "died" not in printed(print_result, run())
-    text = printed(print_result, run(ledger=[*LEDGER, LedgerRow("rl", worker_deaths=2), LedgerRow("sft")]))
-    assert "Environment processes that died: 2 (in rl)" in text
+def test_failures_of_environments_are_shown_where_there_were_any():
+    assert "Environments failed" not in printed(print_result, run())
+    rows = [LedgerRow("rl", episodes=900, lost_episodes=3, hangs=2, errors=1), LedgerRow("eval", worker_deaths=1)]
+    text = printed(print_result, run(ledger=[*LEDGER, *rows]))
+    lost = "(2 calls without an answer in time, 1 exceptions): 3 episodes lost, which count as failures."
+    assert f"Environments failed in rl {lost}" in text
+    assert "Environments failed in eval (1 processes that died): none lost." in text
 
 
 def test_device_time_is_shown_where_it_differs():

@@ -124,11 +124,11 @@ def test_a_death_in_step_costs_its_episode_alone(east, tmp_path, caplog, death, 
     assert [step.reward for step in lost.trajectory.steps] == [pytest.approx(1 / 3), 0.0]
     assert_sound(lost)
     assert outline(others) == [("1-3", 2, 1.0, True), ("2-5", 3, 1.0, True), ("3-6", 3, 1.0, True)]
-    assert meter.spent.worker_deaths == 1 and meter.spent.env_steps == 10
+    assert meter.spent.worker_deaths == meter.spent.lost_episodes == 1 and meter.spent.env_steps == 10
     (record,) = caplog.records
-    said = f"died in step(), {how}; the episode counts as a failure, and the run goes on"
+    said = f"died with its process, {how}; the episode counts as a failure, and the run goes on"
     assert record.levelno == logging.WARNING
-    assert record.getMessage() == f"task 1-4: the environment's process {said}"
+    assert record.getMessage().startswith(f"task 1-4, step 2: the environment {said}")
     (dead,) = {process for process, _ in noted(tmp_path, "1-4", "step")}
     living = {process for task in ("1-3", "2-5", "3-6") for process, _ in noted(tmp_path, task, "step")}
     assert dead not in living
@@ -138,10 +138,10 @@ def test_a_death_in_reset_is_tried_again(east, tmp_path, caplog):
     meter = Meter("eval")
     episodes = east(troubled(tmp_path, from_1_to_3="reset once"), ["1-3", "2-4"], meter=meter)
     assert outline(episodes) == [("1-3", 2, 1.0, True), ("2-4", 2, 1.0, True)]
-    assert meter.spent.worker_deaths == 1
-    assert [record.getMessage() for record in caplog.records] == [
-        "task 1-3: the environment's process died in reset(), exit status 0; another one tries again"
-    ]
+    assert (meter.spent.worker_deaths, meter.spent.lost_episodes) == (1, 0)
+    (record,) = caplog.records
+    said = "task 1-3, reset: the environment died with its process, exit status 0; another one tries again"
+    assert record.getMessage().startswith(said)
     assert len({process for process, _ in noted(tmp_path, "1-3", "reset")}) == 2
 
 
@@ -153,7 +153,7 @@ def test_a_task_that_no_process_can_reset_is_a_failed_episode_like_others(east, 
     episodes = east(make, ["5-6", "2-4", "5-6", "1-3"], meter=meter, renderer=renderer)
     assert outline(episodes[::2]) == [("5-6", 1, 0.0, False)] * 2
     assert outline(episodes[1::2]) == [("2-4", 2, 1.0, True), ("1-3", 2, 1.0, True)]
-    assert meter.spent.worker_deaths == 4
+    assert (meter.spent.worker_deaths, meter.spent.lost_episodes) == (4, 2)
     assert_sound(episodes[0])
     save_trajectories([episode.trajectory for episode in episodes], tmp_path / "episodes.parquet")
     assert load_trajectories(tmp_path / "episodes.parquet") == [episode.trajectory for episode in episodes]
@@ -188,14 +188,14 @@ def test_reinforcement_learning_outlives_deaths(corridor_policy, tmp_path):
 def test_an_environment_that_cannot_be_reset_ends_the_run(east, tmp_path, tasks):
     task_ids = [f"{start}-{goal}" for start in range(1, 7) for goal in range(1, 7) if start != goal][:tasks]
     make = troubled(tmp_path, **{f"from_{task.replace('-', '_to_')}": "reset exit" for task in task_ids})
-    with pytest.raises(InputError, match=rf"died in reset\(\) on {min(tasks, HOPELESS_TASKS)} tasks in a row, twice"):
+    with pytest.raises(InputError, match=rf"failed in reset\(\) on {min(tasks, HOPELESS_TASKS)} tasks in a row, twice"):
         east(make, task_ids)
     assert len(list(tmp_path.glob("* reset"))) <= HOPELESS_TASKS + 1
 
 
 @pytest.mark.parametrize("where", ["reset", "step"])
 def test_an_exception_is_raised_here(east, tmp_path, where):
-    message = rf"^task 2-4: the environment failed in {where}\(\) with KeyError: 'no such room'\n"
+    message = rf"^task 2-4, {where}{' 2' * (where == 'step')}: the environment raised KeyError: 'no such room'\n"
     with pytest.raises(RuntimeError, match=message) as raised:
         east(troubled(tmp_path, from_2_to_4=f"{where} raise"), ["1-3", "2-4", "2-6"])
     assert "troubled.py" in raised.value.__notes__[0]

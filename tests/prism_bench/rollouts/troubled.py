@@ -13,6 +13,15 @@ from corridor import Corridor
 
 from prism_bench.errors import InputError
 
+INVALID: dict[str, tuple[str, Any]] = {
+    "bytes": ("observation", b"You are in room 3."),
+    "surrogate": ("observation", "room \ud83d"),
+    "nan": ("score", float("nan")),
+    "per_cent": ("score", 50.0),
+    "text_score": ("score", "0.5"),
+    "infinite": ("reward", float("inf")),
+    "other_task": ("task_id", "1-2"),
+}
 WAIT_SECONDS = 60  # before a test that went wrong gives up
 
 
@@ -21,7 +30,8 @@ class Troubled(Corridor):
 
     ``reset`` or ``step`` (the second one of an episode), and then what happens: ``kill`` or ``exit`` ends the process,
     ``once`` does so if it is the first to meet this, ``raise`` has a bug, ``refuse`` refuses its input, ``wait`` waits
-    for the file ``go``, ``hang`` does not answer.
+    for the file ``go``, ``hang`` does not answer, ``leave`` calls ``sys.exit``. Others return the answer in
+    :data:`INVALID` of that name.
     """
 
     def __init__(self, folder: Path, trouble: dict[str, str]) -> None:
@@ -29,18 +39,27 @@ class Troubled(Corridor):
         self.folder, self.trouble = folder, trouble
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        answer = super().reset(seed=seed, options=options)
+        observation, info = super().reset(seed=seed, options=options)
         self.turn = 0
         self._meet("reset")
-        return answer
+        kind, value = self._invalid("reset")
+        return value if kind == "observation" else observation, info | {kind: value}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         self.turn += 1
         self._meet("step")
-        return super().step(action)
+        observation, reward, terminated, truncated, info = super().step(action)
+        kind, value = self._invalid("step")
+        observation = value if kind == "observation" else observation
+        return observation, value if kind == "reward" else reward, terminated, truncated, info | {kind: value}
 
     def close(self) -> None:
         (self.folder / f"closed {os.getpid()}").touch()
+
+    def _invalid(self, where: str) -> tuple[str, Any]:
+        there, _, what = self.trouble.get(self.task_id, "").partition(" ")
+        met = there == where and (where == "reset" or self.turn == 2)
+        return INVALID.get(what, ("", None)) if met else ("", None)
 
     def _meet(self, where: str) -> None:
         first = not (met := self.folder / f"{self.task_id} {where}").exists()
@@ -66,6 +85,8 @@ class Troubled(Corridor):
                     time.sleep(0.002)
             case [there, "hang"] if there == where:
                 time.sleep(10 * WAIT_SECONDS)
+            case [there, "leave"] if there == where:
+                sys.exit("no more rooms")
 
 
 def make_troubled(folder: Path, trouble: dict[str, str]) -> gymnasium.Env[str, str]:

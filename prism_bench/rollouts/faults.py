@@ -1,0 +1,186 @@
+"""Environments that fail: they hang, raise, call ``sys.exit``, or return what no environment may return.
+
+A failure ends the run with one error that names task and step, or costs the episode alone: it is *lost*, which counts
+as a failed task with a score of 0. A call that exceeds its time limit, and a process that dies, always cost the episode
+alone; the other failures are bugs, so they do only with ``env.on_error=lose``. Lost episodes are counted on the ledger,
+and if there are too many of them, the run ends.
+"""
+
+import math
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from types import FrameType
+from typing import Any, Generic, Literal, TypeVar
+
+from prism_bench.errors import InputError
+
+Fault = Literal["hangs", "errors", "invalid_answers", "worker_deaths"]
+"""Kinds of failures, as the ledger counts them."""
+
+ALWAYS_LOST = 10
+"""How many episodes of a phase may be lost, however few it has."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FaultRules:
+    """Settings of ``env``, which a configuration may leave out.
+
+    Attributes:
+        step_seconds: the longest time that ``reset`` or ``step`` may take; None for any.
+        on_error: ``stop`` or ``lose``: an exception, ``sys.exit`` or an invalid answer ends the run, or the episode.
+        most_lost: share of a phase's episodes that may be lost, see :data:`ALWAYS_LOST`; the run ends at the next one.
+
+    Raises:
+        InputError: a value is not possible.
+    """
+
+    step_seconds: float | None = None
+    on_error: Literal["stop", "lose"] = "stop"
+    most_lost: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.step_seconds is not None and not (_is_number(self.step_seconds) and 0 < self.step_seconds < math.inf):
+            raise InputError(f"env.step_seconds={self.step_seconds} is not possible; give seconds above 0, or null")
+        if self.on_error not in ("stop", "lose"):
+            raise InputError(f"env.on_error={self.on_error} is unknown; choose stop or lose")
+        if not (_is_number(self.most_lost) and 0 <= self.most_lost <= 1):
+            raise InputError(f"env.most_lost={self.most_lost} is no share of episodes; give a number from 0 to 1")
+
+    def stops(self, failure: "Failure") -> bool:
+        """Return True if ``failure`` ends the run."""
+        return self.on_error == "stop" and failure.kind in ("errors", "invalid_answers")
+
+    def check_lost(self, lost: int, episodes: int) -> None:
+        """Raise an InputError if too many of ``episodes`` were lost."""
+        if lost > max(ALWAYS_LOST, self.most_lost * episodes):
+            raise InputError(
+                f"{lost} of {episodes} episodes were lost because the environment failed, and the log says how; more "
+                f"than {ALWAYS_LOST} and {self.most_lost:.3g} of all are not tolerated, so correct the environment, or "
+                "raise env.most_lost"
+            )
+
+
+def fault_rules(env: Mapping[str, Any]) -> FaultRules:
+    """Return the rules that the settings ``env`` state.
+
+    Raises:
+        InputError: a value is not possible.
+    """
+    return FaultRules(**{field.name: env[field.name] for field in fields(FaultRules) if field.name in env})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure in a form that can be sent.
+
+    Attributes:
+        kind: as the ledger counts it.
+        text: the predicate of a sentence about the environment: ``raised KeyError: 'room'``.
+        traceback: of an exception.
+        bug: the exception is the environment's own, and people want to see its traceback.
+    """
+
+    kind: Fault
+    text: str
+    traceback: str = ""
+    bug: bool = False
+
+    def at(self, task_id: str, step: int) -> str:
+        """Return one sentence; ``step`` 0 stands for ``reset``."""
+        return f"task {task_id}, {f'step {step}' if step else 'reset'}: the environment {self.text}"
+
+
+class InvalidAnswerError(Exception):
+    """An answer that no environment may give; the message is a predicate, see :class:`Failure`."""
+
+
+class _TimeoutError(BaseException):
+    """The end of a call's time; no exception that an environment would catch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Generic[T]):
+    """A call's value or its failure, and for a bug the exception."""
+
+    value: T | None = None
+    failure: Failure | None = None
+    error: Exception | None = None
+
+
+def attempt(call: Callable[[], T], seconds: float | None = None) -> Attempt[T]:
+    """Call an environment, in at most ``seconds``, and return its answer or how it failed.
+
+    Raises:
+        InputError: of the environment, which refuses its input; or the time cannot be limited here.
+    """
+    try:
+        with time_limit(seconds):
+            return Attempt(call())
+    except InputError:
+        raise
+    except _TimeoutError:
+        return Attempt(failure=Failure("hangs", no_answer(seconds)))
+    except SystemExit as stop:
+        return Attempt(failure=Failure("errors", f"called sys.exit({stop.code!r})"))
+    except InvalidAnswerError as invalid:
+        return Attempt(failure=Failure("invalid_answers", str(invalid)))
+    except Exception as error:
+        text = f"raised {type(error).__name__}: {error}"
+        return Attempt(failure=Failure("errors", text, traceback.format_exc(), bug=True), error=error)
+
+
+def no_answer(seconds: float | None) -> str:
+    """Return the predicate of a call that took more than ``seconds``."""
+    return f"did not answer within env.step_seconds={seconds:g}"
+
+
+def stop(failure: Failure, task_id: str, step: int, error: Exception | None = None) -> Exception:
+    """Return the exception with which a failure ends the run: a bug with its traceback, or one sentence."""
+    sentence, advice = failure.at(task_id, step), "env.on_error=lose gives up such episodes alone"
+    if not failure.bug:
+        return InputError(f"{sentence}; correct the environment, or {advice}")
+    if error is None:  # it was raised in another process
+        error = RuntimeError(sentence)
+        error.add_note(f"{failure.traceback}{advice}")
+    else:
+        error.add_note(f"{sentence}\n{advice}")
+    return error
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Interrupt the block, by a signal, when it takes more than ``seconds``.
+
+    Code that does not come back to Python's interpreter cannot be interrupted.
+
+    Raises:
+        InputError: this is not the main thread, or the operating system has no such signal.
+    """
+    if seconds is None:
+        yield
+        return
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        raise InputError("env.step_seconds needs the main thread of a Unix program; add env.workers=true")
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
