@@ -8,33 +8,38 @@ resumes at the last finished stage. The cost of a stage is on the ledger whether
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
+from prism_bench.algorithms.contract import Algorithm
 from prism_bench.data.prompts import Prompt
+from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, load_trajectories, tasks_of
 from prism_bench.digests import content_digest, digest
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, PretrainedModel, check_device, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
+from prism_bench.outline import Outline, outline
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.pool import Environment
-from prism_bench.rollouts.workers import uses_workers
+from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, Router, load_allocation
+from prism_bench.run_settings import RunSettings, read
 from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
+from prism_bench.settings.configuration import places, plain
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Files, Stage, StageCache
-from prism_bench.stages.base import pretrain
+from prism_bench.stages.base import Pretraining, pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
 from prism_bench.stages.route import ALLOCATION, route
@@ -51,28 +56,34 @@ class Experiment:
     """
 
     def __init__(self, config: DictConfig, console: Console) -> None:
-        self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+        self.settings = settings = read(RunSettings, config)
+        root = places(config)
+        self.config: dict[str, Any] = plain(config)
         self.console = console
-        self.folder = Path(self.config["folder"]).resolve()
-        self.seed = self._whole_number("seed", 0)
-        self.trajectories = self._whole_number("trajectories", 2)
-        self.model: ModelSettings = instantiate(config.model, _convert_="object")
+        self.folder = Path(settings.folder).resolve()
+        self.model: ModelSettings = make(settings.model, root.below("model"), ModelSettings)
+        if isinstance(self.model, ScratchModel) and not isinstance(self.model.base, Pretraining):
+            raise InputError("model.base is not possible; it should be a group of settings that makes a Pretraining")
         check_device(self.model.device, self.model.dtype)
-        self.prompt: Prompt = instantiate(config.prompt)
-        self.engine: Engine = instantiate(config.generation, _convert_="object")
-        self.eval: EvaluationSettings = instantiate(config.eval)
-        self.phases = read_strategy(self.config["strategy"]["phases"])
+        self.prompt: Prompt = make(settings.prompt, root.below("prompt"), Prompt)
+        self.engine: Engine = make(settings.generation, root.below("generation"), Engine)
+        self.eval: EvaluationSettings = make(settings.eval, root.below("eval"), EvaluationSettings)
+        router: Router = make(settings.router, root.below("router"), Router)
+        for name in ("sft", "algorithm"):
+            make(getattr(settings, name), root.below(name), Algorithm)
+        self.phases = read_strategy(settings.strategy.phases, root.below("strategy").below("phases"))
         self.algorithms = [make_algorithm(phase) for phase in self.phases]
-        routed = any(phase.needs_router for phase in self.phases)
-        self.router: Router | None = instantiate(config.router) if routed else None
+        self.router = router if any(phase.needs_router for phase in self.phases) else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
-        self.cache = StageCache(self.config["cache"], self.ledger)
+        self.cache = StageCache(settings.cache, self.ledger)
         self._environments: dict[str, Environment] = {}  # by split, each made once
-        self._make_logger: Callable[..., Logger] = instantiate(config.logger)
+        self._make_environment = partial(environment_maker, settings.env.make, where=root.below("env").below("make"))
+        self._make_environment(settings.env.train_split)  # a function, which checks the arguments
+        self._make_logger: Callable[..., Logger] = make(settings.logger, root.below("logger"), Logger)
 
     def run(self) -> dict[str, Any]:
         """Run every stage and return the content of ``result.json``, which is written into the run folder."""
-        self._check()
+        self.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
@@ -97,21 +108,35 @@ class Experiment:
         self.logger.finish()
         return result
 
-    def _check(self) -> None:
-        """Refuse settings now instead of after hours of training, and print the environment's restrictions."""
+    def check(self) -> Outline:
+        """Check what takes more than the settings: environments, expert, model and engine; return the model's outline.
+
+        Print the environment's restrictions.
+
+        Raises:
+            InputError: the run could not be finished.
+        """
+        train = self._environment(self.settings.env.train_split)
+        train.expert(self.settings.env.expert)
+        if isinstance(self.model, ScratchModel):
+            pretraining_tasks(train, self.demonstration_tasks, self.model.base.episodes)
         for split in self.eval_splits:
-            self._evaluated(split)
+            self.evaluated(split)
+        found = outline(self.model, probed=isinstance(self.router, PrismRouter))
+        if found.tokenizer is not None:
+            Renderer(found.tokenizer, self.prompt, self.model.max_length)
         if any(algorithm.needs_tasks for algorithm in self.algorithms):
             self.engine.grpo_options()
         if restricted := self.protocol.get("restricted"):
             self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
+        return found
 
     # Stages, in the order of the procedure
 
     @cached_property
     def trajectories_file(self) -> Files:
         """The demonstrations: the expert's successful episodes that the router divides and the phases train on."""
-        return self._collect(self._demonstration_tasks)
+        return self._collect(self.demonstration_tasks)
 
     @cached_property
     def demonstrations(self) -> list[Trajectory]:
@@ -124,8 +149,8 @@ class Experiment:
             folders = checkpoint_folders(self.model.path)
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(self.model, ScratchModel)
-        environment = self._environment(self.config["env"]["train_split"])
-        tasks = pretraining_tasks(environment, self._demonstration_tasks, self.model.base.episodes)
+        environment = self._environment(self.settings.env.train_split)
+        tasks = pretraining_tasks(environment, self.demonstration_tasks, self.model.base.episodes)
         parents = {"trajectories": self._collect(tasks)}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
@@ -160,7 +185,7 @@ class Experiment:
         )
 
     def _evaluate(self, name: str, checkpoint: Files, split: str) -> list[Outcome]:
-        values = {"split": split, "tasks": self._evaluated(split)}
+        values = {"split": split, "tasks": self.evaluated(split)}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
         return [
             Outcome(name, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
@@ -172,13 +197,14 @@ class Experiment:
         values = {"tasks": list(tasks), "keep_admissible": self.prompt.needs_admissible}
         stage = self.cache.get(collect, self.tools, config=self.config, values=values)
         if not load_trajectories(stage.path / TRAJECTORIES):
-            expert = self.config["env"]["expert"]
-            raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
+            raise InputError(
+                f"the expert {self.settings.env.expert!r} solved none of {len(tasks)} tasks; choose another one"
+            )
         return stage.files(TRAJECTORIES)
 
     def _flops_to_spend(self) -> float | None:
         """Return the rest of ``budget.flops`` after routing; None without a budget."""
-        budget: float | None = self.config["budget"]["flops"]
+        budget = self.settings.budget.flops
         return None if budget is None else budget - self._routing_flops()
 
     def _routing_flops(self) -> int:
@@ -190,20 +216,20 @@ class Experiment:
 
     @property
     def eval_splits(self) -> list[str]:
-        env = self.config["env"]
-        return list(dict.fromkeys([env["validation_split"], *env["test_splits"]]))
+        env = self.settings.env
+        return list(dict.fromkeys([env.validation_split, *env.test_splits]))
 
     @cached_property
-    def _demonstration_tasks(self) -> list[str]:
-        return demonstration_tasks(self._environment(self.config["env"]["train_split"]), self.trajectories)
+    def demonstration_tasks(self) -> list[str]:
+        return demonstration_tasks(self._environment(self.settings.env.train_split), self.settings.trajectories)
 
-    def _evaluated(self, split: str) -> list[str]:
+    def evaluated(self, split: str) -> list[str]:
         return evaluation_tasks(self._environment(split), self.eval.tasks)
 
     @cached_property
     def _curve_tasks(self) -> list[str]:
-        split = self.config["env"]["validation_split"]
-        return curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        split = self.settings.env.validation_split
+        return curve_tasks(self._environment(split), self.evaluated(split), self.eval.curve_tasks)
 
     def _part(self, part: Part | None) -> list[int]:
         """Return the numbers of the demonstrations in a part of the data."""
@@ -216,14 +242,14 @@ class Experiment:
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """Settings that have to be equal before two results may be compared."""
-        env = self.config["env"]
-        environment = self._make(env["train_split"])
+        env = self.settings.env
+        environment = self._make(env.train_split)
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
         return {
-            "environment": env["make"]["id"],
+            "environment": env.make["id"],
             **base.protocol(),
-            "settings chosen on": env["validation_split"],
-            "tested on": ", ".join(env["test_splits"]) or "nothing else",
+            "settings chosen on": env.validation_split,
+            "tested on": ", ".join(env.test_splits) or "nothing else",
             "eval tasks": self.eval.tasks or "all",
             "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
@@ -236,7 +262,7 @@ class Experiment:
     def _result(
         self, checkpoints: Mapping[str, Files], records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
     ) -> dict[str, Any]:
-        split = self.config["env"]["validation_split"]
+        split = self.settings.env.validation_split
         allocation = None if self.router is None else self.allocation
         spent = self._routing_flops()
         phases: list[dict[str, Any]] = []
@@ -253,11 +279,11 @@ class Experiment:
             spent += record["flops"]
         left_by_router = [] if allocation is None else [Path(name) for name in self.routing.manifest]
         return build_result(
-            strategy=self.config["strategy"]["name"],
+            strategy=self.settings.strategy.name,
             router=None if self.router is None else type(self.router).__name__,
             config=self.config,
             protocol=self.protocol,
-            seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
+            seeds={"seed": self.settings.seed, "env.seed": self.config["env"].get("seed", 0)},
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
             curves=curves,
@@ -280,21 +306,27 @@ class Experiment:
         def log(values: Mapping[str, float], update: int | None) -> None:
             self.logger.log(values, update)
 
-        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]))
+        return Tools(self.ledger, self.console, self.folder, log, self.settings.env.workers)
 
     def _make(self, split: str) -> Environment:
         if split not in self._environments:
-            self._environments[split] = environment_maker(self.config["env"]["make"], split)()
+            made = self._make_environment(split)()
+            if not isinstance(made.unwrapped, TextEnvironment):
+                raise InputError("env.make does not make a text environment; name another id")
+            self._environments[split] = made
         return self._environments[split]
+
+    @property
+    def environment(self) -> Environment:
+        """The environment of the train tasks."""
+        return self._make(self.settings.env.train_split)
+
+    def task_ids(self, split: str) -> Sequence[str]:
+        """Return all tasks of a split."""
+        return self._environment(split).task_ids
 
     def _environment(self, split: str) -> TextEnvironment:
         environment: TextEnvironment = self._make(split).unwrapped  # type: ignore[assignment]
         if not environment.task_ids:
             raise InputError(f"the split {split} has no tasks; name other splits in env")
         return environment
-
-    def _whole_number(self, name: str, least: int) -> int:
-        value = self.config.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name}={value} is not possible; give a whole number from {least} on")
-        return value

@@ -13,13 +13,14 @@ import numpy as np
 
 from prism_bench.data.trajectory import Trajectory, tasks_of
 from prism_bench.routing.router import RoutingContext, ScoreRouter
+from prism_bench.settings.types import Count
 
 
 @dataclass(frozen=True)
 class DifficultyRouter(ScoreRouter):
     """Router that sends trajectories with a low pass rate to RL."""
 
-    episodes: int = 4
+    episodes: Count = 4
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

@@ -1,4 +1,4 @@
 """The commands of ``prism-bench``, one thin file each, and the end of a command that fails.
 
-May import ``experiment`` and what is below it.
+May import ``rehearsal``, ``experiment`` and what is below them.
 """

@@ -62,8 +62,7 @@ def hydra_command(config_name: str, shorthands: Mapping[str, str] | None = None)
                 job(config, new_console())
             except Exception as error:
                 failed = True
-                sentence = refusal(error, removed=any(override.startswith("~") for override in overrides))
-                _report_failure(error, sentence, f"prism-bench {HydraConfig.get().job.name}")
+                _report_failure(error, refusal(error), f"prism-bench {HydraConfig.get().job.name}")
 
         @functools.wraps(job)
         def program() -> None:

@@ -31,8 +31,12 @@ OmegaConf.register_new_resolver("choices", choices, replace=True)
 def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
     from prism_bench.experiment import Experiment
+    from prism_bench.rehearsal import rehearse
     from prism_bench.results.tables import print_result
 
     experiment = Experiment(config, console)
+    if experiment.settings.check:
+        rehearse(experiment, console)
+        return
     result = experiment.run()
     print_result(result, console, experiment.folder)

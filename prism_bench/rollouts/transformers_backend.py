@@ -26,6 +26,7 @@ from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
+from prism_bench.settings.types import Count
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -39,7 +40,7 @@ class TransformersEngine:
         tokens_per_forward: the most that one prefill reads, padding included.
     """
 
-    tokens_per_forward: int = 16_384
+    tokens_per_forward: Count = 16_384
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ here, as for environments in this process.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -168,18 +168,6 @@ class WorkerEnvironments:
             f"the environment's process died in reset() on {tasks}, twice on each, and the log says how; nothing can "
             "run like this, so make the environment run with env.workers=false first"
         )
-
-
-def uses_workers(env: Mapping[str, Any]) -> bool:
-    """Return ``env.workers``, a setting that the configuration of an environment may leave out.
-
-    Raises:
-        InputError: it is neither true nor false.
-    """
-    value = env.get("workers", False)
-    if not isinstance(value, bool):
-        raise InputError(f"env.workers={value} is not possible; give true or false (model.batch_size says how many)")
-    return value
 
 
 def _readable(pipes: list[Connection], block: bool) -> list[Connection]:

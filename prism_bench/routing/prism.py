@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from prism_bench.data.trajectory import Trajectory
-from prism_bench.probe.concentration import Concentration, check_kind, concentration
+from prism_bench.probe.concentration import Concentration, concentration
 from prism_bench.probe.plot import plot_probe
 from prism_bench.probe.record import load_probe, probe_trajectories
 from prism_bench.routing.router import Allocation, RoutingContext, ScoreRouter
+from prism_bench.settings.types import Count
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,8 @@ class PrismRouter(ScoreRouter):
     """
 
     concentration: Concentration = "gini"
-    tokens_per_batch: int = 16384
+    tokens_per_batch: Count = 16384
     checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_kind(self.concentration)
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hydra.utils import instantiate
-
 from prism_bench.accounting.ledger import QUANTITIES, Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.routing.router import Router, RoutingContext, save_allocation
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
@@ -28,7 +27,7 @@ def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the router's allocation of the trajectories, and its other files."""
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    router: Router = instantiate(inputs.settings["router"])
+    router: Router = make(inputs.settings["router"], "router", Router)
     with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories), "trajectories") as progress:
         policy = bench.load()
         context = RoutingContext(

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.rollouts.pool import Environment
+from prism_bench.settings.configuration import Place
+from prism_bench.settings.making import make
 
 
 def _log_nothing(values: Mapping[str, float], update: int | None) -> None:
@@ -51,7 +52,9 @@ class Tools:
                 folder.rmdir()
 
 
-def environment_maker(make: Mapping[str, Any], split: str) -> Callable[[], Environment]:
+def environment_maker(
+    environment: Mapping[str, Any], split: str, where: str | Place = "env.make"
+) -> Callable[[], Environment]:
     """Return a function that makes an environment of a split as ``env.make`` says; other processes can call it."""
-    maker: Callable[[], Environment] = instantiate(make, split=split, _partial_=True)
+    maker: Callable[[], Environment] = make({**environment, "_partial_": True}, where, split=split)
     return maker

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
@@ -17,6 +16,7 @@ from prism_bench.files import write_atomically
 from prism_bench.models.policy import Policy, PretrainedModel, save_policy, with_lora
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
@@ -44,7 +44,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
     values = inputs.values
     name: str = values["phase"]
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    algorithm: Algorithm = instantiate(values["algorithm"], _convert_="object")
+    algorithm: Algorithm = make(values["algorithm"], f"the algorithm of phase {name!r}", Algorithm)
     curve: list[dict[str, Any]] = []
     updates = [0, 0]  # done and planned
     with (

@@ -7,6 +7,8 @@ from shrunken import ALWAYS, SMALL
 
 from prism_bench.commands.run import main
 
+OURS = ("hydra.run.dir=run", "modules=[failing_parts]")
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +29,7 @@ def log(folder: Path) -> str:
     ],
 )
 def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
-    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
+    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, setting)
     assert status == 1
     for text in (error, log(tmp_path)):
         *_, bug, running = text.splitlines()
@@ -39,6 +41,6 @@ def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
 
 def test_what_a_part_refuses_is_one_sentence(end, tmp_path, cache):
     setting = "router._target_=failing_parts.RefusingRouter"
-    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
+    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, setting)
     assert (status, error) == (1, "error: these trajectories have no such score; choose another router\n")
     assert "Traceback" not in log(tmp_path) and "choose another router" in log(tmp_path)
