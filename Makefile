@@ -33,6 +33,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/alfworld_engine.py $(DATA)
 	$(BIN)/python benchmarks/webshop_engine.py
 	$(BIN)/python benchmarks/fuzz_environments.py
+	$(BIN)/python benchmarks/fuzz_settings.py
 	$(BIN)/python benchmarks/episodes.py
 	$(BIN)/python benchmarks/slow_environments.py
 	$(BIN)/python benchmarks/probe.py

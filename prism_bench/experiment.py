@@ -36,7 +36,7 @@ from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, Router, load_allocation
 from prism_bench.run_settings import RunSettings, read
 from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
-from prism_bench.settings.configuration import places, plain
+from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
 from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import Pretraining, pretrain
@@ -56,9 +56,9 @@ class Experiment:
     """
 
     def __init__(self, config: DictConfig, console: Console) -> None:
-        self.settings = settings = read(RunSettings, config)
-        root = places(config)
-        self.config: dict[str, Any] = plain(config)
+        configuration = resolve(config)
+        self.config, root = configuration.values, configuration.place
+        self.settings = settings = read(RunSettings, configuration)
         self.console = console
         self.folder = Path(settings.folder).resolve()
         self.model: ModelSettings = make(settings.model, root.below("model"), ModelSettings)

@@ -4,16 +4,14 @@ The parts (model, router, algorithm, ...) are checked by the types of the classe
 (:mod:`prism_bench.settings.making`).
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge
-from omegaconf import DictConfig, OmegaConf
 
 from prism_bench.errors import InputError
-from prism_bench.settings.configuration import places, plain
+from prism_bench.settings.configuration import Configuration
 from prism_bench.settings.making import build
 from prism_bench.settings.targets import check_targets
 from prism_bench.settings.types import Count, Group, Items, Positive, Seed, Text
@@ -80,22 +78,22 @@ class RunSettings:
     check: bool = False
 
 
-def read(kind: type[Settings], config: DictConfig) -> Settings:
+def read(kind: type[Settings], configuration: Configuration) -> Settings:
     """Return the settings of a command, with those of its parts as they are written.
 
     Args:
         kind: a dataclass of the settings.
-        config: composed.
+        configuration: composed and resolved.
 
     Raises:
         InputError: a setting is missing, unknown, without effect or not possible, or one names a class that it may not.
     """
-    values, place = plain(config), places(config)
+    values, place = dict(configuration.values), configuration.place
     modules = build(_Modules, {"modules": values.get("modules", [])}).modules
     check_targets(values, modules, place)
     for group, known in (("env", EnvironmentSettings), ("strategy", StrategySettings)):
         if isinstance(values.get(group), dict):
-            values[group] = _without_sources(config, group, values[group], {field.name for field in fields(known)})
+            values[group] = _without_sources(configuration, group, {field.name for field in fields(known)})
     return build(kind, values, place)
 
 
@@ -104,10 +102,10 @@ class _Modules:
     modules: Sequence[Text]
 
 
-def _without_sources(config: DictConfig, group: str, values: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+def _without_sources(configuration: Configuration, group: str, known: set[str]) -> dict[str, Any]:
     """Return the settings of a group without those that others refer to, and that are checked there."""
-    text = str(OmegaConf.to_container(config, resolve=False))
+    values = configuration.values[group]
     for name in values.keys() - known:
-        if not re.search(rf"\$\{{[^}}]*\.{re.escape(str(name))}\b", text):
+        if not configuration.refers_to(f"{group}.{name}"):
             raise InputError(f"{group}.{name} has no effect: nothing reads it, and no other setting refers to it")
     return {name: value for name, value in values.items() if name in known}

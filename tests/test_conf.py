@@ -19,7 +19,7 @@ from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.rollouts.vllm_engine import VLLMEngine
 from prism_bench.routing.router import Router
-from prism_bench.settings.configuration import plain
+from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
 from prism_bench.stages.tools import environment_maker
 from prism_bench.strategy import make_algorithm, read_strategy
@@ -38,7 +38,7 @@ KINDS = {
 def configured(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides=["folder=run", "strategy.name=tried", *overrides])
-    return plain(config)
+    return resolve(config).values
 
 
 def choices(*groups: str) -> pytest.MarkDecorator:

@@ -29,7 +29,7 @@ from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.run_settings import EnvironmentSettings, read
-from prism_bench.settings.configuration import places
+from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
 from prism_bench.settings.types import Count, Group, NotNegative, Seed, Text
 from prism_bench.stages.tools import environment_maker
@@ -67,8 +67,9 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
         InputError: a setting is invalid, there is nothing to write, or environment, checkpoint or prompt refuse their
             input.
     """
-    settings = read(CollectSettings, config)
-    place, name = places(config), settings.policy
+    configuration = resolve(config)
+    settings = read(CollectSettings, configuration)
+    place, name = configuration.place, settings.policy
     model: ModelSettings = make(settings.model, place.below("model"), ModelSettings)
     prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
     engine: Engine = make(settings.generation, place.below("generation"), Engine)

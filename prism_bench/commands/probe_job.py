@@ -20,7 +20,7 @@ from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.units import count, duration
 from prism_bench.routing.router import split
 from prism_bench.run_settings import read
-from prism_bench.settings.configuration import places
+from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
 from prism_bench.settings.types import Count, Fraction, Group, Text
 
@@ -51,8 +51,9 @@ def probe(config: DictConfig, console: Console) -> None:
         InputError: a setting is missing or invalid, the model cannot be probed, or checkpoint, trajectories or prompt
             refuse their input.
     """
-    settings = read(ProbeSettings, config)
-    place = places(config)
+    configuration = resolve(config)
+    settings = read(ProbeSettings, configuration)
+    place = configuration.place
     model: PretrainedModel = make(settings.model, place.below("model"), PretrainedModel)
     prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
     out = _file("out", settings.out, ".parquet")

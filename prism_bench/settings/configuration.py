@@ -46,24 +46,40 @@ ROOT = Place()
 """The place of a configuration as a whole."""
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Configuration:
+    """A composed configuration.
+
+    Attributes:
+        values: plain ones, all references followed.
+        place: that of the whole, which knows what refers to what.
+        text: as it is written.
+    """
+
+    values: dict[str, Any]
+    place: Place
+    text: str
+
+    def refers_to(self, path: str) -> bool:
+        """Return whether a setting refers to the one at ``path``."""
+        return re.search(rf"\$\{{[^}}]*\.{re.escape(path.rpartition('.')[2])}\b", self.text) is not None
+
+
+def resolve(config: DictConfig) -> Configuration:
     """Return the configuration with all references followed.
 
     Raises:
         InputError: a setting has no value, or refers to one that is not there.
     """
     try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+        values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key} has no value; give it one with {error.full_key}=VALUE") from None
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).splitlines()[0].split())
         raise InputError(f"{error.full_key}: {reason}" if error.full_key else reason) from None
-
-
-def places(config: DictConfig) -> Place:
-    """Return the place of the whole configuration, which knows what refers to what."""
-    return Place("", dict(_references(OmegaConf.to_container(config, resolve=False), "")))
+    written = OmegaConf.to_container(config, resolve=False)
+    return Configuration(values, Place("", dict(_references(written, ""))), str(written))
 
 
 def _references(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from prism_bench.settings.types import AS_WRITTEN
 from prism_bench.settings.values import Type, nearest, shown
 
 _WORDS = ("_target_", "_partial_")
+_BOOLEAN, _ANYTHING = Type(bool), Type(Any)
 
 Built = TypeVar("Built")
 
@@ -42,7 +43,7 @@ def make(settings: Mapping[str, Any], where: str | Place, kind: Any = None, **gi
     if not isinstance(settings, Mapping) or "_target_" not in settings:
         raise InputError(f"{where}={shown(settings)} is not possible; it should be a group of settings with _target_")
     function = find(settings["_target_"], where.below("_target_"), class_only=kind is not None)
-    partial = Type(bool).check(settings.get("_partial_", False), where.below("_partial_"))
+    partial = _BOOLEAN.check(settings.get("_partial_", False), where.below("_partial_"))
     own = {name: value for name, value in settings.items() if name not in _WORDS}
     if function is gymnasium.make:
         takes = arguments_of_environment(own.get("id"), where.below("id"))
@@ -87,8 +88,9 @@ def _check(
         for name in sorted(takes.required - settings.keys() - set(given)):
             place = where.below(name)
             raise InputError(f"{place} has no value; give it one with {place}=VALUE")
-    anything = Type(Any)
-    return {name: _value(takes.types.get(name, anything), value, where.below(name)) for name, value in settings.items()}
+    return {
+        name: _value(takes.types.get(name, _ANYTHING), value, where.below(name)) for name, value in settings.items()
+    }
 
 
 def _value(hint: Type, value: Any, where: Place) -> Any:
