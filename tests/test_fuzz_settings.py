@@ -17,10 +17,12 @@ def test_configurations_pass_as_they_are(choice):
     assert validate(composed(*choice)) is None and len(paths(composed(*choice))) > 80
 
 
+def examples(choice: tuple[str, ...]) -> st.SearchStrategy[tuple[DictConfig, tuple]]:
+    return st.tuples(st.just(composed(*choice)), drawn(composed(*choice)))
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    st.sampled_from(CHOICES).map(lambda choice: composed(*choice)).flatmap(lambda c: st.tuples(st.just(c), drawn(c)))
-)
+@given(st.sampled_from(CHOICES).flatmap(examples))
 def test_a_value_is_taken_or_refused_in_one_sentence(example: tuple[DictConfig, tuple]):
     config, (path, value) = example
     sentence = validate(changed(config, path, value))

@@ -88,9 +88,8 @@ def _check(
         for name in sorted(takes.required - settings.keys() - set(given)):
             place = where.below(name)
             raise InputError(f"{place} has no value; give it one with {place}=VALUE")
-    return {
-        name: _value(takes.types.get(name, _ANYTHING), value, where.below(name)) for name, value in settings.items()
-    }
+    types = {name: takes.types.get(name, _ANYTHING) for name in settings}
+    return {name: _value(types[name], value, where.below(name)) for name, value in settings.items()}
 
 
 def _value(hint: Type, value: Any, where: Place) -> Any:
