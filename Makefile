@@ -34,6 +34,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/webshop_engine.py
 	$(BIN)/python benchmarks/fuzz_environments.py
 	$(BIN)/python benchmarks/fuzz_cache.py
+	$(BIN)/python benchmarks/fuzz_settings.py
 	$(BIN)/python benchmarks/episodes.py
 	$(BIN)/python benchmarks/slow_environments.py
 	$(BIN)/python benchmarks/probe.py

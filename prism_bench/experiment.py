@@ -9,18 +9,19 @@ made now or before.
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from prism_bench.accounting.ledger import QUANTITIES, Ledger, LedgerRow
+from prism_bench.algorithms.contract import Algorithm
 from prism_bench.data.prompts import Prompt
+from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, count_trajectories, load_trajectories, tasks_of
 from prism_bench.digests import content_digest, digest
 from prism_bench.environments.contract import TextEnvironment
@@ -28,6 +29,7 @@ from prism_bench.errors import InputError
 from prism_bench.marks import before_measuring
 from prism_bench.models.policy import ModelSettings, PretrainedModel, check_device, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
+from prism_bench.outline import Outline, outline
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
@@ -35,9 +37,10 @@ from prism_bench.results.result import build_result, result_metrics, write_resul
 from prism_bench.results.schema import Selection
 from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine
-from prism_bench.rollouts.faults import fault_rules
-from prism_bench.rollouts.workers import uses_workers
+from prism_bench.rollouts.faults import FaultRules
+from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, Router, load_allocation, save_allocation
+from prism_bench.run_settings import RunSettings, read
 from prism_bench.selection import (
     curve_tasks,
     demonstration_tasks,
@@ -45,8 +48,10 @@ from prism_bench.selection import (
     evaluation_tasks,
     pretraining_tasks,
 )
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Files, Stage, StageCache
-from prism_bench.stages.base import pretrain
+from prism_bench.stages.base import Pretraining, pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
 from prism_bench.stages.own_episodes import OwnEpisodes, import_episodes
@@ -64,32 +69,38 @@ class Experiment:
     """
 
     def __init__(self, config: DictConfig, console: Console) -> None:
-        self.config: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+        configuration = resolve(config)
+        self.config, root = configuration.values, configuration.place
+        self.settings = settings = read(RunSettings, configuration)
         self.console = console
-        self.folder = Path(self.config["folder"]).resolve()
-        self.seed = self._whole_number("seed", 0)
-        given = self.config["demonstrations"]
-        all_given = given is not None and self.config["trajectories"] is None
-        self.trajectories = None if all_given else self._whole_number("trajectories", 2)
-        self.replay = None if self.config["replay"] is None else self._whole_number("replay", 0)
-        self.own = None if given is None else OwnEpisodes(Path(str(given)), self.trajectories)
-        self.model: ModelSettings = instantiate(config.model, _convert_="object")
+        self.folder = Path(settings.folder).resolve()
+        if settings.trajectories is None and settings.demonstrations is None:
+            raise InputError("trajectories=null goes with demonstrations=FILE; say how many the expert is asked for")
+        given = settings.demonstrations
+        self.own = None if given is None else OwnEpisodes(Path(given), settings.trajectories)
+        self.model: ModelSettings = make(settings.model, root.below("model"), ModelSettings)
+        if isinstance(self.model, ScratchModel) and not isinstance(self.model.base, Pretraining):
+            raise InputError("model.base is not possible; it should be a group of settings that makes a Pretraining")
         check_device(self.model.device, self.model.dtype)
-        self.prompt: Prompt = instantiate(config.prompt)
-        self.engine: Engine = instantiate(config.generation, _convert_="object")
-        self.eval: EvaluationSettings = instantiate(config.eval)
-        self.phases = read_strategy(self.config["strategy"]["phases"])
+        self.prompt: Prompt = make(settings.prompt, root.below("prompt"), Prompt)
+        self.engine: Engine = make(settings.generation, root.below("generation"), Engine)
+        self.eval: EvaluationSettings = make(settings.eval, root.below("eval"), EvaluationSettings)
+        router: Router = make(settings.router, root.below("router"), Router)
+        for name in ("sft", "algorithm"):
+            make(getattr(settings, name), root.below(name), Algorithm)
+        self.phases = read_strategy(settings.strategy.phases, root.below("strategy").below("phases"))
         self.algorithms = [make_algorithm(phase) for phase in self.phases]
-        routed = any(phase.needs_router for phase in self.phases)
-        self.router: Router | None = instantiate(config.router) if routed else None
+        self.router = router if any(phase.needs_router for phase in self.phases) else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
-        self.cache = StageCache(self.config["cache"], self.ledger, self.folder, self._forced())
+        self.cache = StageCache(settings.cache, self.ledger, self.folder, self._forced())
         self.selections: dict[str, Selection] = {}
         self._left_by_router: list[Path] = []
         self._environments: dict[str, Environment] = {}  # by split, each made once
-        self._make_logger: Callable[..., Logger] = instantiate(config.logger)
-        self.fault_rules = fault_rules(self.config["env"])
-        self.config["env"] |= asdict(self.fault_rules)  # stages have them in their keys
+        self._make_environment = partial(environment_maker, settings.env.make, where=root.below("env").below("make"))
+        self._make_environment(settings.env.train_split)  # a function, which checks the arguments
+        self._make_logger: Callable[..., Logger] = make(settings.logger, root.below("logger"), Logger)
+        # Stages have these in their keys, whether the configuration names them or not.
+        self.config["env"] |= {field.name: getattr(settings.env, field.name) for field in fields(FaultRules)}
 
     def run(self) -> dict[str, Any]:
         """Run every stage and return the content of ``result.json``, which is written into the run folder.
@@ -97,7 +108,7 @@ class Experiment:
         Raises:
             InputError: something that the run was given is refused, or another run uses its folder.
         """
-        self._check()
+        self.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
@@ -134,27 +145,41 @@ class Experiment:
         self.logger.summary(result_metrics(result))
         return result
 
-    def _check(self) -> None:
-        """Refuse settings now instead of after hours of training, and print the environment's restrictions."""
+    def check(self) -> Outline:
+        """Check what takes more than the settings: environments, expert, model and engine; return the model's outline.
+
+        Print the environment's restrictions.
+
+        Raises:
+            InputError: the run could not be finished.
+        """
+        train = self._environment(self.settings.env.train_split)
+        train.expert(self.settings.env.expert)
+        if isinstance(self.model, ScratchModel):
+            pretraining_tasks(train, self.demonstration_tasks, self.model.base.episodes)
         for split in self.eval_splits:
-            self._evaluated(split)
+            self.evaluated(split)
         if self.own is not None:
             self._check_own(self.own)
+        found = outline(self.model, probed=isinstance(self.router, PrismRouter))
+        if found.tokenizer is not None:
+            Renderer(found.tokenizer, self.prompt, self.model.max_length)
         if any(algorithm.needs_tasks for algorithm in self.algorithms):
             self.engine.grpo_options()
         if restricted := self.protocol.get("restricted"):
             self.console.print(f"Restricted {restricted}", style="dim", highlight=False, markup=False)
+        return found
 
     def _check_own(self, own: OwnEpisodes) -> None:
         """Refuse demonstrations of the user that fit neither the environment nor the strategy."""
-        split = self.config["env"]["train_split"]
+        split = self.settings.env.train_split
         evaluated = {name: self._environment(name) for name in self.eval_splits}
         own.check(self._environment(split), evaluated, self.prompt.needs_admissible)
         own.refuse_without_tasks(
             [f"phase {phase.name!r}" for phase in self.phases if phase.tasks is not None]
             + ([f"router {type(self.router).__name__}"] if self.router is not None and self.router.needs_tasks else [])
         )
-        replayed, changed = own.replay(self._make(split), self.replay)
+        replayed, changed = own.replay(self._make(split), self.settings.replay)
         if changed:
             self.console.print(
                 f"{changed} of {replayed} demonstrations that were replayed show other observations than the "
@@ -169,7 +194,7 @@ class Experiment:
     def trajectories_file(self) -> Files:
         """The demonstrations that the router divides and the phases train on: the expert's or the user's own."""
         if self.own is None:
-            return self._collect("demonstrations", self._demonstration_tasks)
+            return self._collect("demonstrations", self.demonstration_tasks)
         parents, values = {"file": self.own.file}, {"numbers": self.own.numbers}
         stage = self.cache.get(import_episodes, self.tools, config=self.config, parents=parents, values=values)
         return stage.files(TRAJECTORIES)
@@ -185,8 +210,8 @@ class Experiment:
             folders = checkpoint_folders(self.model.path)
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(self.model, ScratchModel)
-        split = self.config["env"]["train_split"]
-        tasks = pretraining_tasks(self._environment(split), self._demonstration_tasks, self.model.base.episodes)
+        split = self.settings.env.train_split
+        tasks = pretraining_tasks(self._environment(split), self.demonstration_tasks, self.model.base.episodes)
         parents = {"trajectories": self._collect("pretraining", self._selected("pretraining", split, tasks))}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
@@ -225,7 +250,7 @@ class Experiment:
         )
 
     def _evaluate(self, name: str, checkpoint: Files, split: str) -> list[Outcome]:
-        values = {"split": split, "tasks": self._evaluated(split)}
+        values = {"split": split, "tasks": self.evaluated(split)}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
         return [
             Outcome(name, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
@@ -239,13 +264,13 @@ class Experiment:
         solved = count_trajectories(stage.path / TRAJECTORIES)
         self.selections[selection] = replace(self.selections[selection], solved=solved)
         if not solved:
-            expert = self.config["env"]["expert"]
+            expert = self.settings.env.expert
             raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
         return stage.files(TRAJECTORIES)
 
     def _flops_to_spend(self) -> float | None:
         """Return the rest of ``budget.flops`` after routing; None without a budget."""
-        budget: float | None = self.config["budget"]["flops"]
+        budget = self.settings.budget.flops
         return None if budget is None else budget - self._routing_flops()
 
     def _routing_flops(self) -> int:
@@ -260,26 +285,28 @@ class Experiment:
 
     @property
     def eval_splits(self) -> list[str]:
-        env = self.config["env"]
-        return list(dict.fromkeys([env["validation_split"], *env["test_splits"]]))
+        env = self.settings.env
+        return list(dict.fromkeys([env.validation_split, *env.test_splits]))
 
     @cached_property
-    def _demonstration_tasks(self) -> list[str]:
+    def demonstration_tasks(self) -> list[str]:
         """The tasks of the demonstrations, as far as they are known."""
-        split = self.config["env"]["train_split"]
+        split = self.settings.env.train_split
         if self.own is not None:
             tasks = self.own.tasks
-            return self._selected("demonstrations", split, tasks) if tasks else tasks
-        assert self.trajectories is not None
-        return self._selected("demonstrations", split, demonstration_tasks(self._environment(split), self.trajectories))
+        else:
+            assert self.settings.trajectories is not None
+            tasks = demonstration_tasks(self._environment(split), self.settings.trajectories)
+        return self._selected("demonstrations", split, tasks) if tasks else tasks
 
-    def _evaluated(self, split: str) -> list[str]:
+    def evaluated(self, split: str) -> list[str]:
+        """Return the tasks of a split that every stage is evaluated on."""
         return self._selected(f"eval {split}", split, evaluation_tasks(self._environment(split), self.eval.tasks))
 
     @cached_property
     def _curve_tasks(self) -> list[str]:
-        split = self.config["env"]["validation_split"]
-        tasks = curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        split = self.settings.env.validation_split
+        tasks = curve_tasks(self._environment(split), self.evaluated(split), self.eval.curve_tasks)
         return self._selected("learning curves", split, tasks)
 
     def _selected(self, name: str, split: str, tasks: list[str]) -> list[str]:
@@ -302,19 +329,19 @@ class Experiment:
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """Settings that have to be equal before two results may be compared."""
-        env = self.config["env"]
-        environment = self._make(env["train_split"])
+        env = self.settings.env
+        environment = self._make(env.train_split)
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
         return {
-            "environment": env["make"]["id"],
+            "environment": env.make["id"],
             **base.protocol(),
-            "demonstrations": self.own.name if self.own else f"expert {env['expert']}",
-            "settings chosen on": env["validation_split"],
-            "tested on": ", ".join(env["test_splits"]) or "nothing else",
+            "demonstrations": self.own.name if self.own else f"expert {env.expert}",
+            "settings chosen on": env.validation_split,
+            "tested on": ", ".join(env.test_splits) or "nothing else",
             "eval tasks": ", ".join(
                 f"{drawn.tasks} of {drawn.of} of {split}"
                 for split in self.eval_splits
-                for drawn in [describe_selection(self._environment(split), split, self._evaluated(split))]
+                for drawn in [describe_selection(self._environment(split), split, self.evaluated(split))]
             ),
             "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
@@ -327,7 +354,7 @@ class Experiment:
     def _result(
         self, checkpoints: Mapping[str, Files], records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
     ) -> dict[str, Any]:
-        split = self.config["env"]["validation_split"]
+        split = self.settings.env.validation_split
         allocation = None if self.router is None else self.allocation
         spent = self._routing_flops()
         phases: list[dict[str, Any]] = []
@@ -343,11 +370,11 @@ class Experiment:
             ]
             spent += record["flops"]
         return build_result(
-            strategy=self.config["strategy"]["name"],
+            strategy=self.settings.strategy.name,
             router=None if self.router is None else type(self.router).__name__,
             config=self.config,
             protocol=self.protocol,
-            seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
+            seeds={"seed": self.settings.seed, "env.seed": self.config["env"].get("seed", 0)},
             selections=self.selections,
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
@@ -372,12 +399,24 @@ class Experiment:
         def log(values: Mapping[str, float], update: int | None) -> None:
             self.logger.log(values, update)
 
-        return Tools(self.ledger, self.console, self.folder, log, uses_workers(self.config["env"]), self.fault_rules)
+        return Tools(self.ledger, self.console, self.folder, log, self.settings.env.workers, self.settings.env)
 
     def _make(self, split: str) -> Environment:
         if split not in self._environments:
-            self._environments[split] = environment_maker(self.config["env"]["make"], split)()
+            made = self._make_environment(split)()
+            if not isinstance(made.unwrapped, TextEnvironment):
+                raise InputError("env.make does not make a text environment; name another id")
+            self._environments[split] = made
         return self._environments[split]
+
+    @property
+    def environment(self) -> Environment:
+        """The environment of the train tasks."""
+        return self._make(self.settings.env.train_split)
+
+    def task_ids(self, split: str) -> Sequence[str]:
+        """Return all tasks of a split."""
+        return self._environment(split).task_ids
 
     def _environment(self, split: str) -> TextEnvironment:
         environment: TextEnvironment = self._make(split).unwrapped  # type: ignore[assignment]
@@ -387,16 +426,10 @@ class Experiment:
 
     def _forced(self) -> list[str]:
         """Return the stages and phases that are to be made again."""
-        force = self.config["force"]
-        names = [force] if isinstance(force, str) else list(force or [])
+        force = self.settings.force
+        names = [force] if isinstance(force, str) else list(force)
         functions = (collect, pretrain, measure, route, train, evaluate)
         known = dict.fromkeys([*(function.name for function in functions), *(phase.name for phase in self.phases)])
         if unknown := [name for name in names if name not in known]:
             raise InputError(f"force={unknown[0]} is no stage of this run; choose from {', '.join(known)}")
         return names
-
-    def _whole_number(self, name: str, least: int) -> int:
-        value = self.config.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name}={value} is not possible; give a whole number from {least} on")
-        return value

@@ -6,16 +6,18 @@ that it trains on: ``sft`` and ``rl`` are what the router chose, ``all`` is ever
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-from hydra.utils import instantiate
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from prism_bench.algorithms.contract import Algorithm
 from prism_bench.errors import InputError
+from prism_bench.settings.configuration import Place
+from prism_bench.settings.making import build, make
+from prism_bench.settings.types import Group, Text
 
 Part = Literal["sft", "rl", "all"]
-_KEYS = {"name", "algorithm", "settings", "demonstrations", "tasks"}
+
+PHASES = Place("strategy.phases")
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,32 @@ class Phase:
         algorithm: the configuration from which the algorithm is made.
         demonstrations: the part of the trajectories that are demonstrations, None for none.
         tasks: the part of the trajectories whose tasks are rolled out, None for none.
+        where: the place of the algorithm's settings, for messages.
     """
 
     name: str
     algorithm: Mapping[str, Any]
     demonstrations: Part | None
     tasks: Part | None
+    where: Place = field(default=Place("algorithm"), compare=False)
 
     @property
     def needs_router(self) -> bool:
         return not {self.demonstrations, self.tasks} <= {"all", None}
 
 
-def read_strategy(phases: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
+@dataclass(frozen=True)
+class _Written:
+    """A phase as a strategy's file has it; ``settings`` replace settings of its algorithm."""
+
+    name: Text
+    algorithm: Group
+    settings: Group = field(default_factory=dict)
+    demonstrations: Part | None = None
+    tasks: Part | None = None
+
+
+def read_strategy(phases: Sequence[Any], where: Place = PHASES) -> tuple[Phase, ...]:
     """Return the phases of a strategy, from its configuration.
 
     Beside the fields of :class:`Phase`, a phase may have ``settings`` that replace settings of its algorithm.
@@ -48,7 +63,7 @@ def read_strategy(phases: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
         InputError: a field is missing, unknown or has an impossible value, two phases share a name, or an algorithm
             does not get what it needs.
     """
-    read = tuple(_read_phase(number, phase) for number, phase in enumerate(phases, start=1))
+    read = tuple(_read_phase(phase, where.item(number)) for number, phase in enumerate(phases))
     names = [phase.name for phase in read]
     for name in names:
         if names.count(name) > 1 or name in ("base", "collect", "route", "eval"):
@@ -62,7 +77,7 @@ def make_algorithm(phase: Phase) -> Algorithm:
     Raises:
         InputError: its settings are refused, or the phase does not give it what it needs.
     """
-    algorithm: Algorithm = instantiate(phase.algorithm, _convert_="object")
+    algorithm: Algorithm = make(phase.algorithm, phase.where, Algorithm)
     for kind in ("demonstrations", "tasks"):
         needed, given = getattr(algorithm, f"needs_{kind}"), getattr(phase, kind)
         if needed != (given is not None):
@@ -72,17 +87,10 @@ def make_algorithm(phase: Phase) -> Algorithm:
     return algorithm
 
 
-def _read_phase(number: int, phase: Mapping[str, Any]) -> Phase:
-    where = f"phase {number} of the strategy"
-    if not isinstance(phase, Mapping) or not {"name", "algorithm"} <= phase.keys() <= _KEYS:
-        raise InputError(f"{where}: expected name, algorithm, and demonstrations or tasks or both, found {phase}")
-    name, algorithm = phase["name"], phase["algorithm"]
-    if not isinstance(name, str) or not isinstance(algorithm, Mapping):
-        raise InputError(f"{where}: name has to be a text and algorithm a configuration, such as ${{sft}}")
-    for kind in ("demonstrations", "tasks"):
-        if phase.get(kind) not in (*get_args(Part), None):
-            raise InputError(
-                f"{where}: {kind}={phase[kind]} is no part of the data; choose {', '.join(get_args(Part))}"
-            )
-    settings = {**algorithm, **phase.get("settings", {})}
-    return Phase(name, settings, phase.get("demonstrations"), phase.get("tasks"))
+def _read_phase(phase: Any, where: Place) -> Phase:
+    written = build(_Written, phase, where)
+    algorithm, changed = where.below("algorithm"), where.below("settings")
+    sources = {str(algorithm.below(name)): str(changed.below(name)) for name in written.settings}
+    settings = {**written.algorithm, **written.settings}
+    place = Place(algorithm.path, {**where.sources, **sources})
+    return Phase(written.name, settings, written.demonstrations, written.tasks, place)

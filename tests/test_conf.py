@@ -3,21 +3,25 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
+from prism_bench.algorithms.contract import Algorithm
 from prism_bench.data.indexed_prompt import IndexedPrompt
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.models.policy import ModelSettings
 from prism_bench.results.evaluation import EvaluationSettings
-from prism_bench.results.loggers import FileLogger, WandbLogger
+from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.rollouts.vllm_engine import VLLMEngine
+from prism_bench.routing.router import Router
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import make
+from prism_bench.stages.tools import environment_maker
 from prism_bench.strategy import make_algorithm, read_strategy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,9 +35,10 @@ KINDS = {
 }
 
 
-def configured(*overrides: str) -> DictConfig:
+def configured(*overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        config = compose("config", overrides=["folder=run", "strategy.name=tried", *overrides])
+    return resolve(config).values
 
 
 def choices(*groups: str) -> pytest.MarkDecorator:
@@ -48,19 +53,19 @@ def test_every_group_is_tried_below():
 def test_settings(group, choice):
     missing = ["model.path=FOLDER"] if choice == "checkpoint" else []
     chosen = configured(f"{group}={choice}", *missing)[group]
-    assert isinstance(instantiate(chosen, _convert_="object"), KINDS[group])
+    assert isinstance(make(chosen, group), KINDS[group])
 
 
 @choices("router")
 def test_routers(group, choice):
-    router = configured(f"{group}={choice}").router
+    router = configured(f"{group}={choice}")["router"]
     assert {"quantile", "ties", "reverse"} <= router.keys()  # so that every router can be set up as every other one
-    assert callable(instantiate(router).route)
+    assert callable(make(router, group, Router).route)
 
 
 @choices("algorithm")
 def test_algorithms(group, choice):
-    algorithm = instantiate(configured(f"algorithm={choice}").algorithm, _convert_="object")
+    algorithm = make(configured(f"algorithm={choice}")["algorithm"], group, Algorithm)
     assert algorithm.needs_demonstrations or algorithm.needs_tasks
     assert callable(algorithm.train)
 
@@ -69,24 +74,24 @@ def test_algorithms(group, choice):
 @pytest.mark.parametrize("env", ["alfworld", "webshop"])
 def test_strategies(group, choice, env):
     one_loop = ["algorithm=luffy"] if choice == "one_loop" else []
-    config = configured(f"env={env}", f"strategy={choice}", "strategy.name=tried", *one_loop)
-    phases = read_strategy(OmegaConf.to_container(config.strategy, resolve=True)["phases"])
+    config = configured(f"env={env}", f"strategy={choice}", *one_loop)
+    phases = read_strategy(config["strategy"]["phases"])
     assert all(make_algorithm(phase) for phase in phases) and (choice == "none") == (not phases)
 
 
 @choices("env")
 def test_environments(group, choice):
-    env = configured(f"{group}={choice}").env
-    for split in [env.train_split, env.validation_split, *env.test_splits]:
-        environment = instantiate(env.make, split=split)
+    env = configured(f"{group}={choice}")["env"]
+    for split in [env["train_split"], env["validation_split"], *env["test_splits"]]:
+        environment = environment_maker(env["make"], split)()
         assert isinstance(environment, gymnasium.Env) and environment.spec.max_episode_steps
         assert isinstance(environment.unwrapped, TextEnvironment) and environment.unwrapped.task_ids
-    assert environment.unwrapped.expert(env.expert)
+    assert environment.unwrapped.expert(env["expert"])
 
 
 @choices("logger")
 def test_loggers(group, choice):
-    assert instantiate(configured(f"{group}={choice}").logger).func in (FileLogger, WandbLogger)
+    assert make(configured(f"{group}={choice}")["logger"], group, Logger).func in (FileLogger, WandbLogger)
 
 
 def test_a_first_sentence_explains_every_choice_in_the_help():

@@ -23,6 +23,7 @@ from prism_bench.algorithms.grpo_trainer import Inputs
 from prism_bench.algorithms.hybrid_trainer import BesideTrainer
 from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Count, CountFromZero, Share
 
 
 class ChordTrainer(BesideTrainer):
@@ -62,7 +63,7 @@ class CHORD(GRPO):
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
     Raises:
-        InputError: an option is not possible.
+        InputError: an update has too few rollouts to carry the demonstrations.
     """
 
     needs_demonstrations: ClassVar[bool] = True
@@ -71,22 +72,17 @@ class CHORD(GRPO):
     def __init__(
         self,
         *,
-        demonstrations_per_update: int = 32,
-        mu_peak: float = 0.9,
-        mu_valley: float = 0.05,
-        mu_warmup: int = 0,
-        mu_decay: int = 200,
+        demonstrations_per_update: Count = 32,
+        mu_peak: Share = 0.9,
+        mu_valley: Share = 0.05,
+        mu_warmup: CountFromZero = 0,
+        mu_decay: CountFromZero = 200,
         token_weights: bool = False,
         **config: Any,
     ) -> None:
         super().__init__(**config)
-        for name, weight in (("mu_peak", mu_peak), ("mu_valley", mu_valley)):
-            if not 0 <= weight <= 1:
-                raise InputError(f"{name}={weight} is no weight; give a number from 0 to 1")
-        if mu_warmup < 0 or mu_decay < 0:
-            raise InputError("mu_warmup and mu_decay are numbers of updates, from 0 on")
         rows = config.get("per_device_train_batch_size", 8) * config.get("gradient_accumulation_steps", 1)
-        if not 1 <= demonstrations_per_update <= rows:
+        if demonstrations_per_update > rows:
             raise InputError(
                 f"demonstrations_per_update={demonstrations_per_update} is not possible; an update has {rows} rollouts "
                 "(per_device_train_batch_size x gradient_accumulation_steps), and each can carry one demonstration"

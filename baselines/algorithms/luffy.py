@@ -20,7 +20,7 @@ import torch
 
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.hybrid_trainer import MixedGroupTrainer, check_mixed_groups, shaped_ratio
-from prism_bench.errors import InputError
+from prism_bench.settings.types import Positive
 
 
 class LuffyTrainer(MixedGroupTrainer):
@@ -42,16 +42,14 @@ class LUFFY(GRPO):
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
     Raises:
-        InputError: an option is not possible, or has no meaning for a demonstration.
+        InputError: an option has no meaning for a demonstration.
     """
 
     needs_demonstrations: ClassVar[bool] = True
     trainer = LuffyTrainer
     demonstration_in_group = True
 
-    def __init__(self, *, shaping: float = 0.1, **config: Any) -> None:
+    def __init__(self, *, shaping: Positive = 0.1, **config: Any) -> None:
         super().__init__(**config)
         check_mixed_groups(config)
-        if shaping <= 0:
-            raise InputError(f"shaping={shaping} is not possible; give a number above 0")
         self.shaping = shaping

@@ -31,6 +31,7 @@ from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import Rendered
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Count, CountFromZero, Positive
 
 
 class NoSuccessTrainer(BesideTrainer):
@@ -118,7 +119,7 @@ class NoSuccess(GRPO):
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
     Raises:
-        InputError: an option is not possible.
+        InputError: the gate lets every task through.
     """
 
     needs_demonstrations: ClassVar[bool] = True
@@ -127,20 +128,16 @@ class NoSuccess(GRPO):
     def __init__(
         self,
         *,
-        solved: float = 1.0,
-        gate: int = 0,
-        buffer: int | None = None,
-        tokens_per_forward: int = 1024,
+        solved: Positive = 1.0,
+        gate: CountFromZero = 0,
+        buffer: Count | None = None,
+        tokens_per_forward: Count = 1024,
         **config: Any,
     ) -> None:
         super().__init__(**config)
         rollouts = config.get("num_generations", 8)
-        if not 0 <= gate < rollouts:
-            raise InputError(f"gate={gate} is not possible; give a whole number from 0 to {rollouts - 1}")
-        if buffer is not None and buffer < 1:
-            raise InputError(f"buffer={buffer} is not possible; give a whole number from 1 on, or null")
-        if solved <= 0:
-            raise InputError(f"solved={solved} would count every rollout as solved; give a reward above 0")
+        if gate >= rollouts:
+            raise InputError(f"gate={gate} is not possible; a task has {rollouts} rollouts (num_generations)")
         self.solved = solved
         self.gate = gate
         self.buffer = buffer

@@ -20,9 +20,9 @@ import numpy as np
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.trajectory import Trajectory
-from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy, save_policy
 from prism_bench.rollouts.backend import Sampling
+from prism_bench.settings.types import Count, Positive
 
 
 class RejectionSampling:
@@ -35,9 +35,6 @@ class RejectionSampling:
         threshold: the least reward of a rollout that becomes a demonstration.
         temperature: of sampling.
         max_turns: turns after which an episode has failed; None for the environment's own limit.
-
-    Raises:
-        InputError: an option is not possible.
     """
 
     needs_demonstrations: ClassVar[bool] = False
@@ -47,18 +44,12 @@ class RejectionSampling:
         self,
         *,
         sft: SFT,
-        rounds: int = 3,
-        samples: int = 4,
+        rounds: Count = 3,
+        samples: Count = 4,
         threshold: float = 1.0,
-        temperature: float = 1.0,
-        max_turns: int | None = None,
+        temperature: Positive = 1.0,
+        max_turns: Count | None = None,
     ) -> None:
-        if not isinstance(sft, SFT):
-            raise InputError("sft of rejection sampling has to be an SFT algorithm, such as ${sft}")
-        if rounds < 1 or samples < 1 or (max_turns is not None and max_turns < 1):
-            raise InputError("rounds, samples and max_turns of rejection sampling are whole numbers from 1 on")
-        if temperature <= 0:
-            raise InputError(f"temperature={temperature} would sample the same rollout every time; give more than 0")
         self.sft = sft
         self.rounds = rounds
         self.samples = samples

@@ -28,7 +28,7 @@ from prism_bench.algorithms.hybrid_trainer import (
     per_token,
     shaped_ratio,
 )
-from prism_bench.errors import InputError
+from prism_bench.settings.types import NotNegative, Positive
 
 
 class SRFTTrainer(MixedGroupTrainer):
@@ -64,7 +64,7 @@ class SRFT(GRPO):
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
 
     Raises:
-        InputError: an option is not possible, or has no meaning for a demonstration.
+        InputError: an option has no meaning for a demonstration.
     """
 
     needs_demonstrations: ClassVar[bool] = True
@@ -72,12 +72,15 @@ class SRFT(GRPO):
     demonstration_in_group = True
 
     def __init__(
-        self, *, sft_weight: float = 0.5, positive_weight: float = 0.1, shaping: float = 0.1, **config: Any
+        self,
+        *,
+        sft_weight: NotNegative = 0.5,
+        positive_weight: NotNegative = 0.1,
+        shaping: Positive = 0.1,
+        **config: Any,
     ) -> None:
         super().__init__(**config)
         check_mixed_groups(config)
-        if sft_weight < 0 or positive_weight < 0 or shaping <= 0:
-            raise InputError("sft_weight and positive_weight have to be 0 or more, and shaping above 0")
         self.sft_weight = sft_weight
         self.positive_weight = positive_weight
         self.shaping = shaping

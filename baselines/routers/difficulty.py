@@ -13,6 +13,7 @@ import numpy as np
 
 from prism_bench.data.trajectory import Trajectory, tasks_of
 from prism_bench.routing.router import RoutingContext, ScoreRouter
+from prism_bench.settings.types import Count
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class DifficultyRouter(ScoreRouter):
 
     needs_tasks: ClassVar[bool] = True
 
-    episodes: int = 4
+    episodes: Count = 4
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

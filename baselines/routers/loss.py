@@ -15,13 +15,14 @@ from prism_bench.data.trajectory import Trajectory
 from prism_bench.probe.gradients import mean_losses
 from prism_bench.probe.record import probe_identity
 from prism_bench.routing.router import RoutingContext, ScoreRouter
+from prism_bench.settings.types import Count
 
 
 @dataclass(frozen=True)
 class LossRouter(ScoreRouter):
     """Router that sends trajectories with a high mean loss to RL."""
 
-    tokens_per_batch: int = 16384
+    tokens_per_batch: Count = 16384
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

@@ -10,7 +10,7 @@ the goal holds (``won``), and has 50 steps. The reward is 1 on the step that win
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import gymnasium
 
@@ -23,6 +23,7 @@ from envs.alfworld.shared import OPTIONS, open_games
 from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environments.contract import Expert, TextEnvironment
 from prism_bench.errors import InputError
+from prism_bench.settings.signatures import ArgumentsOf
 
 SEEN_PLANS = frozenset(PRESETS["full"].floor_plans) - UNSEEN_PLANS  # of train and valid_seen
 RELEASES: Mapping[Wording, str] = {"put": "up to v2.1.1", "move": "v2.1.2 or later"}
@@ -55,7 +56,7 @@ class ALFWorldEnvironment(TextEnvironment):
         split: ``train``, ``valid_seen``, ``valid_unseen`` or, for ``official``, any other split folder.
         engine: ``native``, or ``textworld`` for upstream's engine (official games and the extra ``textworld`` only).
         generator: further options of the generated games, see :class:`envs.alfworld.generator.GeneratedGames`. Official
-            games take ``task_types`` and ignore the others, so that one configuration serves both sources.
+            games take ``task_types`` only, and the others at their defaults, so that one configuration serves both.
 
     Raises:
         InputError: an option does not exist or contradicts another, or the data are missing or damaged.
@@ -67,7 +68,7 @@ class ALFWorldEnvironment(TextEnvironment):
         data: str | Path | None = None,
         split: str = "train",
         engine: Literal["native", "textworld"] = "native",
-        **generator: Any,
+        **generator: Annotated[Any, ArgumentsOf(GeneratedGames)],
     ) -> None:
         super().__init__()
         if engine not in ("native", "textworld"):

@@ -20,7 +20,7 @@ import hashlib
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from envs.alfworld.game import TASK_TYPES, Game, Goal, Wording
 from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, floor_plan, floor_plan_numbers
@@ -93,7 +93,7 @@ class GeneratedGames:
         self,
         split: str = "train",
         seed: int = 0,
-        preset: str = "small",
+        preset: Literal["full", "small"] = "small",
         floor_plans: Sequence[int] | None = None,
         task_types: Sequence[str] | None = None,
         objects: tuple[int, int] | None = None,

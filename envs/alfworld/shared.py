@@ -46,7 +46,8 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
         source: ``generated`` or ``official``.
         data: for ``official``, the folder that contains ``json_2.1.1``.
         split: the split's name.
-        options: of :class:`envs.alfworld.generator.GeneratedGames`; official games look at ``task_types`` only.
+        options: of :class:`envs.alfworld.generator.GeneratedGames`; official games take ``task_types`` only, and the
+            others at their defaults.
 
     Raises:
         InputError: an option does not exist or contradicts another, or the data are missing or damaged.
@@ -60,6 +61,9 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
         if source == "official":
             if data is None:
                 raise InputError("source=official needs data=DIR, the folder that contains json_2.1.1")
+            for name in options.keys() - {"task_types"}:
+                if options[name] != OPTIONS[name].default:
+                    raise InputError(f"{name}={options[name]} has no effect on official games; leave it out")
             folder = Path(data).expanduser().absolute()
             return _official(folder, split, hashable.get("task_types"), _changed(folder / LAYOUT / split))
         if source != "generated":

@@ -33,6 +33,7 @@ from envs.webshop.splits import SplitBy, TaskIds, shared_with_train
 from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
 from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Count
 
 STOREFRONTS_KEPT = 4  # in a process
 MOST_TYPED = 50_000  # goals of a split whose categories are read to draw a sample
@@ -67,7 +68,7 @@ class WebShopEnvironment(TextEnvironment):
         self,
         source: Literal["generated", "official"] = "generated",
         data: str | Path | None = None,
-        products: int | Literal["all"] | None = None,
+        products: Count | Literal["all"] | None = None,
         seed: int = 0,
         goals: Literal["synthetic", "human"] = "synthetic",
         split: str = "train",

@@ -94,6 +94,8 @@ def catalogue_for(
     if source == "official":
         if data is None:
             raise InputError("source=official needs data=DIR, the folder that holds items_shuffle_1000.json")
+        if seed != 0:
+            raise InputError(f"seed={seed} has no effect on the official catalogue; leave it out")
         files = official_files(Path(data).expanduser(), products)
         inputs["files"] = [(str(path.resolve()), *_state(path)) for path in files if path is not None]
     elif source == "generated":

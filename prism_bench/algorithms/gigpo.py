@@ -18,16 +18,14 @@ scale.
 """
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.rollout_batch import RolloutBatch
-from prism_bench.errors import InputError
 from prism_bench.rollouts.episodes import Episode
-
-_NORMS = ("mean_std_norm", "mean_norm")
+from prism_bench.settings.types import NotNegative, Share
 
 
 class GiGPO(GRPO):
@@ -38,19 +36,17 @@ class GiGPO(GRPO):
         gamma: discount of returns per step.
         step_norm: ``mean_std_norm`` or ``mean_norm``.
         config: options of :class:`prism_bench.algorithms.grpo.GRPO`.
-
-    Raises:
-        InputError: an option is not possible.
     """
 
     def __init__(
-        self, *, step_weight: float = 1.0, gamma: float = 0.95, step_norm: str = "mean_std_norm", **config: Any
+        self,
+        *,
+        step_weight: NotNegative = 1.0,
+        gamma: Share = 0.95,
+        step_norm: Literal["mean_std_norm", "mean_norm"] = "mean_std_norm",
+        **config: Any,
     ) -> None:
         super().__init__(**config)
-        if step_norm not in _NORMS:
-            raise InputError(f"step_norm={step_norm} is unknown; choose {', '.join(_NORMS)}")
-        if not 0 <= gamma <= 1:
-            raise InputError(f"gamma={gamma} is no discount; give a number from 0 to 1")
         self.step_weight = step_weight
         self.gamma = gamma
         self.step_norm = step_norm

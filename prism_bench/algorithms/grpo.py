@@ -14,10 +14,11 @@ One generation batch has ``per_device_train_batch_size`` x ``steps_per_generatio
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
@@ -29,10 +30,10 @@ from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer
 from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts, episode_score
 from prism_bench.algorithms.target_head import remove_target_head
-from prism_bench.algorithms.trl_config import check_fields, trainer_config
+from prism_bench.algorithms.trl_config import check_fields, fields_of, trainer_config
 from prism_bench.data.trajectory import Trajectory
-from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
+from prism_bench.settings.types import Count, Positive
 
 _OURS = {
     "shuffle_dataset": False,  # the schedule of tasks is random already
@@ -43,6 +44,18 @@ _OURS = {
     "repetition_penalty": 1.0,
     "generation_kwargs": None,
 }
+_BOUNDS = {
+    "num_generations": Annotated[int, Ge(2)],
+    "temperature": Positive,
+    "num_iterations": Count,
+    "steps_per_generation": Count | None,
+    "generation_batch_size": Count | None,
+    # Of these TRL would learn in the middle of the first update.
+    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+    "importance_sampling_level": Literal["token", "sequence"],
+    "scale_rewards": bool | Literal["group", "batch", "none"],
+}
+_FIELDS = fields_of(GRPOConfig, _OURS, _BOUNDS)
 
 
 class GRPO:
@@ -51,11 +64,12 @@ class GRPO:
     A variant with other advantages overrides :meth:`advantages`; one with another loss names its ``trainer``.
 
     Args:
+        max_steps: number of updates.
         max_turns: turns after which an episode has failed; None for the environment's own limit.
         config: fields of ``trl.GRPOConfig`` by TRL's names.
 
     Raises:
-        InputError: there is no such field, or a value is not possible.
+        InputError: settings contradict each other.
     """
 
     needs_demonstrations: ClassVar[bool] = False
@@ -64,14 +78,10 @@ class GRPO:
     demonstration_in_group: ClassVar[bool] = False
     """True if a demonstration of the task, where there is one, replaces the last rollout of each group."""
 
-    def __init__(self, *, max_turns: int | None = None, **config: Any) -> None:
+    def __init__(self, *, max_steps: Count, max_turns: Count | None = None, **config: Annotated[Any, _FIELDS]) -> None:
         self.max_turns = max_turns
-        self.config = config
-        if max_turns is not None and max_turns < 1:
-            raise InputError(f"max_turns={max_turns} is not possible; give a whole number from 1 on, or null")
-        if config.get("max_steps", -1) < 1:
-            raise InputError("max_steps of GRPO, its number of updates, has to be a whole number from 1 on")
-        check_fields(GRPOConfig, config, _OURS)
+        self.config = {"max_steps": max_steps, **config}
+        check_fields(GRPOConfig, self.config, _OURS)
 
     def advantages(self, batch: RolloutBatch) -> torch.Tensor:
         """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""

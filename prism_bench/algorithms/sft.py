@@ -16,10 +16,11 @@ at the plateau of arXiv 2512.11470. The policy is the one after the last update,
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
@@ -30,12 +31,13 @@ from prism_bench.algorithms.callbacks import PhaseCallback
 from prism_bench.algorithms.checkpoints import CheckpointingTrainer, Checkpoints, checkpoint_folder
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.target_head import add_target_head, remove_target_head
-from prism_bench.algorithms.trl_config import check_fields, trainer_config
+from prism_bench.algorithms.trl_config import check_fields, fields_of, trainer_config
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
+from prism_bench.settings.types import Count
 
 _OURS = {
     "dataset_kwargs": {"skip_prepare_dataset": True},
@@ -43,6 +45,7 @@ _OURS = {
     "packing": False,
     "label_smoothing_factor": 0.0,  # would need the logits at every token
 }
+_FIELDS = fields_of(SFTConfig, _OURS, {"max_steps": Literal[-1] | Count})
 
 
 class SFT:
@@ -55,25 +58,24 @@ class SFT:
         config: fields of ``trl.SFTConfig`` by TRL's names.
 
     Raises:
-        InputError: there is no such field, or a value is not possible.
+        InputError: settings contradict each other.
     """
 
     needs_demonstrations: ClassVar[bool] = True
     needs_tasks: ClassVar[bool] = False
 
     def __init__(
-        self, *, tokens_per_forward: int = 1024, held_out: float = 0.0, patience: int = 3, **config: Any
+        self,
+        *,
+        tokens_per_forward: Count = 1024,
+        held_out: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        patience: Count = 3,
+        **config: Annotated[Any, _FIELDS],
     ) -> None:
         self.tokens_per_forward = tokens_per_forward
         self.held_out = held_out
         self.patience = patience
         self.config = config
-        if tokens_per_forward < 1:
-            raise InputError(f"tokens_per_forward={tokens_per_forward} is not possible; give a whole number from 1 on")
-        if not 0 <= held_out < 1:
-            raise InputError(f"held_out={held_out} is no share of the demonstrations; give a number from 0 to below 1")
-        if patience < 1:
-            raise InputError(f"patience={patience} is not possible; give a whole number from 1 on")
         if (held_out > 0) != (config.get("eval_strategy", "no") != "no"):
             raise InputError("held_out and eval_strategy (steps or epoch) belong together; set both of them or none")
         check_fields(SFTConfig, config, _OURS)

@@ -5,35 +5,56 @@ rates.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prism_bench.accounting.ledger import Ledger, LedgerRow, Meter
+from prism_bench.accounting.ledger import Ledger, LedgerRow
+from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, save_trajectories
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.files import writing
 from prism_bench.models.checkpoints import CheckpointError
-from prism_bench.models.policy import load_policy, weights_digest
+from prism_bench.models.policy import ModelSettings, Policy, load_policy, weights_digest
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.statistics import Estimate, summarise
 from prism_bench.results.tables import lost_words
 from prism_bench.results.units import count, duration
-from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
-from prism_bench.rollouts.faults import fault_rules
-from prism_bench.rollouts.workers import uses_workers
+from prism_bench.run_settings import EnvironmentSettings, read
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import make
+from prism_bench.settings.types import Count, Group, NotNegative, Seed, Text
+from prism_bench.stages.tools import environment_maker
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """Settings of the command, see ``conf/collect.yaml``."""
+
+    policy: Text
+    split: Text
+    out: Text | None
+    tasks: Count | None
+    episodes: Count
+    temperature: NotNegative
+    seed: Seed
+    only_successes: bool | None
+    model: Group
+    generation: Group
+    prompt: Group
+    env: EnvironmentSettings
+    modules: Sequence[Text] = ()
 
 
 def collect(config: DictConfig, console: Console) -> list[Trajectory]:
@@ -47,35 +68,48 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
         InputError: a setting is invalid, there is nothing to write, or environment, checkpoint or prompt refuse their
             input.
     """
-    out, name = _destination(config.out), str(config.policy)
-    if not isinstance(config.temperature, int | float) or config.temperature < 0:
-        raise InputError(f"temperature={config.temperature} is not possible; give a number from 0 on")
-    make: Callable[[], Environment] = instantiate(config.env.make, split=config.split, _partial_=True)
-    environment = make()
+    configuration = resolve(config)
+    settings = read(CollectSettings, configuration)
+    place, name = configuration.place, settings.policy
+    model: ModelSettings = make(settings.model, place.below("model"), ModelSettings)
+    prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
+    engine: Engine = make(settings.generation, place.below("generation"), Engine)
+    out = _destination(settings.out)
+    make_environment = environment_maker(settings.env.make, settings.split, place.below("env").below("make"))
+    environment = make_environment()
     base = environment.unwrapped
     assert isinstance(base, TextEnvironment)
-    chosen = base.task_ids[: None if config.tasks is None else _at_least_one("tasks", config.tasks)]
-    task_ids = [task_id for task_id in chosen for _ in range(_at_least_one("episodes", config.episodes))]
+    task_ids = [task_id for task_id in base.task_ids[: settings.tasks] for _ in range(settings.episodes)]
     refusal = _no_expert(base, name)
-    ledger = Ledger([config.model.device])
+    ledger = Ledger([model.device])
     with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
         if refusal is None:
-            admissible = instantiate(config.prompt).needs_admissible
             episodes = run_expert(
                 environment,
                 name,
                 task_ids,
                 meter,
-                admissible,
+                prompt.needs_admissible,
                 progress.update,
-                rules=fault_rules(config.env),
-                make=make,
+                rules=settings.env,
+                make=make_environment,
             )
         else:
-            episodes = _roll_out_checkpoint(config, make, task_ids, refusal, meter, progress.update)
-    only_successes = refusal is None if config.only_successes is None else config.only_successes
+            policy = _load(name, model, refusal)
+            renderer = Renderer(policy.tokenizer, prompt, model.max_length)
+            sampling = Sampling(float(settings.temperature), model.max_completion_tokens, settings.seed)
+            source = f"policy:{weights_digest(policy.model)}"
+            with (
+                RolloutRunner(
+                    make_environment, renderer, model.batch_size, settings.env.workers, settings.env
+                ) as runner,
+                engine.start(policy, name, renderer.end_token_id) as backend,
+            ):
+                rolled_out = runner.run(backend, task_ids, sampling, source, meter, progress.update)
+            episodes = [episode.trajectory for episode in rolled_out]
+    only_successes = refusal is None if settings.only_successes is None else settings.only_successes
     kept = [episode for episode in episodes if episode.success or not only_successes]
-    console.print(_rates(episodes, f"{name} on {config.split}"))
+    console.print(_rates(episodes, f"{name} on {settings.split}"))
     console.print(_spent(ledger.rows[-1]), highlight=False)
     if not kept:
         raise InputError(
@@ -88,21 +122,15 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     return kept
 
 
-def _destination(out: Any) -> Path:
+def _destination(out: str | None) -> Path:
     if out is None:
         raise InputError("say where to write the episodes: out=FILE.parquet")
-    path = Path(str(out)).expanduser().absolute()
+    path = Path(out).expanduser().absolute()
     if path.is_dir():
         raise InputError(f"out={out} is a folder; name a file in it, such as out={out}/episodes.parquet")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _at_least_one(name: str, value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}={value} is not possible; give a whole number from 1 on")
-    return value
 
 
 def _no_expert(environment: TextEnvironment, name: str) -> str | None:
@@ -114,30 +142,14 @@ def _no_expert(environment: TextEnvironment, name: str) -> str | None:
     return None
 
 
-def _roll_out_checkpoint(
-    config: DictConfig,
-    make: Callable[[], Environment],
-    task_ids: Sequence[str],
-    no_expert: str,
-    meter: Meter,
-    progress: Progress,
-) -> list[Trajectory]:
-    model, name = config.model, str(config.policy)
+def _load(checkpoint: str, model: ModelSettings, no_expert: str) -> Policy:
+    """Load a policy; if there is none, say that there is no expert of this name, either."""
     try:
-        policy = load_policy(name, dtype=model.dtype, device=model.device)
+        return load_policy(checkpoint, dtype=model.dtype, device=model.device)
     except CheckpointError as error:
-        if Path(name).expanduser().is_dir():
+        if Path(checkpoint).expanduser().is_dir():
             raise
         raise InputError(f"{error} (nor is it an expert: {no_expert})") from None
-    renderer = Renderer(policy.tokenizer, instantiate(config.prompt), model.max_length)
-    sampling = Sampling(float(config.temperature), model.max_completion_tokens, config.seed)
-    source = f"policy:{weights_digest(policy.model)}"
-    engine: Engine = instantiate(config.generation, _convert_="object")
-    with (
-        RolloutRunner(make, renderer, model.batch_size, uses_workers(config.env), fault_rules(config.env)) as runner,
-        engine.start(policy, name, renderer.end_token_id) as backend,
-    ):
-        return [episode.trajectory for episode in runner.run(backend, task_ids, sampling, source, meter, progress)]
 
 
 def _rates(episodes: Sequence[Trajectory], title: str) -> Table:

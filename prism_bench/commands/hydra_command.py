@@ -71,7 +71,7 @@ def hydra_command(
                 job(config, new_console())
                 jobs.append(ended_job())
             except Exception as error:
-                sentence = refusal(error, removed=any(override.startswith("~") for override in overrides))
+                sentence = refusal(error)
                 jobs.append(ended_job(sentence or f"{type(error).__name__}: {error}"))
                 _report_failure(error, sentence, f"prism-bench {HydraConfig.get().job.name}")
 

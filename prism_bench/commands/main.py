@@ -6,6 +6,7 @@ from importlib import import_module
 
 COMMANDS = {
     "run": "run:main",
+    "check": "check:main",
     "collect": "collect:main",
     "probe": "probe:main",
     "report": "report:main",

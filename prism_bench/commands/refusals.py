@@ -1,8 +1,7 @@
 """One sentence for everything that a command refuses.
 
-Refused are bad input (:class:`prism_bench.errors.InputError`) and configurations that Hydra, OmegaConf, the import
-system or Gymnasium cannot carry out: an unknown choice or key, a missing value, a class or an environment that does not
-exist, arguments that it does not take. Everything else is a bug, and no sentence can replace its traceback.
+Refused is bad input (:class:`prism_bench.errors.InputError`), and a configuration that Hydra cannot compose: an unknown
+choice or key, a missing value. Everything else is a bug, and no sentence can replace its traceback.
 """
 
 import re
@@ -10,34 +9,18 @@ from collections.abc import Iterable, Iterator
 from difflib import SequenceMatcher
 
 import yaml
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    InterpolationResolutionError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from prism_bench.errors import InputError
 
-_MACHINERY = ("hydra.", "omegaconf.", "gymnasium.envs.registration")
-"""Modules that turn configuration into objects; their own exceptions are faults of the configuration."""
+_MACHINERY = ("hydra.", "omegaconf.")
+"""Packages that compose configurations; their own exceptions are faults of the configuration."""
 
 
-def refusal(error: Exception, *, removed: bool = False) -> str | None:
-    """Return one sentence if ``error`` was raised by a job because its input is bad, None if it is a bug.
-
-    Args:
-        error: the exception of the job.
-        removed: whether the command line removed settings (``~KEY``), so that a missing key is no bug.
-    """
-    inner = _instantiated(error)
-    missing_value = isinstance(inner, MissingMandatoryValue | InterpolationResolutionError)
-    missing_key = removed and isinstance(inner, ConfigKeyError | ConfigAttributeError)
-    if isinstance(inner, InputError) or missing_value or missing_key or _is_refused_by_machinery(error):
-        return _sentence(inner, _full_key(error))
-    return None
+def refusal(error: Exception) -> str | None:
+    """Return one sentence if ``error`` was raised by a job because its input is bad, None if it is a bug."""
+    return _sentence(error) if isinstance(error, InputError) else None
 
 
 def composition_refusal(error: Exception) -> str | None:
@@ -62,23 +45,6 @@ def refuse_empty(overrides: Iterable[str]) -> None:
             raise InputError(f"{override} has no value; write {override}VALUE, or \"{override}''\" for an empty text")
 
 
-def _instantiated(error: BaseException) -> BaseException:
-    """Return the constructor's exception, if ``error`` is Hydra's report of a failed construction."""
-    while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def _is_refused_by_machinery(error: BaseException) -> bool:
-    """Return True if ``error`` reports a failed construction that never reached the code of the class named there."""
-    if not isinstance(error, InstantiationException):
-        return False
-    root: BaseException = error
-    while (deeper := root.__cause__ or (None if root.__suppress_context__ else root.__context__)) is not None:
-        root = deeper
-    return _raised_by_machinery(root)
-
-
 def _raised_by_machinery(error: BaseException) -> bool:
     modules = [module for module in _modules(error) if module.partition(".")[0] != "importlib"]
     return bool(modules) and modules[-1].startswith(_MACHINERY)
@@ -92,13 +58,7 @@ def _modules(error: BaseException) -> Iterator[str]:
         traceback = traceback.tb_next
 
 
-def _full_key(error: BaseException) -> str | None:
-    """Return the setting that Hydra names in its report of a failed construction."""
-    found = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
-    return found[1] if found and isinstance(error, InstantiationException) else None
-
-
-def _sentence(error: BaseException, full_key: str | None = None) -> str:
+def _sentence(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -122,8 +82,7 @@ def _sentence(error: BaseException, full_key: str | None = None) -> str:
         *str(error).splitlines(),
         *(str(cause).splitlines() if isinstance(error, HydraException) and cause else []),
     ]
-    text = " ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
-    return text if full_key is None or isinstance(error, InputError) else f"{full_key}: {text}"
+    return " ".join(line.strip() for line in lines if line.strip()) or type(error).__name__
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

@@ -63,9 +63,13 @@ OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cach
 def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
     from prism_bench.experiment import Experiment
+    from prism_bench.rehearsal import rehearse
     from prism_bench.results.tables import print_result
 
     experiment = Experiment(config, console)
+    if experiment.settings.check:
+        rehearse(experiment, console)
+        return
     result = experiment.run()
     print_result(result, console, experiment.folder)
     for line in ending(experiment.folder, experiment.logger):

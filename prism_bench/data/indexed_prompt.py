@@ -23,8 +23,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
+
+from annotated_types import MinLen
 
 from prism_bench.data.prompts import Message, require_admissible
+from prism_bench.errors import InputError
+from prism_bench.settings.types import Count
 
 _ACTION = re.compile(r"(?P<name>[^\[\]]+)\[(?P<argument>.*)\]", re.DOTALL)
 _OPEN = re.compile(r"<.+>", re.DOTALL)
@@ -52,12 +57,21 @@ class IndexedPrompt:
         code: a regular expression of pieces that are shown as their number alone.
         task_label: the piece after which the task stands; None: any piece of a page with a form may state it.
         words_per_piece: the most words of a piece; longer ones are truncated.
+
+    Raises:
+        InputError: ``code`` is no regular expression.
     """
 
-    separator: str
+    separator: Annotated[str, MinLen(1)]
     code: str | None = None
     task_label: str | None = None
-    words_per_piece: int = 12
+    words_per_piece: Count = 12
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.code or "")
+        except re.error as error:
+            raise InputError(f"code={self.code} is no regular expression ({error})") from None
 
     @property
     def needs_admissible(self) -> bool:

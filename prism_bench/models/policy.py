@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -28,6 +28,9 @@ from prism_bench.files import write_atomically
 from prism_bench.marks import Execution
 from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, local_checkpoint, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
+from prism_bench.settings.types import Count
+
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 _RELATIVE_BASE = "base_model.txt"
 
@@ -60,11 +63,11 @@ def _counted_batch_size(batch_size: int, settings: Mapping[str, Any]) -> int | N
 class ModelSettings:
     """Settings of both kinds of models."""
 
-    max_length: int  # tokens of context
-    max_completion_tokens: int
-    batch_size: Annotated[int, Execution(_counted_batch_size)]  # episodes that run at once
+    max_length: Count  # tokens of context
+    max_completion_tokens: Count
+    batch_size: Annotated[Count, Execution(_counted_batch_size)]  # episodes that run at once
     device: Annotated[str, Execution(_counted_device)] = "cpu"
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     projections: Sequence[str] | None = None  # the linear layers to probe, if they have other names
 
 
@@ -87,11 +90,9 @@ def load_policy(
     """
     check_device(device, dtype)
     place = locate_checkpoint(checkpoint)
-    check_tokenizer(place, checkpoint)
-    with _loading(checkpoint, "tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    tokenizer = load_tokenizer(checkpoint, place)
     adapter = Path(place) / "adapter_config.json"
-    with _loading(checkpoint, "model"):
+    with loading(checkpoint, "model"):
         if adapter.is_file():
             base = base_of(Path(place))
             adapted = PeftModel.from_pretrained(_load_model(locate_checkpoint(base), dtype), place, is_trainable=True)
@@ -102,9 +103,21 @@ def load_policy(
     check_weights(model, str(checkpoint))
     for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
         check(model)
+    return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
+
+
+def load_tokenizer(checkpoint: str | Path, place: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint, which :func:`locate_checkpoint` found at ``place``.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    check_tokenizer(place, checkpoint)
+    with loading(checkpoint, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
+    return cast(PreTrainedTokenizerBase, tokenizer)
 
 
 def check_weights(model: PreTrainedModel, where: str) -> None:
@@ -127,17 +140,14 @@ def check_device(device: str, dtype: str) -> None:
     Raises:
         CheckpointError: it has not, or the precision is unknown.
     """
-    if dtype not in _DTYPES:
-        raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(_DTYPES)}")
+    if dtype not in get_args(Dtype):
+        raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(get_args(Dtype))}")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
         raise CheckpointError(
             f"model.device={device!r} is no device that PyTorch sees here; use model.device=cpu"
         ) from None
-
-
-_DTYPES = ("float32", "bfloat16", "float16")
 
 
 def base_of(adapter: Path) -> str:
@@ -164,7 +174,7 @@ def _load_model(place: str, dtype: str) -> PreTrainedModel:
 
 
 @contextmanager
-def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
+def loading(checkpoint: str | Path, part: str) -> Iterator[None]:
     """Turn exceptions of the loaders of transformers and PEFT into one sentence."""
     try:
         yield

@@ -7,8 +7,10 @@ from typing import Any, cast
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, Policy
 from prism_bench.models.tokenizer import build_tokenizer, entity_parts
+from prism_bench.settings.types import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +18,27 @@ class ScratchModel(ModelSettings):
     """Settings of a small Llama-style model made from scratch.
 
     ``base`` configures the stage that pretrains it (:mod:`prism_bench.stages.base`).
+
+    Raises:
+        InputError: sizes do not fit each other.
     """
 
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    key_value_heads: int
+    hidden_size: Count
+    intermediate_size: Count
+    layers: Count
+    heads: Count
+    key_value_heads: Count
     base: Any
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % (2 * self.heads):
+            raise InputError(
+                f"hidden_size={self.hidden_size} is not possible with heads={self.heads}; each head needs an even share"
+            )
+        if self.heads % self.key_value_heads:
+            raise InputError(
+                f"key_value_heads={self.key_value_heads} is not possible; it should divide heads={self.heads}"
+            )
 
 
 def create_policy(settings: ScratchModel, texts: Iterable[str], seed: int) -> Policy:
@@ -35,22 +50,31 @@ def create_policy(settings: ScratchModel, texts: Iterable[str], seed: int) -> Po
     tokenizer = build_tokenizer(texts)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
-        LlamaConfig(
+        llama_config(
+            settings,
             vocab_size=len(tokenizer),
-            hidden_size=settings.hidden_size,
-            intermediate_size=settings.intermediate_size,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            num_key_value_heads=settings.key_value_heads,
-            max_position_embeddings=settings.max_length,
-            tie_word_embeddings=True,
-            bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
     _compose_entities(model, entity_parts(tokenizer))
     return Policy(model, tokenizer)
+
+
+def llama_config(settings: ScratchModel, vocab_size: int, **ids: Any) -> LlamaConfig:
+    """Return transformers' configuration of the model; ``ids`` are those of the tokenizer's special tokens."""
+    options: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None} | ids
+    return LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.key_value_heads,
+        max_position_embeddings=settings.max_length,
+        tie_word_embeddings=True,
+        **options,
+    )
 
 
 def _compose_entities(model: PreTrainedModel, parts: dict[int, tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Count, CountFromZero, NotNegative
 
 
 @dataclass(frozen=True)
@@ -21,22 +22,12 @@ class EvaluationSettings:
         temperature: of sampling; 0 is greedy decoding.
         curve_points: points of the learning curve in each phase; 0 for none.
         curve_tasks: tasks of the validation split that are rolled out at each point, the same ones at all points.
-
-    Raises:
-        InputError: a number is out of range.
     """
 
-    tasks: int | None = None
-    temperature: float = 0.0
-    curve_points: int = 10
-    curve_tasks: int = 64
-
-    def __post_init__(self) -> None:
-        least = {"tasks": 1, "temperature": 0, "curve_points": 0, "curve_tasks": 1}
-        for name, minimum in least.items():
-            value = getattr(self, name)
-            if value is not None and not value >= minimum:
-                raise InputError(f"eval.{name}={value} is not possible; give a number from {minimum} on")
+    tasks: Count | None = None
+    temperature: NotNegative = 0.0
+    curve_points: CountFromZero = 10
+    curve_tasks: Count = 64
 
 
 def sample_tasks(task_ids: Sequence[str], task_types: Sequence[str] | None, n: int | None, seed: int) -> list[str]:

@@ -6,17 +6,17 @@ alone; the other failures are bugs, so they do only with ``env.on_error=lose``. 
 and if there are too many of them, the run ends.
 """
 
-import math
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Positive, Share
 
 Fault = Literal["hangs", "errors", "invalid_answers", "worker_deaths"]
 """Kinds of failures, as the ledger counts them."""
@@ -35,22 +35,11 @@ class FaultRules:
         step_seconds: the longest time that ``reset`` or ``step`` may take; None for any.
         on_error: ``stop`` or ``lose``: an exception, ``sys.exit`` or an invalid answer ends the run, or the episode.
         most_lost: share of a phase's episodes that may be lost, see :data:`ALWAYS_LOST`; the run ends at the next one.
-
-    Raises:
-        InputError: a value is not possible.
     """
 
-    step_seconds: float | None = None
+    step_seconds: Positive | None = None
     on_error: Literal["stop", "lose"] = "stop"
-    most_lost: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.step_seconds is not None and not (_is_number(self.step_seconds) and 0 < self.step_seconds < math.inf):
-            raise InputError(f"env.step_seconds={self.step_seconds} is not possible; give seconds above 0, or null")
-        if self.on_error not in ("stop", "lose"):
-            raise InputError(f"env.on_error={self.on_error} is unknown; choose stop or lose")
-        if not (_is_number(self.most_lost) and 0 <= self.most_lost <= 1):
-            raise InputError(f"env.most_lost={self.most_lost} is no share of episodes; give a number from 0 to 1")
+    most_lost: Share = 0.01
 
     def stops(self, failure: "Failure") -> bool:
         """Return True if ``failure`` ends the run."""
@@ -64,15 +53,6 @@ class FaultRules:
                 f"than {ALWAYS_LOST} and {self.most_lost:.3g} of all are not tolerated, so correct the environment, or "
                 "raise env.most_lost"
             )
-
-
-def fault_rules(env: Mapping[str, Any]) -> FaultRules:
-    """Return the rules that the settings ``env`` state.
-
-    Raises:
-        InputError: a value is not possible.
-    """
-    return FaultRules(**{field.name: env[field.name] for field in fields(FaultRules) if field.name in env})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +160,3 @@ def time_limit(seconds: float | None) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -21,13 +21,13 @@ import torch
 from transformers import PreTrainedModel
 
 from prism_bench.accounting.flops import decode_flops, forward_flops
-from prism_bench.errors import InputError
 from prism_bench.models.decoder import evaluation_mode, model_shape
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.ragged_cache import GROWTH
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
+from prism_bench.settings.types import Count, Positive
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -42,12 +42,8 @@ class TransformersEngine:
         cache_gib: the most memory for keys and values, in GiB; fewer episodes run at once where they would need more.
     """
 
-    tokens_per_forward: int = 16_384
-    cache_gib: float = 8.0
-
-    def __post_init__(self) -> None:
-        if not self.cache_gib > 0:
-            raise InputError(f"generation.cache_gib={self.cache_gib} is not possible; give a number of GiB above 0")
+    tokens_per_forward: Count = 16_384
+    cache_gib: Positive = 8.0
 
     @property
     def name(self) -> str:

@@ -24,9 +24,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import torch
+from annotated_types import Gt, Le
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -35,6 +36,7 @@ from prism_bench.models.checkpoints import locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
 from prism_bench.models.policy import Policy, base_of
 from prism_bench.rollouts.vllm_backend import VLLMBackend, generate_here, generate_on_server
+from prism_bench.settings.types import Count
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -44,10 +46,10 @@ if TYPE_CHECKING:
 class VLLMEngine:
     """A :class:`prism_bench.rollouts.backend.Engine`; the settings are those of ``conf/generation/vllm.yaml``."""
 
-    max_length: int  # tokens of context
-    batch_size: int  # episodes that run at once
-    gpu_memory_utilization: float = 0.9
-    tensor_parallel_size: int = 1
+    max_length: Count  # tokens of context
+    batch_size: Count  # episodes that run at once
+    gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] = 0.9
+    tensor_parallel_size: Count = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     grpo: Mapping[str, Any] = field(default_factory=dict)
 

@@ -12,11 +12,10 @@ would meet as well: it is raised here, as for environments in this process, or l
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from prism_bench.errors import InputError
 from prism_bench.rollouts.answers import Answer, Environment, lost
@@ -193,18 +192,6 @@ class WorkerEnvironments:
             f"the environment failed in reset() on {tasks}, twice on each, and the log says how; nothing can run like "
             "this, so make the environment run with env.workers=false first"
         )
-
-
-def uses_workers(env: Mapping[str, Any]) -> bool:
-    """Return ``env.workers``, a setting that the configuration of an environment may leave out.
-
-    Raises:
-        InputError: it is neither true nor false.
-    """
-    value = env.get("workers", False)
-    if not isinstance(value, bool):
-        raise InputError(f"env.workers={value} is not possible; give true or false (model.batch_size says how many)")
-    return value
 
 
 def _readable(pipes: list[Connection], timeout: float | None) -> list[Connection]:

@@ -14,10 +14,11 @@ import numpy as np
 
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.marks import AfterMeasuring
-from prism_bench.probe.concentration import Concentration, check_kind, concentration
+from prism_bench.probe.concentration import Concentration, concentration
 from prism_bench.probe.plot import plot_probe
 from prism_bench.probe.record import load_probe, probe_trajectories
 from prism_bench.routing.router import Allocation, RoutingContext, SplitRouter
+from prism_bench.settings.types import Count
 
 NORMS = "norms.parquet"
 
@@ -31,12 +32,8 @@ class PrismRouter(SplitRouter):
     """
 
     concentration: Annotated[Concentration, AfterMeasuring()] = "gini"
-    tokens_per_batch: int = 16384
+    tokens_per_batch: Count = 16384
     checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_kind(self.concentration)
 
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         probe_trajectories(

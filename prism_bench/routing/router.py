@@ -28,6 +28,7 @@ from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 from prism_bench.marks import AfterMeasuring
 from prism_bench.models.policy import Policy
+from prism_bench.settings.types import Fraction
 
 Stage = Literal["sft", "rl"]
 
@@ -126,13 +127,9 @@ class SplitRouter(ABC):
 
     needs_tasks: ClassVar[bool] = False
 
-    quantile: Annotated[float, AfterMeasuring()] = 0.5
+    quantile: Annotated[Fraction, AfterMeasuring()] = 0.5
     ties: Annotated[Literal["random", "paper"], AfterMeasuring()] = "random"
     reverse: Annotated[bool, AfterMeasuring()] = False
-
-    def __post_init__(self) -> None:
-        """Refuse options that :func:`split` would refuse, before anything is trained or scored."""
-        _check_options(self.quantile, self.ties)
 
     @abstractmethod
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
@@ -192,7 +189,10 @@ def split(
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(f"trajectory {bad} has the score {values[bad]}, which cannot be ordered")
-    _check_options(quantile, ties)
+    if not 0.0 < quantile < 1.0:
+        raise InputError(f"quantile={quantile} leaves SFT or RL without data; choose a value between 0 and 1")
+    if ties not in ("random", "paper"):
+        raise InputError(f"ties={ties!r} is unknown; choose random or paper")
     key = -values if reverse else values
     if ties == "paper":
         low = key <= np.quantile(key, quantile) if len(key) else np.zeros(0, dtype=bool)
@@ -215,10 +215,3 @@ def split(
         tied_at_threshold=int((key == boundary).sum()),
         identity=dict(identity or {}),
     )
-
-
-def _check_options(quantile: float, ties: str) -> None:
-    if not 0.0 < quantile < 1.0:
-        raise InputError(f"router.quantile={quantile} leaves SFT or RL without data; choose a value between 0 and 1")
-    if ties not in ("random", "paper"):
-        raise InputError(f"router.ties={ties!r} is unknown; choose random or paper")

@@ -7,9 +7,10 @@ the environment. On the second half only the agent's tokens are: it learns to ac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import torch
+from annotated_types import Ge
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import TrainingContext
@@ -36,7 +37,7 @@ class Pretraining:
         sft: SFT on the second half, the agent's tokens being the targets.
     """
 
-    episodes: int
+    episodes: Annotated[int, Ge(2)]
     language: SFT
     sft: SFT
 

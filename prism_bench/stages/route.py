@@ -6,13 +6,12 @@ Both are on the row ``route`` of the ledger.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hydra.utils import instantiate
-
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.routing.router import Router, RoutingContext, save_allocation
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
@@ -32,7 +31,7 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the files of the router's measurement; the value ``router`` has the settings that the measurement reads."""
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    router: Router = instantiate(inputs.values["router"])
+    router: Router = make(inputs.values["router"], "router", Router)
     with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories), "trajectories") as progress:
         policy = bench.load()
         context = RoutingContext(
@@ -51,7 +50,7 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
 def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the router's allocation of the trajectories, and its other files."""
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    router: Router = instantiate(inputs.settings["router"])
+    router: Router = make(inputs.settings["router"], "router", Router)
     with tools.ledger.phase("route"):
         allocation = router.route(trajectories, inputs.parents["measured"].path, folder, inputs.settings["seed"])
     save_allocation(folder / ALLOCATION, allocation, trajectories)

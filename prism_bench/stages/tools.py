@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.faults import FaultRules
+from prism_bench.settings.configuration import Place
+from prism_bench.settings.making import make
 
 FAULT_SETTINGS = ("env.step_seconds", "env.on_error")
 """The settings of failing environments that can change a result; :attr:`Tools.rules` holds them."""
@@ -57,7 +58,9 @@ class Tools:
                 folder.rmdir()
 
 
-def environment_maker(make: Mapping[str, Any], split: str) -> Callable[[], Environment]:
+def environment_maker(
+    environment: Mapping[str, Any], split: str, where: str | Place = "env.make"
+) -> Callable[[], Environment]:
     """Return a function that makes an environment of a split as ``env.make`` says; other processes can call it."""
-    maker: Callable[[], Environment] = instantiate(make, split=split, _partial_=True)
+    maker: Callable[[], Environment] = make({**environment, "_partial_": True}, where, split=split)
     return maker

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
@@ -18,6 +17,7 @@ from prism_bench.files import write_atomically
 from prism_bench.models.policy import Policy, PretrainedModel, check_weights, save_policy, with_lora
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.unfinished import UnfinishedPhase
@@ -52,7 +52,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
     values = inputs.values
     name: str = values["phase"]
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    algorithm: Algorithm = instantiate(values["algorithm"], _convert_="object")
+    algorithm: Algorithm = make(values["algorithm"], f"the algorithm of phase {name!r}", Algorithm)
     updates = [0, 0]  # done and planned
     with (
         tools.ledger.phase(name) as meter,

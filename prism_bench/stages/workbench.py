@@ -1,12 +1,11 @@
 """Objects of a stage that loads a policy: the policy, its renderer, engine and runner."""
 
-from hydra.utils import instantiate
-
 from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.policy import ModelSettings, Policy, load_policy
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.episodes import RolloutRunner
+from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs
 from prism_bench.stages.tools import Tools, environment_maker
 
@@ -21,8 +20,8 @@ class Workbench:
         self.inputs = inputs
         self.tools = tools
         self.seed: int = inputs.settings["seed"]
-        self.model: ModelSettings = instantiate(inputs.settings["model"], _convert_="object")
-        self.prompt: Prompt = instantiate(inputs.settings["prompt"])
+        self.model: ModelSettings = make(inputs.settings["model"], "model", ModelSettings)
+        self.prompt: Prompt = make(inputs.settings["prompt"], "prompt", Prompt)
 
     def load(self, parent: str = "policy") -> Policy:
         """Return the policy whose checkpoint is a parent of the stage."""
@@ -39,10 +38,10 @@ class Workbench:
 
     def engine(self) -> Engine:
         """Return the engine that generates completions."""
-        engine: Engine = instantiate(self.inputs.settings["generation"], _convert_="object")
+        engine: Engine = make(self.inputs.settings["generation"], "generation", Engine)
         return engine
 
     def runner(self, split: str, renderer: Renderer) -> RolloutRunner:
         """Return a runner of the tasks of a split."""
-        make = environment_maker(self.inputs.settings["env.make"], split)
-        return RolloutRunner(make, renderer, self.model.batch_size, self.tools.workers, self.tools.rules)
+        make_environment = environment_maker(self.inputs.settings["env.make"], split)
+        return RolloutRunner(make_environment, renderer, self.model.batch_size, self.tools.workers, self.tools.rules)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corridor import Corridor
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 from rich.console import Console
@@ -20,8 +21,10 @@ from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.digests import content_digest, digest, folder_manifest
+from prism_bench.environments.contract import Expert
 from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
+from prism_bench.models.policy import save_policy
 from prism_bench.routing.router import save_allocation, split
 from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, part_of
 
@@ -37,6 +40,11 @@ OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "model.projections": ["q_proj"],
     "budget.flops": 1e12,
     "lr_scheduler_type": "linear",
+    "loss_type": "dapo",
+    "scale_rewards": "batch",
+    "model.hidden_size": 256,
+    "model.heads": 2,
+    "model.key_value_heads": 1,
     "algorithm.num_generations": 4,
     "algorithm.per_device_train_batch_size": 32,
     "router.ties": "paper",
@@ -66,6 +74,13 @@ def store(tmp_path: Path, corridor_episodes) -> Path:
     return tmp_path
 
 
+class Anybody(Corridor):
+    """The corridor, with an expert of every name."""
+
+    def expert(self, name: str) -> Expert:
+        return super().expert("straight")
+
+
 class Plan(StageCache):
     """A cache that makes nothing: it notes the key of every stage, and has the same files for all of one name."""
 
@@ -93,9 +108,9 @@ class Plan(StageCache):
 
 
 @pytest.fixture
-def planned(store, corridor, monkeypatch) -> Callable[[Any], Plan]:
+def planned(store, monkeypatch) -> Callable[[Any], Plan]:
     """Return a function from a configuration to the plan of its run, which rolls out in the corridor."""
-    monkeypatch.setattr("prism_bench.experiment.environment_maker", lambda make, split: corridor)
+    monkeypatch.setattr("prism_bench.experiment.environment_maker", lambda make, split, where: Anybody)
 
     def plan(config: Any) -> Plan:
         experiment = Experiment(config, Console(quiet=True))
@@ -231,20 +246,20 @@ def test_phases_of_two_strategies_that_are_the_same_are_shared(planned, tmp_path
         (("model=qwen3-8b", "model.device=cpu"), "model.lora.r=32", AFTER_BASE),
     ],
 )
-def test_settings_that_a_cache_once_forgot(planned, tmp_path, tiny_model, choices, setting, stages):
+def test_settings_that_a_cache_once_forgot(planned, tmp_path, corridor_policy, choices, setting, stages):
     if any(choice.startswith("model=") for choice in choices):
-        tiny_model().save_pretrained(tmp_path / "checkpoint")
+        save_policy(corridor_policy(), tmp_path / "checkpoint")
         choices = (*choices, f"model.path={tmp_path / 'checkpoint'}")
     before, after = (planned(configured(tmp_path, *choices, *more)).keys for more in ((), (setting,)))
     changed = {label for label in before if before[label] != after[label]}
     assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
 
 
-def test_a_checkpoint_enters_by_its_content(planned, tmp_path, tiny_model):
+def test_a_checkpoint_enters_by_its_content(planned, tmp_path, corridor_policy):
     """Neither its place nor its time counts; one changed weight does."""
-    tiny_model().save_pretrained(tmp_path / "one")
+    save_policy(corridor_policy(), tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
-    tiny_model(seed=1).save_pretrained(tmp_path / "other")
+    save_policy(corridor_policy(seed=1), tmp_path / "other")
     keys = [
         planned(configured(tmp_path, "model=checkpoint", f"model.path={tmp_path / name}")).keys
         for name in ("one", "two", "other")

@@ -1,8 +1,11 @@
 """Phases are read from configuration, and refused before anything is spent."""
 
+import re
+
 import pytest
 
 from prism_bench.errors import InputError
+from prism_bench.settings.configuration import Place
 from prism_bench.strategy import Phase, make_algorithm, read_strategy
 
 SFT = {"_target_": "prism_bench.algorithms.sft.SFT", "learning_rate": 1e-3}
@@ -29,18 +32,33 @@ def test_a_router_is_needed_for_its_parts_only(demonstrations, tasks, routed):
     [
         (
             {"name": "sft", "algorithm": SFT, "demonstration": "all"},
-            "phase 1 of the strategy: expected name, algorithm",
+            "strategy.phases[0] has no setting 'demonstration'; the nearest are demonstrations, ",
         ),
-        ({"algorithm": SFT}, "phase 1 of the strategy: expected name, algorithm"),
-        ("sft", "phase 1 of the strategy: expected name, algorithm"),
-        ({"name": "sft", "algorithm": "sft"}, "algorithm a configuration, such as"),
-        ({"name": "sft", "algorithm": SFT, "demonstrations": "half"}, "demonstrations=half is no part of the data"),
+        ({"algorithm": SFT}, "strategy.phases[0].name has no value"),
+        ("sft", "strategy.phases[0]=sft is not possible; it should be a group of settings"),
+        (
+            {"name": "sft", "algorithm": "sft"},
+            "strategy.phases[0].algorithm=sft is not possible; it should be a group",
+        ),
+        (
+            {"name": "sft", "algorithm": SFT, "demonstrations": "half"},
+            "strategy.phases[0].demonstrations=half is not possible; it",
+        ),
         ({"name": "eval", "algorithm": SFT}, "cannot both be called 'eval'"),
     ],
 )
 def test_what_is_no_phase_is_refused(phase, reason):
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(InputError, match=re.escape(reason)):
         read_strategy([phase])
+
+
+def test_a_setting_of_a_phase_is_named_where_it_is_written():
+    place = Place("strategy.phases", {"strategy.phases[0].algorithm": "sft"})
+    phase = {"name": "sft", "algorithm": SFT, "settings": {"max_steps": 0}, "demonstrations": "all"}
+    with pytest.raises(InputError, match=r"^strategy\.phases\[0\]\.settings\.max_steps=0 is not possible"):
+        make_algorithm(read_strategy([phase], place)[0])
+    with pytest.raises(InputError, match=r"^sft\.learning_rate=0 is not possible"):
+        make_algorithm(read_strategy([phase | {"algorithm": SFT | {"learning_rate": 0}}], place)[0])
 
 
 def test_two_phases_of_one_name_are_refused():

@@ -87,7 +87,6 @@ def test_a_demonstration_takes_the_last_place_of_its_group(
         ({"beta": 0.1}, "beta has to be 0"),
         ({"loss_type": "vespo"}, "loss_type has to be grpo"),
         ({"importance_sampling_level": "sequence"}, "importance_sampling_level has to be token"),
-        ({"shaping": 0}, "shaping=0 is not possible"),
     ],
 )
 def test_what_has_no_meaning_is_refused(settings, option, message):

@@ -120,10 +120,6 @@ def test_a_policy_that_never_succeeds_learns_from_demonstrations(
     assert phase.meter.spent.generated_tokens > 0
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [({"gate": 4}, "gate=4 is not possible"), ({"buffer": 0}, "buffer=0"), ({"solved": 0}, "solved=0")],
-)
-def test_what_is_not_possible_is_refused(option, message):
-    with pytest.raises(InputError, match=message):
-        NoSuccess(**MAKE | option)
+def test_a_gate_for_all_rollouts_is_refused():
+    with pytest.raises(InputError, match="gate=4 is not possible; a task has 4 rollouts"):
+        NoSuccess(**MAKE | {"gate": 4})

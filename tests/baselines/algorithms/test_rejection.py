@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import pytest
 from phase import Phase, probability
 
 from baselines.algorithms.rejection import RejectionSampling
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.trajectory import Step, Trajectory
-from prism_bench.errors import InputError
 from prism_bench.models.policy import weights_digest
 
 OPENING = "You are in room 3. Your task is to: go to room 4."
@@ -91,16 +89,3 @@ def test_a_spent_budget_ends_the_rounds(undecided, corridor, tmp_path):
     phase = Phase(undecided(), tmp_path, lambda: corridor(1), flops_budget=1.0, points=5)
     phase.train(algorithm, tasks=["3-4", "4-3"])
     assert len(phase.runner.asked) == 1 and len(phase.progress) == 1 and phase.evaluated == [1]
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"rounds": 0}, "whole numbers from 1 on"),
-        ({"temperature": 0}, "temperature=0 would sample the same"),
-        ({"sft": None}, "sft of rejection sampling"),
-    ],
-)
-def test_what_is_not_possible_is_refused(option, message):
-    with pytest.raises(InputError, match=message):
-        RejectionSampling(**{"sft": SFT(**SETTINGS)} | option)

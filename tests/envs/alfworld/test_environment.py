@@ -132,7 +132,7 @@ def test_the_protocol_of_official_games_says_which_release_they_are_from(
     official_data: OfficialData, version: str, wording: str, releases: str
 ) -> None:
     data = official_data(version)
-    protocol = gymnasium.make(ID, source="official", data=data, split="valid_seen", preset="small", seed=7).unwrapped
+    protocol = gymnasium.make(ID, source="official", data=data, split="valid_seen", preset="small", seed=0).unwrapped
     assert protocol.protocol() == {
         "source": "official",
         "split": "valid_seen",
@@ -235,8 +235,14 @@ def test_an_unknown_expert_is_refused() -> None:
         gymnasium.make(ID, **FEW).unwrapped.expert("psychic")
 
 
-def test_official_games_take_the_task_types_and_leave_the_generators_options_aside(official_data: OfficialData) -> None:
-    options = {"preset": "full", "seed": 3, "task_types": ["look_at_obj_in_light"]}
+@pytest.mark.parametrize("option", [{"preset": "full"}, {"seed": 3}, {"floor_plans": [301]}])
+def test_options_without_effect_on_official_games_are_refused(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="has no effect on official games; leave it out"):
+        gymnasium.make(ID, source="official", data=tmp_path, **option)
+
+
+def test_official_games_take_the_task_types_and_defaults_of_the_other_options(official_data: OfficialData) -> None:
+    options = {"preset": "small", "seed": 0, "task_types": ["look_at_obj_in_light"]}
     env = gymnasium.make(ID, source="official", data=official_data("v2.1.2"), split="valid_seen", **options)
     assert env.unwrapped.task_ids == tuple(sorted(env.unwrapped.task_ids))
     assert {task_id.split("-")[0] for task_id in env.unwrapped.task_ids} == {"look_at_obj_in_light"}

@@ -12,7 +12,6 @@ from phase import Phase, probability
 from prism_bench.algorithms.gigpo import GiGPO, completions
 from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.data.trajectory import Step, Trajectory
-from prism_bench.errors import InputError
 from prism_bench.rollouts.episodes import Episode
 
 MAKE = {"max_steps": 1, "num_generations": 2, "per_device_train_batch_size": 2}
@@ -122,11 +121,3 @@ def test_a_policy_learns(undecided, corridor, tmp_path):
     phase = Phase(policy, tmp_path, corridor).train(algorithm, tasks=["3-5"])
     assert probability(policy, prompt, "go east") > max(before + 0.1, 0.5)
     assert len(phase.runner.asked) == 6
-
-
-@pytest.mark.parametrize(
-    ("option", "message"), [({"step_norm": "none"}, "step_norm=none"), ({"gamma": 2}, "gamma=2 is no discount")]
-)
-def test_what_is_not_possible_is_refused(option, message):
-    with pytest.raises(InputError, match=message):
-        GiGPO(**MAKE, **option)

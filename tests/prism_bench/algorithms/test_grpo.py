@@ -17,6 +17,7 @@ from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy, load_policy, save_policy, weights_digest, with_lora
 from prism_bench.rollouts.vllm_engine import VLLMEngine
+from prism_bench.settings.making import make
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
 
@@ -159,16 +160,20 @@ def test_tasks_take_turns_whatever_their_number(undecided, corridor, train, task
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 3}, r"steps is no field of trl\.GRPOConfig"),
+        ({"steps": 3}, r"rl has no setting 'steps'; the nearest are .*max_steps"),
         ({"per_device_train_batch_size": 7}, r"trl\.GRPOConfig refuses its fields: .*divisible by num_generations"),
-        ({"top_p": 0.9}, r"top_p of trl\.GRPOConfig is set by this project"),
-        ({"max_steps": 0}, "max_steps of GRPO"),
-        ({"max_turns": 0}, "max_turns=0 is not possible"),
+        ({"top_p": 0.9}, r"rl\.top_p is set by the run"),
+        ({"max_steps": 0}, r"rl\.max_steps=0 is not possible; it should be 1 or more"),
+        ({"max_turns": 0}, r"rl\.max_turns=0 is not possible; it should be 1 or more, or null"),
+        ({"num_generations": 1}, r"rl\.num_generations=1 is not possible; it should be 2 or more"),
+        ({"loss_type": "foo"}, r"rl\.loss_type=foo is not possible; it should be 'grpo', "),
+        ({"temperature": 0}, r"rl\.temperature=0 is not possible; it should be more than 0"),
+        ({"beta": -0.1}, r"rl\.beta=-0\.1 is not possible; it should be 0 or more"),
     ],
 )
 def test_what_is_not_possible_is_refused_before_anything_is_trained(settings, message):
     with pytest.raises(InputError, match=message):
-        GRPO(**SETTINGS | settings)
+        make({"_target_": "prism_bench.algorithms.grpo.GRPO", **SETTINGS, **settings}, "rl")
 
 
 def test_episodes_end_at_the_context_and_after_the_last_turn(corridor_policy, corridor, train):

@@ -1,6 +1,7 @@
 """A few real updates of TRL's SFTTrainer on a tiny policy."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from prism_bench.data.rendering import IGNORED, Rendered, Renderer
 from prism_bench.errors import InputError
 from prism_bench.models.policy import weights_digest, with_lora
 from prism_bench.probe.gradients import mean_losses
+from prism_bench.settings.making import make
 
 SETTINGS = {
     "learning_rate": 3e-3,
@@ -211,22 +213,32 @@ def test_held_out_demonstrations_are_billed_but_not_learned(corridor_policy, ren
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"momentum": 0.9}, r"momentum is no field of trl\.SFTConfig"),
-        ({"logging_strategy": "sometimes"}, r"trl\.SFTConfig refuses its fields: .*sometimes"),
-        ({"seed": 3}, r"seed of trl\.SFTConfig is set by this project"),
-        ({"trust_remote_code": True}, r"trust_remote_code of trl\.SFTConfig is set by this project"),
-        ({"packing": True}, r"packing of trl\.SFTConfig is set by this project"),
-        ({"learning_rate": "small"}, r"learning_rate='small' is no number"),
-        ({"held_out": 0.1}, "held_out and eval_strategy"),
-        ({"eval_strategy": "epoch"}, "held_out and eval_strategy"),
-        ({"held_out": 1.0}, r"held_out=1\.0 is no share"),
-        ({"patience": 0}, "patience=0 is not possible"),
-        ({"tokens_per_forward": 0}, "tokens_per_forward=0 is not possible"),
+        ({"momentum": 0.9}, "sft has no setting 'momentum'; the nearest are "),
+        ({"learning_rat": 0.9}, "sft has no setting 'learning_rat'; the nearest are learning_rate, "),
+        (
+            {"logging_strategy": "sometimes"},
+            "sft.logging_strategy=sometimes is not possible; it should be 'no'",
+        ),
+        ({"seed": 3}, "sft.seed is set by the run"),
+        ({"trust_remote_code": True}, "sft.trust_remote_code is set by the run"),
+        ({"packing": True}, "sft.packing is set by the run"),
+        ({"learning_rate": "small"}, "sft.learning_rate=small is not possible; it should be a number"),
+        ({"learning_rate": float("nan")}, "sft.learning_rate=NaN is not possible; it should be a finite number"),
+        ({"learning_rate": -1}, "sft.learning_rate=-1 is not possible; it should be more than 0"),
+        ({"weight_decay": -1}, "sft.weight_decay=-1 is not possible; it should be 0 or more"),
+        ({"loss_type": "foo"}, "sft.loss_type=foo is not possible; it should be 'nll', 'dft' or"),
+        ({"max_steps": 0}, "sft.max_steps=0 is not possible"),
+        ({"held_out": 1.0}, "sft.held_out=1.0 is not possible; it should be less than 1"),
+        ({"patience": 0}, "sft.patience=0 is not possible; it should be 1 or more"),
+        ({"tokens_per_forward": 0}, "sft.tokens_per_forward=0 is not possible; it should be 1 or more"),
+        ({"held_out": 0.1}, "sft: held_out and eval_strategy"),
+        ({"eval_strategy": "epoch"}, "sft: held_out and eval_strategy"),
+        ({"fp16": True, "bf16": True}, "sft: trl.SFTConfig refuses its fields: At most one of fp16 and bf16"),
     ],
 )
 def test_what_is_not_possible_is_refused_before_anything_is_trained(settings, message):
-    with pytest.raises(InputError, match=message):
-        SFT(**settings)
+    with pytest.raises(InputError, match=re.escape(message)):
+        make({"_target_": "prism_bench.algorithms.sft.SFT", **settings}, "sft")
 
 
 def test_too_few_demonstrations_are_refused(corridor_policy, rendered, train):

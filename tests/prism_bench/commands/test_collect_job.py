@@ -92,7 +92,7 @@ def test_environments_in_processes_of_their_own_play_the_same(tmp_path: Path, ch
     options = (*SHORT, f"policy={checkpoint}", "tasks=4", "only_successes=false", f"out={tmp_path}/episodes.parquet")
     episodes = [collected(*options, f"env.workers={workers}")[0] for workers in ("false", "true")]
     assert episodes[0] == episodes[1] and len(episodes[0]) == 4
-    with pytest.raises(ValueError, match=r"env\.workers=2 is not possible; give true or false"):
+    with pytest.raises(ValueError, match=r"env\.workers=2 is not possible; it should be true or false"):
         collected(*options, "env.workers=2")
 
 
@@ -162,10 +162,10 @@ def test_nothing_to_write_is_an_error(tmp_path: Path, checkpoint: Path) -> None:
     [
         (["out=null"], "say where to write the episodes: out=FILE.parquet"),
         (["out=."], "out=. is a folder"),
-        (["tasks=0"], "tasks=0 is not possible; give a whole number from 1 on"),
+        (["tasks=0"], "tasks=0 is not possible; it should be 1 or more, or null"),
         (["tasks=few"], "tasks=few is not possible"),
         (["episodes=-1"], "episodes=-1 is not possible"),
-        (["temperature=-0.5"], "temperature=-0.5 is not possible; give a number from 0 on"),
+        (["temperature=-0.5"], "temperature=-0.5 is not possible; it should be 0 or more"),
         (["split=test"], "there is no split 'test'"),
         (["policy=serach"], "serach: there is no such folder.*no expert 'serach'; choose search or oracle"),
         (["policy=."], "not a checkpoint"),
@@ -189,13 +189,13 @@ class Unreachable:
 
 def test_a_mistake_ends_the_command_with_one_sentence(end) -> None:
     ended = end(main, "policy=search", "env.preset=huge", "out=episodes.parquet")
-    assert ended == (1, "", "error: there is no preset 'huge'; choose from full, small\n")
+    assert ended == (1, "", "error: env.preset=huge is not possible; it should be 'full' or 'small'\n")
 
 
 def test_help_explains_every_setting(tmp_path: Path) -> None:
     shown = command("--help", folder=tmp_path).stdout
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = [name for name in compose("collect") if name not in ("env", "model", "prompt", "generation")]
-    assert len(settings) == 8
+    assert len(settings) == 9
     for name in settings:
         assert any(line.startswith(f"  {name}  ") for line in shown.splitlines()), name

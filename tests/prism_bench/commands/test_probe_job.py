@@ -69,8 +69,11 @@ def test_a_killed_command_continues_and_writes_what_an_unbroken_one_would(folder
         (["out=norms.parquet", "trajectories=absent.parquet"], "there is no such file of trajectories"),
         (["out=norms.parquet", "model=nowhere/at all"], "nowhere/at all"),
         (["out=norms.parquet", "model.projections=[wq]"], "does not have the projections wq in every layer"),
-        (["out=norms.parquet", "concentration=entropy"], "concentration='entropy' is unknown"),
-        (["out=norms.parquet", "quantile=1"], "quantile=1 leaves SFT or RL without data"),
+        (
+            ["out=norms.parquet", "concentration=entropy"],
+            "concentration=entropy is not possible; it should be 'gini', ",
+        ),
+        (["out=norms.parquet", "quantile=1"], "quantile=1 is not possible; it should be less than 1"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(folder, end, settings, sentence):

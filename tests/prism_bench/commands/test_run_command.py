@@ -10,6 +10,8 @@ from shrunken import ALWAYS, SMALL
 
 from prism_bench.commands.run import ending, main, new_folder
 
+OURS = ("hydra.run.dir=run", "modules=[failing_parts]")
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -44,7 +46,7 @@ def test_the_end_of_a_run_names_its_result_its_metrics_and_the_next_command(tmp_
     ],
 )
 def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
-    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
+    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, setting)
     assert status == 1
     for text in (error, log(tmp_path)):
         *before, running = text.splitlines()
@@ -56,7 +58,7 @@ def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
 
 def test_what_a_part_refuses_is_one_sentence(end, tmp_path, cache):
     setting = "router._target_=failing_parts.RefusingRouter"
-    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
+    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, setting)
     assert (status, error) == (1, "error: these trajectories have no such score; choose another router\n")
     assert "Traceback" not in log(tmp_path) and "choose another router" in log(tmp_path)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from prism_bench.errors import InputError
-from prism_bench.results.evaluation import EvaluationSettings, sample_tasks
+from prism_bench.results.evaluation import sample_tasks
 
 TASKS = st.dictionaries(st.text(), st.sampled_from(["heat", "cool", "pick", "look", ""]), min_size=1, max_size=60)
 
@@ -68,19 +68,3 @@ def test_equal_remainders_are_rounded_up_for_different_types():
 def test_sizes_that_are_not_possible_are_refused(n):
     with pytest.raises(InputError, match=rf"{n} tasks were asked for and there are 2"):
         sample_tasks(["1", "2"], None, n, 0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"tasks": 0}, "eval.tasks=0 is not possible; give a number from 1 on"),
-        ({"temperature": -0.5}, "eval.temperature=-0.5"),
-        ({"temperature": float("nan")}, "eval.temperature=nan"),
-        ({"curve_points": -1}, "eval.curve_points=-1"),
-        ({"curve_tasks": 0}, "eval.curve_tasks=0"),
-    ],
-)
-def test_settings_out_of_range_are_refused(settings, reason):
-    with pytest.raises(InputError, match=reason):
-        EvaluationSettings(**settings)
-    EvaluationSettings(tasks=None, curve_points=0)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 import wandb
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from wandb.proto.wandb_internal_pb2 import Record
 
-from prism_bench.results.loggers import FileLogger, WandbLogger, logged_in
+from prism_bench.results.loggers import FileLogger, Logger, WandbLogger, logged_in
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import make
 
 CONF = Path(__file__).parents[3] / "conf" / "logger"
 
@@ -136,8 +137,8 @@ def test_credentials_are_found_without_the_network(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "kind"), [("none", FileLogger), ("wandb", WandbLogger)])
 def test_the_configuration_makes_a_logger(tmp_path, name, kind):
-    make = instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
-    logger = make(tmp_path, {"logger": name})
+    start = make(resolve(OmegaConf.load(CONF / f"{name}.yaml")).values, "logger", Logger)
+    logger = start(tmp_path, {"logger": name})
     assert isinstance(logger, kind)
     logger.log({"sft/loss": 1.0}, step=0)
     logger.finish()

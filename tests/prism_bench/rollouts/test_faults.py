@@ -14,7 +14,8 @@ from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
-from prism_bench.rollouts.faults import ALWAYS_LOST, FaultRules, attempt, fault_rules
+from prism_bench.rollouts.faults import ALWAYS_LOST, FaultRules, attempt
+from prism_bench.settings.making import build
 
 LOSE = FaultRules(on_error="lose")
 SOON = FaultRules(step_seconds=0.3)
@@ -176,11 +177,11 @@ def test_what_catches_everything_cannot_catch_the_end_of_its_time():
 
 
 def test_the_settings_are_checked():
-    assert fault_rules({"workers": True}) == FaultRules()
-    assert fault_rules({"step_seconds": 2, "on_error": "lose", "most_lost": 0}) == FaultRules(2, "lose", 0)
+    assert build(FaultRules, {}) == FaultRules()
+    assert build(FaultRules, {"step_seconds": 2, "on_error": "lose", "most_lost": 0}) == FaultRules(2, "lose", 0)
     for setting, value in (("step_seconds", 0), ("step_seconds", "1 s"), ("on_error", "ignore"), ("most_lost", 2)):
-        with pytest.raises(InputError, match=rf"^env.{setting}={value} is "):
-            fault_rules({setting: value})
+        with pytest.raises(InputError, match=f"^{setting}={value} is not possible"):
+            build(FaultRules, {setting: value})
 
 
 def test_the_corridor_is_sound_without_trouble(tmp_path):

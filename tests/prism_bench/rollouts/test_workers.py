@@ -24,7 +24,7 @@ from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend, TransformersEngine
-from prism_bench.rollouts.workers import HOPELESS_TASKS, WorkerEnvironments, uses_workers
+from prism_bench.rollouts.workers import HOPELESS_TASKS, WorkerEnvironments
 
 TASKS = ["1-4", "5-2", "6-1", "3-4", "2-6", "1-4", "4-1"]
 GREEDY, SAMPLED = Sampling(0.0, 4), Sampling(1.0, 4, seed=3)
@@ -291,9 +291,3 @@ def test_the_launcher_is_missed(renderer, tmp_path):
     with pytest.raises(InputError, match="program that starts the environments' processes has ended with status -9"):
         environments.reset(0, "1-3")
     environments.close()
-
-
-def test_the_setting_is_true_or_false():
-    assert [uses_workers(env) for env in ({}, {"workers": False}, {"workers": True})] == [False, False, True]
-    with pytest.raises(InputError, match=r"env.workers=8 is not possible; give true or false"):
-        uses_workers({"workers": 8})

@@ -84,9 +84,9 @@ def test_the_seed_breaks_ties_evenly_and_repeatably():
         (
             [0.1, 0.2],
             {"quantile": 1.0},
-            r"router\.quantile=1\.0 leaves SFT or RL without data; choose a value between 0 and 1",
+            r"quantile=1\.0 leaves SFT or RL without data; choose a value between 0 and 1",
         ),
-        ([0.1, 0.2], {"ties": "first"}, r"router\.ties='first' is unknown; choose random or paper"),
+        ([0.1, 0.2], {"ties": "first"}, r"ties='first' is unknown; choose random or paper"),
     ],
 )
 def test_splits_that_make_no_sense_are_refused(scores, options, message):
