@@ -290,7 +290,6 @@ def test_a_checkpoint_that_is_only_touched_or_moved_makes_nothing_again(planned,
         (["router.tokens_per_batch=9"], {"measure", "route"}),
         (["env.workers=true"], set()),
     ],
-    ids=str,
 )
 def test_a_setting_redoes_only_what_it_can_change(planned, tmp_path, settings, changed):
     common = [setting for setting in settings if "dtype" in setting]
