@@ -26,11 +26,11 @@ def rehearse(experiment: Experiment, console: Console) -> None:
     """
     found = experiment.check()
     (episode,) = run_expert(
-        experiment.environment,
+        experiment.tasks.wrapped(experiment.settings.env.train_split),
         experiment.settings.env.expert,
-        experiment.demonstration_tasks[:1],
+        experiment.tasks.demonstrations[:1],
         Meter("check"),
-        experiment.prompt.needs_admissible,
+        experiment.parts.prompt.needs_admissible,
     )
     for name, text in plan(experiment, found, episode):
         console.print(f"{name:<12} {text}", highlight=False, markup=False, soft_wrap=True)
@@ -39,33 +39,35 @@ def rehearse(experiment: Experiment, console: Console) -> None:
 
 def plan(experiment: Experiment, found: Outline, episode: Trajectory) -> Iterator[tuple[str, str]]:
     """Yield the lines of the plan: a name, and what was found."""
-    env, tasks = experiment.settings.env, len(experiment.demonstration_tasks)
-    train = len(experiment.task_ids(env.train_split))
+    env, tasks = experiment.settings.env, len(experiment.tasks.demonstrations)
+    train = len(experiment.tasks.environment(env.train_split).task_ids)
     yield "environment", f"{env.make.get('id', env.make['_target_'])}: {train:,} tasks in {env.train_split}"
     solved = "solved" if episode.success else "did not solve"
     tokens = _rendered(experiment, found, episode)
     yield "expert", f"{env.expert} {solved} {episode.task_id} in {len(episode.steps)} steps; {tokens}"
-    yield "model", f"{_model(experiment, found)}; context of {experiment.model.max_length:,} tokens"
+    yield "model", f"{_model(experiment, found)}; context of {experiment.parts.model.max_length:,} tokens"
     if found.probed:
         yield "probe", f"{found.probed} matrices in each of {found.shape.layers} layers"
-    yield "engine", experiment.engine.name
-    if isinstance(experiment.model, ScratchModel):
-        yield "base", f"{experiment.model.base.episodes:,} episodes of the expert at most"
-    if experiment.router is not None:
-        yield "router", f"{type(experiment.router).__name__} divides the demonstrations of {tasks:,} tasks"
-    for phase, algorithm in zip(experiment.phases, experiment.algorithms, strict=True):
+    yield "engine", experiment.parts.engine.name
+    if isinstance(experiment.parts.model, ScratchModel):
+        yield "base", f"{experiment.parts.model.base.episodes:,} episodes of the expert at most"
+    if experiment.parts.router is not None:
+        yield "router", f"{type(experiment.parts.router).__name__} divides the demonstrations of {tasks:,} tasks"
+    for phase, algorithm in zip(experiment.parts.phases, experiment.parts.algorithms, strict=True):
         parts = [
             f"{tasks:,} {kind} at most" if part == "all" else f"the {kind} that the router sends to {part}"
             for kind, part in (("demonstrations", phase.demonstrations), ("tasks", phase.tasks))
             if part is not None
         ]
         yield phase.name, f"{type(algorithm).__name__} on {' and '.join(parts)}"
-    evaluated = ", ".join(f"{len(experiment.evaluated(split)):,} of {split}" for split in experiment.eval_splits)
-    yield "evaluation", f"{evaluated}, after each of {1 + len(experiment.phases)} stages"
+    evaluated = ", ".join(
+        f"{len(experiment.tasks.evaluated(split)):,} of {split}" for split in experiment.tasks.eval_splits
+    )
+    yield "evaluation", f"{evaluated}, after each of {1 + len(experiment.parts.phases)} stages"
 
 
 def _model(experiment: Experiment, found: Outline) -> str:
-    name = getattr(experiment.model, "path", "a model from scratch")
+    name = getattr(experiment.parts.model, "path", "a model from scratch")
     if found.tokenizer is None:
         return f"{name}, {count(found.parameters)} parameters and the embeddings of its vocabulary"
     trained = "" if found.trained == found.parameters else f", of which {count(found.trained)} are trained"
@@ -75,6 +77,6 @@ def _model(experiment: Experiment, found: Outline) -> str:
 def _rendered(experiment: Experiment, found: Outline, episode: Trajectory) -> str:
     if found.tokenizer is None:
         return "the tokenizer is made in the base stage"
-    rendered = Renderer(found.tokenizer, experiment.prompt, experiment.model.max_length).render(episode)
+    rendered = Renderer(found.tokenizer, experiment.parts.prompt, experiment.parts.model.max_length).render(episode)
     fits = "" if rendered.steps == len(episode.steps) else f", where {rendered.steps} of its steps fit into the context"
     return f"{len(rendered.input_ids):,} tokens{fits}"

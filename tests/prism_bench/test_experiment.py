@@ -110,7 +110,7 @@ class Plan(StageCache):
 @pytest.fixture
 def planned(store, monkeypatch) -> Callable[[Any], Plan]:
     """Return a function from a configuration to the plan of its run, which rolls out in the corridor."""
-    monkeypatch.setattr("prism_bench.experiment.environment_maker", lambda make, split, where: Anybody)
+    monkeypatch.setattr("prism_bench.run_parts.environment_maker", lambda make, split, where: Anybody)
 
     def plan(config: Any) -> Plan:
         experiment = Experiment(config, Console(quiet=True))
@@ -306,7 +306,7 @@ def test_own_demonstrations_take_the_place_of_the_expert_s(planned, tmp_path, co
     first, second = (tmp_path / name for name in ("one.parquet", "two.parquet"))
     save_trajectories(corridor_episodes[:20], first)
     shutil.copy(first, second)
-    monkeypatch.setattr("prism_bench.experiment.Experiment.eval_splits", [])
+    monkeypatch.setattr("prism_bench.run_tasks.RunTasks.eval_splits", [])
     expert = planned(configured(tmp_path)).keys
     one, two = (planned(configured(tmp_path, *OWN, f"demonstrations={file}")).keys for file in (first, second))
     assert "import" in one and one == two and "collect to learn from" not in one
@@ -319,7 +319,7 @@ def test_own_demonstrations_take_the_place_of_the_expert_s(planned, tmp_path, co
 def test_own_demonstrations_without_tasks_serve_sft_only(planned, tmp_path, corridor_episodes, monkeypatch):
     file = tmp_path / "own.parquet"
     save_trajectories([replace(episode, task_id=None) for episode in corridor_episodes], file)
-    monkeypatch.setattr("prism_bench.experiment.Experiment.eval_splits", [])
+    monkeypatch.setattr("prism_bench.run_tasks.RunTasks.eval_splits", [])
     assert "train sft" in planned(configured(tmp_path, *OWN, f"demonstrations={file}", "strategy=sft")).keys
     routed = "strategy.phases=[{name:sft,algorithm:${sft},demonstrations:sft}]"
     assert "measure" in planned(configured(tmp_path, *OWN, f"demonstrations={file}", routed)).keys
