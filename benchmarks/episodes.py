@@ -104,6 +104,9 @@ class FreshPrompts:
         self.work = Work(self.work.prefill_tokens + read, self.work.generated_tokens + generated)
         return completions
 
+    def most_sessions(self, tokens: int) -> None:
+        """Return None: any number."""
+
     def close(self, sessions: Sequence[int]) -> None:
         for session in sessions:
             del self.conversations[session], self.streams[session]

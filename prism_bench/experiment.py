@@ -9,11 +9,12 @@ made now or before.
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -30,12 +31,19 @@ from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
+from prism_bench.results.schema import Selection
 from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.faults import fault_rules
 from prism_bench.rollouts.workers import uses_workers
 from prism_bench.routing.router import Allocation, Router, load_allocation
-from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
+from prism_bench.selection import (
+    curve_tasks,
+    demonstration_tasks,
+    describe_selection,
+    evaluation_tasks,
+    pretraining_tasks,
+)
 from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
@@ -70,22 +78,33 @@ class Experiment:
         self.router: Router | None = instantiate(config.router) if routed else None
         self.ledger = Ledger([self.model.device], self.engine.devices)
         self.cache = StageCache(self.config["cache"], self.ledger)
+        self.selections: dict[str, Selection] = {}
         self._environments: dict[str, Environment] = {}  # by split, each made once
         self._make_logger: Callable[..., Logger] = instantiate(config.logger)
         self.fault_rules = fault_rules(self.config["env"])
         self.config["env"] |= asdict(self.fault_rules)  # stages have them in their keys
 
     def run(self) -> dict[str, Any]:
-        """Run every stage and return the content of ``result.json``, which is written into the run folder."""
+        """Run every stage and return the content of ``result.json``, which is written into the run folder.
+
+        Raises:
+            InputError: something that the run was given is refused, or another run uses its folder.
+        """
+        self._check()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InputError(f"another run writes to {self.folder}; wait for it, or choose another folder") from None
         try:
             return self._run()
         finally:
             if "logger" in self.__dict__:  # it was needed; what it holds is written, however the run ends
                 self.logger.finish()
+            lock.release()
 
     def _run(self) -> dict[str, Any]:
-        self._check()
-        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()
@@ -122,7 +141,7 @@ class Experiment:
     @cached_property
     def trajectories_file(self) -> Files:
         """The demonstrations: the expert's successful episodes that the router divides and the phases train on."""
-        return self._collect(self._demonstration_tasks)
+        return self._collect("demonstrations", self._demonstration_tasks)
 
     @cached_property
     def demonstrations(self) -> list[Trajectory]:
@@ -135,9 +154,9 @@ class Experiment:
             folders = checkpoint_folders(self.model.path)
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(self.model, ScratchModel)
-        environment = self._environment(self.config["env"]["train_split"])
-        tasks = pretraining_tasks(environment, self._demonstration_tasks, self.model.base.episodes)
-        parents = {"trajectories": self._collect(tasks)}
+        split = self.config["env"]["train_split"]
+        tasks = pretraining_tasks(self._environment(split), self._demonstration_tasks, self.model.base.episodes)
+        parents = {"trajectories": self._collect("pretraining", self._selected("pretraining", split, tasks))}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
     @cached_property
@@ -178,11 +197,13 @@ class Experiment:
             for e in load_trajectories(stage.path / EPISODES)
         ]
 
-    def _collect(self, tasks: Sequence[str]) -> Files:
-        """Return the file of the expert's successful episodes of ``tasks``."""
+    def _collect(self, selection: str, tasks: Sequence[str]) -> Files:
+        """Return the file of the expert's successful episodes of the tasks of a selection."""
         values = {"tasks": list(tasks), "keep_admissible": self.prompt.needs_admissible}
         stage = self.cache.get(collect, self.tools, config=self.config, values=values)
-        if not load_trajectories(stage.path / TRAJECTORIES):
+        solved = len(load_trajectories(stage.path / TRAJECTORIES))
+        self.selections[selection] = replace(self.selections[selection], solved=solved)
+        if not solved:
             expert = self.config["env"]["expert"]
             raise InputError(f"the expert {expert!r} solved none of {len(tasks)} tasks; choose another one")
         return stage.files(TRAJECTORIES)
@@ -206,15 +227,23 @@ class Experiment:
 
     @cached_property
     def _demonstration_tasks(self) -> list[str]:
-        return demonstration_tasks(self._environment(self.config["env"]["train_split"]), self.trajectories)
+        split = self.config["env"]["train_split"]
+        tasks = demonstration_tasks(self._environment(split), self.trajectories)
+        return self._selected("demonstrations", split, tasks)
 
     def _evaluated(self, split: str) -> list[str]:
-        return evaluation_tasks(self._environment(split), self.eval.tasks)
+        return self._selected(f"eval {split}", split, evaluation_tasks(self._environment(split), self.eval.tasks))
 
     @cached_property
     def _curve_tasks(self) -> list[str]:
         split = self.config["env"]["validation_split"]
-        return curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        tasks = curve_tasks(self._environment(split), self._evaluated(split), self.eval.curve_tasks)
+        return self._selected("learning curves", split, tasks)
+
+    def _selected(self, name: str, split: str, tasks: list[str]) -> list[str]:
+        """Enter a selection into the result, and return its tasks."""
+        self.selections[name] = describe_selection(self._environment(split), split, tasks)
+        return tasks
 
     def _part(self, part: Part | None) -> list[int]:
         """Return the numbers of the demonstrations in a part of the data."""
@@ -235,7 +264,11 @@ class Experiment:
             **base.protocol(),
             "settings chosen on": env["validation_split"],
             "tested on": ", ".join(env["test_splits"]) or "nothing else",
-            "eval tasks": self.eval.tasks or "all",
+            "eval tasks": ", ".join(
+                f"{drawn.tasks} of {drawn.of} of {split}"
+                for split in self.eval_splits
+                for drawn in [describe_selection(self._environment(split), split, self._evaluated(split))]
+            ),
             "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.eval.temperature == 0 else f"temperature {self.eval.temperature}",
             "prompt": repr(self.prompt),
@@ -269,6 +302,7 @@ class Experiment:
             config=self.config,
             protocol=self.protocol,
             seeds={"seed": self.seed, "env.seed": self.config["env"].get("seed", 0)},
+            selections=self.selections,
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
             curves=curves,

@@ -5,11 +5,13 @@ draw, in proportion to the task types where the environment knows them. The seed
 seed train on the same tasks and are evaluated on the same tasks.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.results.evaluation import sample_tasks
+from prism_bench.results.schema import Selection
 
 _SEED = 0
 
@@ -52,7 +54,19 @@ def evaluation_tasks(environment: TextEnvironment, count: int | None) -> list[st
 
 def curve_tasks(environment: TextEnvironment, evaluated: Sequence[str], count: int) -> list[str]:
     """Return a sample of the evaluated tasks for learning curves: ``count``, or all there are."""
+    return sample_tasks(evaluated, _types_of(environment, evaluated), min(count, len(evaluated)), _SEED)
+
+
+def describe_selection(environment: TextEnvironment, split: str, tasks: Sequence[str]) -> Selection:
+    """Return the numbers of ``tasks``, which are from the split of the environment."""
+    types = _types_of(environment, tasks)
+    counts = None if types is None else dict(sorted(Counter(types).items()))
+    return Selection(split, len(environment.task_ids), len(tasks), counts)
+
+
+def _types_of(environment: TextEnvironment, tasks: Sequence[str]) -> list[str] | None:
     types = environment.task_types()
-    by_task = {} if types is None else dict(zip(environment.task_ids, types, strict=True))
-    known = None if types is None else [by_task[task] for task in evaluated]
-    return sample_tasks(evaluated, known, min(count, len(evaluated)), _SEED)
+    if types is None:
+        return None
+    by_task = dict(zip(environment.task_ids, types, strict=True))
+    return [by_task[task] for task in tasks]

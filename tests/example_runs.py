@@ -10,12 +10,18 @@ from rich.console import Console
 from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result
+from prism_bench.results.schema import Selection
 
 LEDGER = [
     LedgerRow("base", trained_tokens=1_200_000, flops=6 * 10**12, seconds=200, device_seconds=200, cached=True),
     LedgerRow("route", prefill_tokens=30_000, flops=2 * 10**12, seconds=50, device_seconds=50),
     LedgerRow("eval", env_steps=700, episodes=80, seconds=0, peak_memory_bytes=3 * 2**29),
 ]
+SELECTIONS = {
+    "demonstrations": Selection("train", 20_000, 3008, {"type 0": 1504, "type 1": 1504}, solved=3001),
+    "eval valid_seen": Selection("valid_seen", 500, 40, {"type 0": 20, "type 1": 20}),
+    "eval valid_unseen": Selection("valid_unseen", 134, 40, None),
+}
 PROTOCOL = {"decoding": "greedy", "steps": 50}
 
 
@@ -61,6 +67,7 @@ def run(
         "config": {"seed": seed, "folder": f"runs/{seed}"} | (config or {}),
         "protocol": PROTOCOL,
         "seeds": {"seed": seed},
+        "selections": SELECTIONS,
         "allocation": None if router is None else {"sft": 1500, "rl": 1501},
         "phases": [phase(name) for name in stages[1:]],
         "curves": [],

@@ -112,6 +112,16 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert result["config"]["seed"] == 0 and result["seeds"] == {"seed": 0, "env.seed": 0}
     assert result["config"]["router"]["_target_"] == "prism_bench.routing.prism.PrismRouter"
     assert {"source", "steps", "decoding", "checkpoint", "eval tasks", "prompt"} <= result["protocol"].keys()
+    assert result["protocol"]["eval tasks"] == "8 of 500 of valid_seen, 8 of 500 of valid_unseen"
+    assert {name: drawn["tasks"] for name, drawn in result["selections"].items()} == {
+        "eval valid_seen": 8,
+        "eval valid_unseen": 8,
+        "demonstrations": 8,
+        "pretraining": 16,
+        "learning curves": 4,
+    }
+    for drawn in result["selections"].values():
+        assert sum(drawn["types"].values()) == drawn["tasks"] and len(drawn["types"]) == 2
     assert {"python", "torch", "transformers", "trl"} <= result["versions"].keys()
     assert (result["strategy"], result["router"]) == ("split", "PrismRouter")
     assert result["allocation"] == {"sft": 4, "rl": 4}
@@ -142,7 +152,7 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert all((folder / path).exists() for path in result["files"].values())
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
-    assert left == {".hydra", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb", *probe}
+    assert left == {".hydra", ".lock", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb", *probe}
     assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
     report([str(folder)])
     assert "Cost per phase" in capsys.readouterr().out
@@ -238,6 +248,16 @@ def test_a_phase_ends_at_the_first_update_past_the_budget(first, cache, tmp_path
     result = run(tmp_path / "run", cache, *SMALL, f"budget.flops={budget}")
     assert [(phase["name"], phase["updates"], phase["ended"]) for phase in result["phases"]] == [("sft", 1, "budget")]
     assert list(result["success"]) == ["base", "sft"] and "rl is left out" in (tmp_path / "run.out").read_text()
+
+
+@pytest.mark.slow
+def test_two_runs_and_two_sweeps_at_the_same_time_have_folders_of_their_own(cache, tmp_path):
+    command = [sys.executable, RUN, *ALWAYS, *SMALL, f"cache={cache}", "strategy=none", "seed=0"]
+    options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL}
+    processes = [subprocess.Popen([*command, *extra], **options) for extra in ([], [], ["-m"], ["-m"])]
+    assert [process.wait() for process in processes] == [0] * 4
+    results = [path.relative_to(tmp_path).parts[1] for path in tmp_path.rglob("result.json")]
+    assert len(set(results)) == 4 and sum("sweep" in name for name in results) == 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Downloads the official games from the releases of https://github.com/alfworld/alfworld.
 
-    python -m envs.alfworld.download DIR
+    prism-bench download alfworld DIR
 
 writes ``DIR/json_2.1.1/{train,valid_seen,valid_unseen}`` for ``env.source=official env.data=DIR``: about 110 MB to
 transfer, several times that on disk.

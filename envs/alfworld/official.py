@@ -128,7 +128,7 @@ def _split_folder(data: Path, split: str) -> Path:
     games = data / LAYOUT
     if not games.is_dir():
         hint = f"; give {data.parent}, the folder above it" if data.name == LAYOUT else ""
-        command = f"python -m envs.alfworld.download {data}"
+        command = f"prism-bench download alfworld {data}"
         raise InputError(
             f"{data} holds no folder {LAYOUT}" + (hint or f"; give the folder that holds it, or get it with: {command}")
         )

@@ -1,7 +1,7 @@
 """Downloads the official catalogue of WebShop (https://github.com/princeton-nlp/WebShop).
 
-    python -m envs.webshop.download DIR           # 1,000 products, upstream's default: 10 MB
-    python -m envs.webshop.download DIR --all     # 1.18 million products: 5.7 GB
+    prism-bench download webshop DIR           # 1,000 products, upstream's default: 10 MB
+    prism-bench download webshop DIR --all     # 1.18 million products: 5.7 GB
 
 writes the files that ``env.source=official env.data=DIR`` compiles.
 

@@ -45,7 +45,7 @@ class WebShopEnvironment(TextEnvironment):
 
     Args:
         source: ``generated``: a catalogue from a seed; ``official``: upstream's files.
-        data: for ``official``, the folder that ``python -m envs.webshop.download`` filled.
+        data: for ``official``, the folder that ``prism-bench download webshop`` filled.
         products: the size of a generated catalogue, 1,000 by default; of the official one 1000 or ``all``.
         seed: of the generated catalogue.
         goals: ``synthetic``: made from options, upstream's default; ``human``: written by people.

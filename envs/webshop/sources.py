@@ -1,10 +1,11 @@
 """Catalogues generated from a seed or made of official files, compiled once and then found again.
 
     catalogue = catalogue_for("generated", products=1000, seed=0)
-    catalogue = catalogue_for("official", data="data/webshop")      # the files of `python -m envs.webshop.download`
+    catalogue = catalogue_for("official", data="data/webshop")      # the files of `prism-bench download webshop`
 
 The folder of compiled catalogues is ``.cache/webshop``. The name of each is a digest of its inputs: paths, sizes and
-times of change of the raw files (hashing 5.5 GB would take each process seconds) or the size and seed of a
+times of change of the raw files (hashing 5.5 GB would take each process seconds; unlike the time of modification, no
+program can set the time at which the system noted a change) or the size and seed of a
 generated catalogue, the other seeds, and the code that compiles. The identity that a protocol shows is a digest of the
 files' contents. Of several processes that need a catalogue, one compiles it and the others wait.
 """
@@ -131,7 +132,7 @@ def official_files(data: Path, products: int | str | None = None) -> RawFiles:
         if not (data / name).is_file():
             option = " --all" if names is FULL else ""
             raise InputError(
-                f"{data} has no {name}; fetch the official files with python -m envs.webshop.download{option} {data}"
+                f"{data} has no {name}; fetch the official files with prism-bench download webshop{option} {data}"
             )
     human = data / HUMAN
     return RawFiles(data / names[0], data / names[1], human if human.is_file() else None)
@@ -165,10 +166,10 @@ def _bar(phase: str, total: int, long: bool) -> Iterator[Callable[..., None] | N
         yield bar.update
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return the size of a file and its time of change in nanoseconds."""
+def _state(path: Path) -> tuple[int, int, int]:
+    """Return the size of a file and the times, in nanoseconds, at which its content and its record were changed."""
     found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.errors import InputError
-from prism_bench.models.policy import Policy
+from prism_bench.models.policy import Policy, check_weights
 
 _FINITE = ("loss", "grad_norm", "eval_loss")
 
@@ -79,6 +79,12 @@ class PhaseCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Check the weights, and evaluate the last point of the learning curve.
+
+        Raises:
+            InputError: a weight is not finite.
+        """
+        check_weights(self.policy.model, f"{self.context.phase}, after update {state.global_step}")
         if self.points:  # a phase that ended early has its last point here
             self._evaluate(state.global_step)
 

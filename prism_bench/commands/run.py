@@ -1,7 +1,9 @@
 """The main job: collect, route, train, evaluate, report. ``--help`` lists the settings."""
 
+import itertools
 import os
 import re
+from pathlib import Path
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # rollout_func is experimental, and needed
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -24,7 +26,23 @@ def choices(group: str) -> str:
     return "\n".join(lines)
 
 
+def new_folder(path: str) -> str:
+    """Make the folder ``path``, or ``path-2``, ``path-3``, ... if it exists, and return its name.
+
+    Two runs that start in the same second get a folder each, since only one of them can make it.
+    """
+    for number in itertools.count(1):
+        name = path if number == 1 else f"{path}-{number}"
+        try:
+            Path(name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    return name
+
+
 OmegaConf.register_new_resolver("choices", choices, replace=True)
+OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)  # once for each run or sweep
 
 
 @hydra_command("config", resumes=True)

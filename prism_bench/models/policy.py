@@ -83,11 +83,26 @@ def load_policy(
             model = cast(PreTrainedModel, adapted)
         else:
             model = _load_model(place, dtype)
+    check_weights(model, str(checkpoint))
     for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
         check(model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
+
+
+def check_weights(model: PreTrainedModel, where: str) -> None:
+    """Check that all weights are finite numbers.
+
+    Args:
+        where: the model's place, for the message.
+
+    Raises:
+        CheckpointError: one is not.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise CheckpointError(f"{where}: the weight {name} has numbers that are not finite")
 
 
 def check_device(device: str, dtype: str) -> None:
@@ -141,7 +156,7 @@ def _loading(checkpoint: str | Path, part: str) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):  # transformers advises to set it
             reason = "it needs code of its own, which is never run; choose a model that transformers knows"
-        raise CheckpointError(f"{checkpoint}: no {part} could be loaded from there ({reason})") from None
+        raise CheckpointError(f"{checkpoint}: no {part} could be loaded from there ({reason})") from error
 
 
 def checkpoint_folders(checkpoint: str | Path) -> list[Path]:

@@ -5,7 +5,8 @@ seeds has a row of means. Runs of different strategies have different stages; on
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from prism_bench.results.result import final_stage, flops_to_reach
 from prism_bench.results.schema import BASE
-from prism_bench.results.statistics import mean_over_seeds
+from prism_bench.results.statistics import mean_over_seeds, paired_over_seeds
 from prism_bench.results.tables import Result, interval, over_tasks, spent, splits_of
 from prism_bench.results.units import count, duration, share
 
@@ -80,35 +81,47 @@ def _by_configuration(results: Mapping[str, Result]) -> dict[str, dict[int, Resu
 
 
 def _seeds(groups: Mapping[str, Mapping[int, Result]], quantity: str, split: str) -> Table:
-    def means(runs: Mapping[int, Result], stage: Callable[[Result], str]) -> dict[int, float]:
-        estimates = {seed: over_tasks(run, quantity, stage(run), split) for seed, run in runs.items()}
-        return {seed: estimate["mean"] for seed, estimate in estimates.items() if estimate}
+    def values(run: Result, stage: str) -> dict[str, float]:
+        rows = (row for row in run["outcomes"] if (row["stage"], row["split"]) == (stage, split))
+        return {row["task_id"]: float(row[quantity]) for row in rows}
 
-    def cell(values: Sequence[float], sign: str = "") -> str:
-        if len(values) < 2:
-            return ""
-        estimate = mean_over_seeds(values)
-        return f"{100 * estimate.mean:{sign}.1f} ± {100 * (estimate.high - estimate.mean):.1f}"
+    def final(run: Result) -> dict[str, float]:
+        return values(run, final_stage(run))
 
-    reference = next(iter(groups.values()))
-    to_beat = means(reference, final_stage)
-    title = f"{quantity.capitalize()} on {split}, %: means over seeds with 95 % interval (Student's t)"
+    first = next(iter(groups.values()))
+    title = f"{quantity.capitalize()} on {split}, %: means over seeds with 95 % interval over seeds and tasks"
     table = Table(title=title, title_justify="left")
     for header in ("first run", "strategy", "router", "seeds"):
         table.add_column(header, overflow="fold")
     for header in ("base", "final", "final - first row's"):
         table.add_column(header, justify="right")
     for name, runs in groups.items():
-        base, final = means(runs, lambda run: BASE), means(runs, final_stage)
-        differences = [final[seed] - to_beat[seed] for seed in final if seed in to_beat and runs is not reference]
+        shared = [] if runs is first else sorted(runs.keys() & first.keys())
         run = next(iter(runs.values()))
         table.add_row(
             escape(name),
             escape(run["strategy"]),
             escape(run["router"] or "-"),
             ", ".join(map(str, sorted(runs))),
-            cell(list(base.values())),
-            cell(list(final.values())),
-            cell(differences, "+"),
+            _mean([values(run, BASE) for run in runs.values()]),
+            _mean([final(run) for run in runs.values()]),
+            _difference([final(first[seed]) for seed in shared], [final(runs[seed]) for seed in shared]),
         )
     return table
+
+
+def _mean(runs: Sequence[Mapping[str, float]]) -> str:
+    """Write the mean over runs, each given as its values by task; an empty text for fewer than two runs."""
+    rows = _on_shared_tasks(runs)
+    return interval(asdict(mean_over_seeds(rows))) if len(rows) > 1 else ""
+
+
+def _difference(before: Sequence[Mapping[str, float]], after: Sequence[Mapping[str, float]]) -> str:
+    rows = _on_shared_tasks([*before, *after])
+    return interval(asdict(paired_over_seeds(rows[: len(before)], rows[len(before) :])), "+") if len(rows) > 2 else ""
+
+
+def _on_shared_tasks(runs: Sequence[Mapping[str, float]]) -> list[list[float]]:
+    """Return the values of the tasks that all runs have, (runs, tasks); nothing if there are no such tasks."""
+    shared = sorted(set.intersection(*map(set, runs))) if runs else []
+    return [[run[task] for task in shared] for run in runs] if shared else []

@@ -19,7 +19,7 @@ from prism_bench.accounting.ledger import QUANTITIES, LedgerRow, total_rows
 from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import Outcome, ResultError, tables_of
-from prism_bench.results.schema import BASE, CurvePoint, Division, PhaseResult, ResultFile, Truncation
+from prism_bench.results.schema import BASE, CurvePoint, Division, PhaseResult, ResultFile, Selection, Truncation
 
 PACKAGES = ("prism-bench", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "gymnasium", "numpy")
 
@@ -31,6 +31,7 @@ def build_result(
     config: Mapping[str, Any],
     protocol: Mapping[str, Any],
     seeds: Mapping[str, int],
+    selections: Mapping[str, Selection],
     allocation: Mapping[str, int] | None,
     phases: Sequence[Mapping[str, Any]],
     curves: Sequence[Mapping[str, Any]],
@@ -59,6 +60,7 @@ def build_result(
             protocol=dict(protocol),
             versions=installed_versions(),
             seeds=dict(seeds),
+            selections=dict(selections),
             allocation=None if allocation is None else Division(**allocation),
             phases=[PhaseResult(**phase) for phase in phases],
             **_derived(outcomes, rows),

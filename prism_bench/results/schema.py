@@ -7,6 +7,7 @@ order; the last one is the final model.
     strategy, router     their names as configured; a strategy without a router has null
     config, protocol, versions, seeds
                          the resolved configuration; how the evaluation was done; software; every seed
+    selections           the tasks of every part of the run, by its name, see :class:`Selection`
     allocation           {sft, rl}: how many trajectories the router sent to each; null without a router
     phases               in their order, see :class:`PhaseResult`
     success, score       {stage}.{split}.{all, <task type>}.{mean, low, high, n}, of the stages that were evaluated
@@ -31,6 +32,26 @@ from prism_bench.accounting.ledger import StoredRow
 from prism_bench.results.outcomes import EXACT, MINUS, Differences, Outcome, Rates
 
 BASE = "base"
+
+
+@with_config(EXACT)
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The tasks of one part of a run.
+
+    Attributes:
+        split: the split that they are from.
+        of: how many tasks the split has.
+        tasks: how many were drawn.
+        types: how many of each type; None if the environment knows types only after a reset.
+        solved: how many the expert solved, and so left a demonstration of; None if no expert was asked.
+    """
+
+    split: str
+    of: int
+    tasks: int
+    types: dict[str, int] | None
+    solved: int | None = None
 
 
 @with_config(EXACT)
@@ -119,6 +140,7 @@ class ResultFile(BaseModel):
     protocol: dict[str, Any]
     versions: dict[str, str]
     seeds: dict[str, int]
+    selections: dict[str, Selection]
     allocation: Division | None
     phases: list[PhaseResult]
     success: Rates

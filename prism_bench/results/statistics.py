@@ -16,13 +16,15 @@ Simulated coverage is 93 to 97 % from 20 values on, except near the edges: it is
 equal, and 87 % for a difference made by two games in a hundred in one direction (Student's t has 87 % there, and
 45 to 80 % where Wilson has 95). ``tests/prism_bench/results/test_statistics.py`` simulates it.
 
-Tasks are one source of chance; training is another, and often the larger. :func:`mean_over_seeds` treats the means of
-runs with several seeds as draws from a normal distribution (Student's t).
+Tasks are one source of chance; training is another, and often the larger. :func:`mean_over_seeds` takes both: the means
+of runs with several seeds as draws from a normal distribution (Student's t), and the tasks, which all seeds share, as
+above. The half-widths are added as independent errors are, as squares, so that three seeds that agree on eight tasks
+are not certain.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 
 import numpy as np
 from scipy.special import stdtrit
@@ -76,19 +78,37 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estima
     return Estimate(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1, half.n)
 
 
-def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Return the mean of one number per seed with Student's 95 % interval, which may leave the range of the numbers.
+def mean_over_seeds(values: Sequence[Sequence[float]]) -> Estimate:
+    """Return the mean of values between 0 and 1, a row per seed and a column per task, with its interval.
+
+    ``n`` is the number of seeds. The interval may leave the range of the values.
 
     Raises:
-        ValueError: there are fewer than two seeds, so their variance is unknown.
+        ValueError: there are fewer than two seeds, so their variance is unknown; there are no tasks, or a value is out
+            of range.
     """
     array = np.asarray(values, dtype=np.float64)
-    n = array.size
-    if n < 2:
-        raise ValueError(f"an interval over seeds needs at least two of them, got {n}")
-    mean = float(array.mean())
-    half_width = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2) * array.std(ddof=1)) / sqrt(n)
-    return Estimate(mean, mean - half_width, mean + half_width, n)
+    return _over_seeds(array, mean_estimate(array.mean(0)))
+
+
+def paired_over_seeds(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Estimate:
+    """Return the mean of ``after - before``, seed by seed and task by task; as :func:`mean_over_seeds`."""
+    first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"a paired difference needs the same seeds and tasks, got {first.shape} and {second.shape}")
+    of_tasks = paired_difference(first.mean(0), second.mean(0))
+    return _over_seeds(second - first, of_tasks)
+
+
+def _over_seeds(array: np.ndarray, of_tasks: Estimate) -> Estimate:
+    """Add the interval over the rows' means to that over tasks."""
+    if array.ndim != 2 or len(array) < 2:
+        raise ValueError(f"an interval over seeds needs a row for each of at least two, got the shape {array.shape}")
+    seeds, mean = len(array), float(array.mean())
+    of_seeds = float(stdtrit(seeds - 1, (1 + CONFIDENCE) / 2) * array.mean(1).std(ddof=1)) / sqrt(seeds)
+    return Estimate(
+        mean, mean - hypot(of_seeds, mean - of_tasks.low), mean + hypot(of_seeds, of_tasks.high - mean), seeds
+    )
 
 
 def summarise(values: Sequence[float], task_types: Sequence[str]) -> dict[str, Estimate]:

@@ -47,6 +47,8 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
     console.print(
         "; ".join(f"{name}: {value}" for name, value in result["protocol"].items()), style="dim", markup=False
     )
+    for name, selection in result["selections"].items():
+        console.print(_selection(name, selection), style="dim", markup=False, highlight=False)
     partial = result["score"] != result["success"]
     for split in splits_of(result):
         console.print(_rates("Success", result["success"], split))
@@ -112,6 +114,14 @@ def _phase(phase: Mapping[str, Any]) -> str:
     ended = {"completed": "", "budget": ", ended at the budget", "plateau": ", ended at a plateau"}[phase["ended"]]
     updates = f"{phase['updates']:,} updates"
     return f"{phase['name']}: {phase['algorithm']} on {' and '.join(data) or 'nothing'}, {updates}{ended}"
+
+
+def _selection(name: str, selection: Mapping[str, Any]) -> str:
+    types = "" if selection["types"] is None else f" ({', '.join(f'{n:,} {t}' for t, n in selection['types'].items())})"
+    solved = selection["solved"]
+    left_out = selection["tasks"] - (selection["tasks"] if solved is None else solved)
+    lost = f"; {left_out:,} that the expert failed are left out" if left_out else ""
+    return f"{name}: {selection['tasks']:,} of {selection['of']:,} tasks of {selection['split']}{types}{lost}"
 
 
 def _print_warnings(result: Result, console: Console) -> None:

@@ -56,6 +56,9 @@ class Backend(Protocol):
         batch. A backend whose rounding can lead to another token says so.
         """
 
+    def most_sessions(self, tokens: int) -> int | None:
+        """Return how many sessions of up to ``tokens`` tokens may be open at once; None for any number."""
+
     def close(self, sessions: Sequence[int]) -> None:
         """Forget ``sessions``."""
 

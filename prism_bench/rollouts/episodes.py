@@ -56,7 +56,7 @@ class RolloutRunner:
     Args:
         make: returns a new environment object.
         renderer: of the policies' tokenizer and prompt.
-        batch_size: how many episodes run at once.
+        batch_size: how many episodes run at once, fewer if the backend has no room for so many.
         workers: give each environment a process of its own, see :mod:`prism_bench.rollouts.workers`; the runner has
             to be closed then, or used in a ``with`` statement.
         rules: decide what a failure of an environment costs.
@@ -112,6 +112,8 @@ class RolloutRunner:
             InputError: a prompt leaves no room for a completion, or too many episodes are lost because the environment
                 fails.
         """
+        most = backend.most_sessions(self.renderer.max_length)
+        at_once = self.batch_size if most is None else min(self.batch_size, most)
         sessions = session_numbers(task_ids)
         waiting = iter(zip(sessions, task_ids, strict=True))
         running: dict[int, _Running] = {}
@@ -122,7 +124,7 @@ class RolloutRunner:
         faults: Counter[str] = Counter()
         self.environments.clear()  # of what an exception left there
         while True:
-            self._fill(running, waiting)
+            self._fill(running, waiting, at_once)
             answers = self.environments.answers(wait=not unread)
             if found := self.environments.take_faults():
                 faults += found
@@ -164,8 +166,8 @@ class RolloutRunner:
         )
         return [finished[session] for session in sessions]
 
-    def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]]) -> None:
-        while len(running) < self.batch_size and (following := next(waiting, None)) is not None:
+    def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]], at_once: int) -> None:
+        while len(running) < at_once and (following := next(waiting, None)) is not None:
             session, task_id = following
             running[session] = _Running(task_id)
             self.environments.reset(session, task_id)

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
+GROWTH = 1.25
+"""Factor by which the slots of a cache grow if it needs more: what may be there in excess, against frequent copies."""
+
 
 class RaggedCache(Cache):
     """Keys and values of many sequences, for forwards over some of them: :meth:`select` comes before each forward.
@@ -34,7 +37,7 @@ class RaggedCache(Cache):
         self.span = int(positions.max()) + 1
         rows_now, slots_now = self.capacity
         if size > rows_now or self.span > slots_now:
-            slots = slots_now if self.span <= slots_now else max(self.span, 2 * slots_now, 128)
+            slots = slots_now if self.span <= slots_now else max(self.span, int(GROWTH * slots_now))
             self._grow(max(size, rows_now), slots)
 
     def mask(self) -> torch.Tensor:
@@ -68,7 +71,9 @@ class RaggedCache(Cache):
     def keep(self, rows: torch.Tensor) -> None:
         """Drop every row but ``rows``, which become rows 0, 1, 2, ..."""
         self.capacity = (len(rows), self.capacity[1])
-        self.buffers = [None if pair is None else (pair[0][rows], pair[1][rows]) for pair in self.buffers]
+        for layer, pair in enumerate(self.buffers):  # one after the other, so that never two whole caches exist
+            if pair is not None:
+                self.buffers[layer] = (pair[0][rows], pair[1][rows])
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return self.span

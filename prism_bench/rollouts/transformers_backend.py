@@ -21,9 +21,11 @@ import torch
 from transformers import PreTrainedModel
 
 from prism_bench.accounting.flops import decode_flops, forward_flops
+from prism_bench.errors import InputError
 from prism_bench.models.decoder import evaluation_mode, model_shape
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.ragged_cache import GROWTH
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
 
@@ -37,9 +39,15 @@ class TransformersEngine:
 
     Attributes:
         tokens_per_forward: the most that one prefill reads, padding included.
+        cache_gib: the most memory for keys and values, in GiB; fewer episodes run at once where they would need more.
     """
 
     tokens_per_forward: int = 16_384
+    cache_gib: float = 8.0
+
+    def __post_init__(self) -> None:
+        if not self.cache_gib > 0:
+            raise InputError(f"generation.cache_gib={self.cache_gib} is not possible; give a number of GiB above 0")
 
     @property
     def name(self) -> str:
@@ -54,11 +62,11 @@ class TransformersEngine:
 
     @contextmanager
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> Iterator["TransformersBackend"]:
-        yield TransformersBackend(policy.model, end_token_id, self.tokens_per_forward)
+        yield TransformersBackend(policy.model, end_token_id, self.tokens_per_forward, self.cache_gib)
 
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> "TransformersBackend":
         model = trainer.accelerator.unwrap_model(trainer.model)
-        return TransformersBackend(model, end_token_id, self.tokens_per_forward)
+        return TransformersBackend(model, end_token_id, self.tokens_per_forward, self.cache_gib)
 
     def leave_trainer(self, trainer: "GRPOTrainer") -> None:
         """Do nothing: the model is the trainer's own."""
@@ -81,13 +89,17 @@ class TransformersBackend:
             adapter.
         end_token_id: the token with which a completion ends.
         tokens_per_forward: the most tokens that a forward reads at once, padding included.
+        cache_gib: the most memory for keys and values, in GiB.
 
     Raises:
         InputError: the model's kind of attention or logits is not supported.
     """
 
-    def __init__(self, model: PreTrainedModel, end_token_id: int, tokens_per_forward: int = 16_384) -> None:
+    def __init__(
+        self, model: PreTrainedModel, end_token_id: int, tokens_per_forward: int = 16_384, cache_gib: float = 8.0
+    ) -> None:
         self.model = model
+        self.cache_gib = cache_gib
         self.end_token_id = end_token_id
         self.shape = model_shape(model)
         self.reader = RaggedModel(model, end_token_id, tokens_per_forward)
@@ -100,6 +112,12 @@ class TransformersBackend:
     def complete(self, new_tokens: Mapping[int, Sequence[int]], sampling: Sampling) -> dict[int, Completion]:
         with evaluation_mode(self.model):
             return self._complete(new_tokens, sampling)
+
+    def most_sessions(self, tokens: int) -> int:
+        """Return how many sessions of up to ``tokens`` tokens the cache can hold, at least one."""
+        shape = self.shape
+        bytes_per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * self.model.dtype.itemsize
+        return max(1, int(self.cache_gib * 2**30 / (bytes_per_token * GROWTH * tokens)))
 
     def close(self, sessions: Sequence[int]) -> None:
         self.free_rows += [self.sessions.pop(session).row for session in sessions if session in self.sessions]

@@ -74,6 +74,9 @@ class VLLMBackend:
         self._work = Work(work.prefill_tokens + prefill, work.generated_tokens + int(written.sum()), work.flops + flops)
         return dict(zip(new_tokens, completions, strict=True))
 
+    def most_sessions(self, tokens: int) -> None:
+        """Return None: vLLM has a memory of its own, and requests wait until there is room."""
+
     def close(self, sessions: Sequence[int]) -> None:
         for session in sessions:
             self.contexts.pop(session, None)

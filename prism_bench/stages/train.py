@@ -15,7 +15,7 @@ from prism_bench.algorithms.contract import Algorithm, TrainingContext
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories
 from prism_bench.files import write_atomically
-from prism_bench.models.policy import Policy, PretrainedModel, save_policy, with_lora
+from prism_bench.models.policy import Policy, PretrainedModel, check_weights, save_policy, with_lora
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 from prism_bench.stage_cache import Inputs, stage
@@ -85,6 +85,7 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
                 flops_budget=values["flops_budget"],
             )
             algorithm.train(policy, [trajectories[i] for i in values["demonstrations"]], values["tasks"], context)
+        check_weights(policy.model, f"{name}, after update {updates[0]}")
         save_policy(policy, folder / CHECKPOINT)
         shutil.rmtree(unfinished.folder, ignore_errors=True)  # there is none if the phase was short
         flops = meter.spent.flops

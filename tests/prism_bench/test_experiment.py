@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 
+from prism_bench import code_digest
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
@@ -237,6 +240,56 @@ def test_a_checkpoint_enters_by_its_content(planned, tmp_path, tiny_model):
     ]
     named = {label for label in keys[0] if label.startswith("eval")}
     assert keys[0]["route"] == keys[1]["route"] != keys[2]["route"] and named
+
+
+def test_a_game_that_was_changed_in_its_place_counts(planned, tmp_path):
+    game = tmp_path / "games" / "json_2.1.1" / "train" / "pick" / "game.tw-pddl"
+    game.parent.mkdir(parents=True)
+    choices = ("env.source=official", f"env.data={tmp_path / 'games'}")
+    keys = []
+    for content in ("apple 1 on shelf 1", "apple 1 on shelf 2", "apple 1 on shelf 1"):
+        game.write_text(content)
+        os.utime(game, (0, 0))
+        keys.append(planned(configured(tmp_path, *choices)).keys)
+    first, changed, again = keys
+    assert {label for label in first if first[label] != changed[label]} == {*first} - {"base"} and first == again
+
+
+OWN_PARTS = {
+    "router.py": "from lab.scores import Base\n\nclass Own(Base):\n    pass\n",
+    "scores.py": "from baselines.routers.random import RandomRouter\n\nclass Base(RandomRouter):\n    shift = 0\n",
+    "prompt.py": "from prism_bench.data.prompts import ActionPrompt\n\nclass Own(ActionPrompt):\n    sign = '>'\n",
+    "shop.py": "from lab.prices import price\n",
+    "prices.py": "price = 3\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stages"),
+    [
+        ("scores.py", "shift = 0", "shift = 1", {"route"}),
+        ("prompt.py", "'>'", "'$'", AFTER_BASE | {"base"}),
+        ("prices.py", "3", "4", AFTER_BASE | {"collect for base", "collect to learn from"}),
+    ],
+    ids=["base class of a router", "prompt", "helper of an environment"],
+)
+def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypatch, file, old, new, stages):
+    for name, text in {"__init__.py": "", **OWN_PARTS}.items():
+        (tmp_path / "lab").mkdir(exist_ok=True)
+        (tmp_path / "lab" / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for remembered in (code_digest._spec, code_digest._is_own):  # of an earlier test's package of that name
+        remembered.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
+        monkeypatch.delitem(sys.modules, name)
+    own = ("router._target_=lab.router.Own", "prompt._target_=lab.prompt.Own", "env.make.id=lab.shop:Shop-v0")
+    before = planned(configured(tmp_path, "router=random", *own)).keys
+    text = (tmp_path / "lab" / file).read_text()
+    (tmp_path / "lab" / file).write_text(text.replace(old, new))
+    os.utime(tmp_path / "lab" / file, ns=(1, 1))
+    after = planned(configured(tmp_path, "router=random", *own)).keys
+    changed = {label for label in before if before[label] != after[label]}
+    assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
 
 
 def test_versions_of_packages_are_part_of_every_key(planned, tmp_path, monkeypatch):

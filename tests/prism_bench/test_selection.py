@@ -6,7 +6,14 @@ import pytest
 
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
-from prism_bench.selection import curve_tasks, demonstration_tasks, evaluation_tasks, pretraining_tasks
+from prism_bench.results.schema import Selection
+from prism_bench.selection import (
+    curve_tasks,
+    demonstration_tasks,
+    describe_selection,
+    evaluation_tasks,
+    pretraining_tasks,
+)
 
 TYPES = {"clean": 50, "cool": 30, "heat": 20}
 
@@ -65,3 +72,12 @@ def test_more_tasks_than_there_are_are_refused():
     with pytest.raises(InputError, match="100"):
         evaluation_tasks(Sorted(), 101)
     assert sorted(evaluation_tasks(Sorted(), None)) == list(Sorted.task_ids)
+
+
+def test_a_selection_is_described_by_its_numbers_not_by_what_was_asked_for():
+    drawn = evaluation_tasks(Sorted(), 10)
+    by_type = {"clean": 5, "cool": 3, "heat": 2}
+    assert describe_selection(Sorted(), "valid", drawn) == Selection("valid", 100, 10, by_type)
+    assert describe_selection(Silent(), "valid", drawn) == Selection("valid", 100, 10, None)
+    everything = evaluation_tasks(Sorted(), None)
+    assert describe_selection(Sorted(), "valid", everything) == Selection("valid", 100, 100, TYPES)

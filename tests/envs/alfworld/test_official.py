@@ -124,7 +124,7 @@ def test_a_damaged_trajectory_file_is_named(tmp_path: Path, text: str, message: 
 
 
 def test_a_missing_folder_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"python -m envs.alfworld.download {tmp_path}"):
+    with pytest.raises(InputError, match=f"prism-bench download alfworld {tmp_path}"):
         OfficialGames(tmp_path, "train")
     add(tmp_path, MUG, "trial_1")
     with pytest.raises(InputError, match=f"give {tmp_path}, the folder above it"):

@@ -206,7 +206,7 @@ def test_sharing_keeps_episodes_apart(generated: dict[str, Any]) -> None:
     [
         ({"source": "offical"}, "no WebShop source 'offical'"),
         ({"source": "official"}, "needs data=DIR"),
-        ({"source": "official", "data": "nowhere", "products": None}, r"python -m envs\.webshop\.download"),
+        ({"source": "official", "data": "nowhere", "products": None}, r"prism-bench download webshop"),
         ({"data": "somewhere"}, "source=official only"),
         ({"goals": "robotic"}, "no 'robotic' goals"),
         ({"split": "dev"}, "no split 'dev'"),

@@ -259,6 +259,12 @@ def test_advantages_of_another_shape_are_named(undecided, corridor, train, wrong
         train(undecided(), corridor, ["1-4", "5-2"], kind=Wrong)
 
 
+def test_a_training_that_diverges_ends_with_one_sentence(undecided, corridor, train):
+    lost = r"rl(: (loss|grad_norm) is (nan|inf) at|, after) update \d"
+    with pytest.raises(InputError, match=lost):
+        train(undecided(), lambda: corridor(1), ["3-4"], **OF_16 | {"learning_rate": 1e38})
+
+
 def test_training_ends_at_the_first_update_past_the_budget(undecided, corridor, train):
     budget = 0.5 * train(undecided(), corridor, ["1-4", "5-2"], max_steps=4).meter.spent.flops
     phase = train(undecided(), corridor, ["1-4", "5-2"], max_steps=4, phase={"flops_budget": budget, "points": 1})

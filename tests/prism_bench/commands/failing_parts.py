@@ -48,3 +48,11 @@ class FailingAlgorithm(SFT):
     def train(self, policy: Policy, demonstrations: Sequence[Any], tasks: Any, context: TrainingContext) -> None:
         context.progress(3, 8)
         deep_inside()
+
+
+class BreakingAlgorithm(SFT):
+    """Leaves numbers in the weights that are not finite, without a loss that says so."""
+
+    def train(self, policy: Policy, demonstrations: Sequence[Any], tasks: Any, context: TrainingContext) -> None:
+        context.progress(3, 8)
+        next(policy.model.parameters()).data[0] = float("inf")

@@ -1,11 +1,14 @@
 """``prism-bench run`` with a part that fails: a bug keeps its place, and bad input is one sentence."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from shrunken import ALWAYS, SMALL
 
-from prism_bench.commands.run import main
+from prism_bench.commands.run import main, new_folder
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +45,42 @@ def test_what_a_part_refuses_is_one_sentence(end, tmp_path, cache):
     status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", setting)
     assert (status, error) == (1, "error: these trajectories have no such score; choose another router\n")
     assert "Traceback" not in log(tmp_path) and "choose another router" in log(tmp_path)
+
+
+def test_runs_that_start_in_the_same_second_get_a_folder_each(tmp_path):
+    wanted = str(tmp_path / "runs" / "2026-11-26")
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(new_folder, [wanted] * 40))
+    assert len(set(folders)) == 40 and all(Path(folder).is_dir() for folder in folders)
+    assert sorted(folders, key=len)[0] == wanted
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(end, tmp_path, cache):
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", "strategy=none")
+    assert status == 1 and error.startswith("error: another run writes to ")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "stage", "place"),
+    [
+        (
+            "model.base.episodes=48 model.base.language.learning_rate=1e30",
+            "base",
+            r"base(: (loss|grad_norm) is (nan|inf) at|, after) update \d",
+        ),
+        ("sft.learning_rate=1e30", "train", r"sft: (loss|grad_norm) is (nan|inf) at update \d"),
+        ("sft._target_=failing_parts.BreakingAlgorithm", "train", "sft, after update 3: the weight .* not finite"),
+    ],
+)
+def test_a_policy_that_is_lost_is_no_result(end, tmp_path, cache, setting, stage, place):
+    before = set(cache.glob(f"{stage}/*"))
+    status, _, error = end(
+        main, *SMALL, *ALWAYS, f"cache={cache}", "hydra.run.dir=run", "router=random", *setting.split()
+    )
+    assert status == 1 and re.match(f"error: {place}", error) and error.count("\n") == 1
+    new = {path.name for path in set(cache.glob(f"{stage}/*")) - before if not path.name.startswith(".")}
+    assert not new
+    assert not (tmp_path / "run" / "result.json").exists()

@@ -43,6 +43,9 @@ class Scripted:
             completions[session] = Completion(ids, [-0.5] * len(ids))
         return completions
 
+    def most_sessions(self, tokens):
+        return None
+
     def close(self, sessions):
         pass
 

@@ -208,7 +208,7 @@ def reverse_stages(result):
             damage(lambda result: result.update(format="other")),
             "format: input should be 'prism-bench result', found 'ot",
         ),
-        (damage(lambda result: result.update(version=2)), "version: input should be 4, found 2"),
+        (damage(lambda result: result.update(version=3)), "version: input should be 4, found 3"),
         (damage(lambda result: result.pop("ledger")), "ledger: field required"),
         (damage(lambda result: result.update(extra=1)), "extra: extra inputs are not permitted, found 1"),
         (damage(lambda result: result["ledger"][1].update(flops=-1)), "ledger 1: phase 'route': flops cannot be -1"),

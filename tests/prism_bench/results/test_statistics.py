@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from prism_bench.results.statistics import Estimate, mean_estimate, mean_over_seeds, paired_difference, summarise
+from prism_bench.results.statistics import (
+    Estimate,
+    mean_estimate,
+    mean_over_seeds,
+    paired_difference,
+    paired_over_seeds,
+    summarise,
+)
 
 score = st.integers(0, 1000).map(lambda thousandths: thousandths / 1000)
 scores = st.lists(score, min_size=1, max_size=60)
@@ -119,7 +126,8 @@ def test_summary_by_task_type():
         (lambda: mean_estimate([0.5, 1.5]), "found 0.5 to 1.5"),
         (lambda: mean_estimate([float("nan")]), "between 0 and 1"),
         (lambda: paired_difference([1.0], [1.0, 0.0]), "got 1 and 2"),
-        (lambda: mean_over_seeds([0.5]), "at least two"),
+        (lambda: mean_over_seeds([[0.5]]), "at least two"),
+        (lambda: paired_over_seeds([[0.5]], [[0.5, 0.5]]), "same seeds and tasks"),
         (lambda: summarise([1.0], ["all"]), "cannot be called 'all'"),
     ],
 )
@@ -128,10 +136,36 @@ def test_bad_values_are_refused(call, reason):
         call()
 
 
-@given(st.lists(st.floats(-1, 1), min_size=2, max_size=20))
-@pytest.mark.filterwarnings("ignore:Precision loss")  # values may be nearly identical
-def test_means_over_seeds_have_students_interval(means):
-    expected = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    estimate = mean_over_seeds(means)
-    assert (estimate.mean, estimate.n) == (pytest.approx(np.mean(means)), len(means))
-    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+def seeds_and_tasks(generator, seeds, tasks, effect):
+    """Return successes (seeds, tasks): tasks differ in difficulty, and seeds move all of them by their effect."""
+    difficulty = generator.normal(0.0, 1.5, tasks)
+    effects = generator.normal(0.0, effect, (seeds, 1))
+    return generator.random((seeds, tasks)) < 1 / (1 + np.exp(-difficulty - effects))
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.3])
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_simulated_coverage_over_seeds_and_tasks(seeds, effect):
+    generator = np.random.default_rng(4)
+    samples = [seeds_and_tasks(generator, seeds, 128, effect) for _ in range(1000)]
+    means = [mean_over_seeds(sample) for sample in samples]
+    differences = [paired_over_seeds(one, other) for one, other in zip(samples[::2], samples[1::2], strict=True)]
+    assert 0.93 <= np.mean([estimate.low <= 0.5 <= estimate.high for estimate in means]) <= 1.0
+    assert 0.93 <= np.mean([estimate.low <= 0 <= estimate.high for estimate in differences]) <= 1.0
+
+
+def test_many_tasks_leave_students_interval_over_seeds():
+    values = np.tile(np.array([[0.2], [0.4], [0.3]]), 100_000)
+    expected = stats.ttest_1samp(values.mean(1), 0).confidence_interval(0.95)
+    estimate = mean_over_seeds(values)
+    assert (estimate.mean, estimate.n) == (pytest.approx(0.3), 3)
+    assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+
+
+def test_seeds_that_agree_are_not_certain():
+    never = np.zeros((3, 8))
+    assert (
+        mean_over_seeds(never).high == pytest.approx(mean_estimate(never[0]).high) and mean_over_seeds(never).low == 0
+    )
+    difference = paired_over_seeds(never, never)
+    assert difference.low < -0.1 and difference.high > 0.1

@@ -68,6 +68,35 @@ def test_the_same_episodes_in_any_batch_and_order(policy, temperature):
         assert play(shuffled, batch_size, **settings) == expected
 
 
+def test_the_cache_stays_within_its_setting(policy):
+    renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=200)
+    names = gymnasium.make(ID, split="train").unwrapped.task_ids[:16]
+    sampling = Sampling(1.0, max_completion_tokens=6, seed=3)
+
+    def play(cache_gib):
+        runner = RolloutRunner(lambda: gymnasium.make(ID, split="train"), renderer, 16)
+        backend = TransformersBackend(policy.model, renderer.end_token_id, cache_gib=cache_gib)
+        used, open_at_once, complete = [], [], backend.complete
+
+        def watched(new_tokens, sampling):
+            completions = complete(new_tokens, sampling)
+            buffers = [buffer for pair in backend.reader.cache.buffers for buffer in pair]
+            used.append(sum(buffer.nbytes for buffer in buffers))
+            open_at_once.append(len(backend.sessions))
+            return completions
+
+        backend.complete = watched
+        episodes = runner.run(backend, names, sampling, "x", Meter("eval"), max_turns=8)
+        return [episode.completion_ids for episode in episodes], max(used), max(open_at_once)
+
+    bound = 2_000_000
+    free, _, all_at_once = play(8.0)
+    bounded, most_bytes, few_at_once = play(bound / 2**30)
+    assert (all_at_once, few_at_once) == (16, 7)  # of 250 slots with 2 layers x 2 x 2 heads x 32 numbers of 4 bytes
+    assert bound / 2 < most_bytes <= bound
+    assert bounded == free
+
+
 def test_an_episode_does_not_change_with_the_tasks_beside_it(policy):
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
     names = gymnasium.make(ID, split="train").unwrapped.task_ids[:6]
@@ -89,6 +118,9 @@ class Saying:
 
     def complete(self, new_tokens, sampling):
         return {session: Completion(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
+
+    def most_sessions(self, tokens):
+        return None
 
     def close(self, sessions):
         pass

@@ -1,5 +1,7 @@
 """In ragged batches with a cache, a model must write the same as without batch and cache."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -303,3 +305,32 @@ def test_a_sliding_window_is_fine_until_an_episode_outgrows_it(tiny_model):
     backend.complete({0: [4] * 20}, Sampling(0.0, max_completion_tokens=1))
     with pytest.raises(InputError, match=r"last 20 tokens only.*grown to 22.*model\.max_length"):
         backend.complete({0: [4]}, Sampling(0.0, max_completion_tokens=1))
+
+
+SHRINK = """
+import resource, torch
+from prism_bench.rollouts.ragged_cache import RaggedCache
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+cache, layers = RaggedCache(16), 16
+cache.select(torch.arange(64), torch.zeros(64, 1, dtype=torch.long) + 511, 64)
+new = torch.ones(64, 4, 1, 64)
+for layer in range(layers):
+    cache.update(new, new, layer)
+    for buffer in cache.buffers[layer]:
+        buffer.fill_(1.0)  # so that the memory is really there
+full = sum(buffer.nbytes for pair in cache.buffers for buffer in pair)
+before = peak()
+cache.keep(torch.arange(60))
+cache.select(torch.arange(60), torch.zeros(60, 1, dtype=torch.long) + 600, 60)
+print(full, peak() - before)
+"""
+
+
+def test_a_cache_that_shrinks_or_grows_is_never_there_twice():
+    finished = subprocess.run([sys.executable, "-c", SHRINK], capture_output=True, text=True, check=True)
+    full, added = map(int, finished.stdout.split())
+    assert full == 2 * 16 * 64 * 4 * 512 * 64 * 4
+    assert added < 0.45 * full  # a quarter more slots, and one layer's old buffers

@@ -42,6 +42,9 @@ class East:
         ids = [*self.renderer.tokenizer.encode("go east", add_special_tokens=False), self.renderer.end_token_id]
         return {session: Completion(ids, [-0.5] * len(ids)) for session in new_tokens}
 
+    def most_sessions(self, tokens):
+        return None
+
     def close(self, sessions):
         pass
 
