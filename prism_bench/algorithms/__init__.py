@@ -1,4 +1,4 @@
 """The contract of a training algorithm, and SFT, GRPO and GiGPO.
 
-May import ``rollouts`` and what is below it.
+May import ``rollouts``, ``digests`` and what is below them.
 """

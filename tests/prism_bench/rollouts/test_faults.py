@@ -40,6 +40,9 @@ class East:
     def complete(self, new_tokens, sampling):
         return {session: Completion(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
 
+    def most_sessions(self, tokens):
+        return None
+
     def close(self, sessions):
         pass
 
