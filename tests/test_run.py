@@ -32,6 +32,7 @@ RUN = str(ROOT / "run.py")
 
 PHASES = ["collect", "base", "route", "sft", "rl", "eval"]
 ONLY_SFT = "strategy.phases=[{name:sft,algorithm:${sft},demonstrations:sft}]"
+LEFT = {".hydra", ".lock", "metrics.jsonl", "result.json", "run.log"}
 TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -154,7 +155,7 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert all((folder / path).exists() for path in result["files"].values())
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
-    assert left == {".hydra", ".lock", "allocation.json", "metrics.jsonl", "result.json", "run.log", "wandb", *probe}
+    assert left == {*LEFT, "allocation.json", "wandb", *probe}
     assert len({row["score"] for row in decisions(folder)["trajectories"]}) == 8
     report([str(folder)])
     assert "Cost per phase" in capsys.readouterr().out
@@ -210,6 +211,7 @@ def test_own_demonstrations_do_what_the_same_ones_of_the_expert_do(first, cache,
     assert cached(result, "sft") == cached(result, "route") == cached(result, "rl") == {True}
     assert result["success"] == first[1]["success"]
     assert result["protocol"]["demonstrations"].startswith("own.parquet (")
+    (tmp_path / "no").mkdir()
     refused(tmp_path / "no", cache, "is of the task", *SMALL, own[0], "env.seed=1")
 
 
@@ -257,7 +259,7 @@ def test_a_strategy_without_a_router_bills_none(first, cache, tmp_path):
     assert result["router"] is None and result["allocation"] is None
     assert phases(result) == set(PHASES) - {"route"}
     assert [(phase["demonstrations"], phase["tasks"]) for phase in result["phases"]] == [(8, 0), (0, 8)]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {".hydra", "metrics.jsonl", "result.json", "run.log"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == LEFT
     alone = run(tmp_path / "sft", cache, *SMALL, "strategy=sft")
     assert {row["cached"] for row in alone["ledger"]} == {True}  # it is the first phase of the other
     assert alone["success"]["sft"] == result["success"]["sft"] and list(alone["success"]) == ["base", "sft"]

@@ -75,7 +75,7 @@ class OwnEpisodes:
             for split, environment in evaluated.items():
                 if environment.has_task(episode.task_id):
                     raise InputError(
-                        f"{where} is of a task of the evaluated split {split}, {episode.task_id!r}; remove it"
+                        f"{where} is of the task {episode.task_id!r} of the evaluated split {split}; remove it"
                     )
             if episode.task_id is not None and not train.has_task(episode.task_id):
                 raise InputError(

@@ -269,9 +269,9 @@ def test_a_checkpoint_enters_by_its_content(planned, tmp_path, corridor_policy):
     assert keys[0]["measure"] != keys[2]["measure"]
 
 
-def test_a_checkpoint_that_is_only_touched_or_moved_makes_nothing_again(planned, tmp_path, tiny_model):
+def test_a_checkpoint_that_is_only_touched_or_moved_makes_nothing_again(planned, tmp_path, corridor_policy):
     place = tmp_path / "here"
-    tiny_model().save_pretrained(place)
+    save_policy(corridor_policy(), place)
     before = planned(configured(tmp_path, "model=checkpoint", f"model.path={place}")).keys.values()
     for file in place.iterdir():
         os.utime(file, (0, 0))
@@ -354,7 +354,10 @@ def test_a_game_that_was_changed_in_its_place_counts(planned, tmp_path):
         os.utime(game, (0, 0))
         keys.append(planned(configured(tmp_path, *choices)).keys)
     first, changed, again = keys
-    assert {label for label in first if first[label] != changed[label]} == {*first} - {"base"} and first == again
+    assert {label for label in first if first[label] != changed[label]} == {*first} - {
+        "base",
+        "route",
+    } and first == again
 
 
 OWN_PARTS = {
@@ -369,7 +372,7 @@ OWN_PARTS = {
 @pytest.mark.parametrize(
     ("file", "old", "new", "stages"),
     [
-        ("scores.py", "shift = 0", "shift = 1", {"route"}),
+        ("scores.py", "shift = 0", "shift = 1", {"measure", "route"}),
         ("prompt.py", "'>'", "'$'", AFTER_BASE | {"base"}),
         ("prices.py", "3", "4", AFTER_BASE | {"collect for base", "collect to learn from"}),
     ],
@@ -384,12 +387,17 @@ def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypat
         remembered.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
         monkeypatch.delitem(sys.modules, name)
-    own = ("router._target_=lab.router.Own", "prompt._target_=lab.prompt.Own", "env.make.id=lab.shop:Shop-v0")
+    own = (
+        "modules=[lab]",
+        "router._target_=lab.router.Own",
+        "prompt._target_=lab.prompt.Own",
+        "env.make.id=lab.shop:Shop-v0",
+    )
     before = planned(configured(tmp_path, "router=random", *own)).keys
     text = (tmp_path / "lab" / file).read_text()
     (tmp_path / "lab" / file).write_text(text.replace(old, new))
     os.utime(tmp_path / "lab" / file, ns=(1, 1))
-    after = planned(configured(tmp_path, "router=random", *own)).keys
+    after = planned(configured(tmp_path, *own)).keys
     changed = {label for label in before if before[label] != after[label]}
     assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
 
