@@ -88,7 +88,11 @@ def test_a_folder_that_another_run_writes_to_is_refused(end, tmp_path, cache):
             r"base(: (loss|grad_norm) is (nan|inf) at|, after) update \d",
         ),
         ("sft.learning_rate=1e30", "train", r"sft: (loss|grad_norm) is (nan|inf) at update \d"),
-        ("modules=[failing_parts] sft._target_=failing_parts.BreakingAlgorithm", "train", "sft, after update 3: the weight .* not finite"),
+        (
+            "modules=[failing_parts] sft._target_=failing_parts.BreakingAlgorithm",
+            "train",
+            "sft, after update 3: the weight .* not finite",
+        ),
     ],
 )
 def test_a_policy_that_is_lost_is_no_result(end, tmp_path, cache, setting, stage, place):
