@@ -388,12 +388,13 @@ def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypat
     for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
         monkeypatch.delitem(sys.modules, name)
     own = (
+        "router=random",
         "modules=[lab]",
         "router._target_=lab.router.Own",
         "prompt._target_=lab.prompt.Own",
         "env.make.id=lab.shop:Shop-v0",
     )
-    before = planned(configured(tmp_path, "router=random", *own)).keys
+    before = planned(configured(tmp_path, *own)).keys
     text = (tmp_path / "lab" / file).read_text()
     (tmp_path / "lab" / file).write_text(text.replace(old, new))
     os.utime(tmp_path / "lab" / file, ns=(1, 1))
