@@ -18,6 +18,7 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzz]:
         yield Fuzz(tmp_path_factory.mktemp("fuzz"))
 
 
+@pytest.mark.slow
 def test_every_file_of_every_stage_is_damaged_in_every_way(fuzz):
     cases = list(fuzz.cases())
     stages = {case.stage.parent.name for case in cases}
@@ -27,6 +28,7 @@ def test_every_file_of_every_stage_is_damaged_in_every_way(fuzz):
     assert {case.damage for case in cases} == set(DAMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "stage", "file"),
     [

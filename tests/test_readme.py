@@ -85,6 +85,7 @@ def test_the_environment_keeps_the_contract(project):
     python(project, "-c", checks[0])
 
 
+@pytest.mark.slow
 def test_environment_router_strategy_and_algorithm_do_the_main_job(run):
     result = read_result(run / "result.json")
     assert result["router"] == "LengthRouter" and result["allocation"] == {"sft": 50, "rl": 50}

@@ -161,6 +161,7 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert "Cost per phase" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_protocol_is_printed_once_with_the_result_and_restrictions_at_the_start(first, cache, tmp_path):
     result = run(tmp_path / "run", cache, *SMALL)
     assert cached(result, "rl") == {True}
@@ -201,6 +202,7 @@ def test_another_split_of_the_same_norms_probes_nothing(first, cache, tmp_path):
     assert not divided["cached"] and divided["flops"] == 0
 
 
+@pytest.mark.slow
 def test_own_demonstrations_do_what_the_same_ones_of_the_expert_do(first, cache, tmp_path):
     """Content counts, and not where it comes from: with the expert's episodes in a file nothing is made again."""
     files = list(cache.glob("collect/*/files/trajectories.parquet"))
@@ -253,6 +255,7 @@ def weights(result: dict[str, Any]) -> dict[str, bytes]:
     return {stage: Path(result["files"][f"checkpoint {stage}"], "model.safetensors").read_bytes() for stage in stages}
 
 
+@pytest.mark.slow
 def test_a_strategy_without_a_router_bills_none(first, cache, tmp_path):
     result = run(tmp_path / "run", cache, *SMALL, "strategy=sft_then_rl")
     assert list(result["success"]) == ["base", "sft", "rl"]
@@ -271,6 +274,7 @@ def test_without_training_the_model_is_evaluated(first, cache, tmp_path):
     assert result["phases"] == result["curves"] == [] and phases(result) == {"collect", "base", "eval"}
 
 
+@pytest.mark.slow
 def test_a_phase_ends_at_the_first_update_past_the_budget(first, cache, tmp_path):
     budget = spent_on(first[1], "route") + 1
     result = run(tmp_path / "run", cache, *SMALL, f"budget.flops={budget}")
@@ -413,13 +417,8 @@ def checkpoint(tmp_path: Path, tiny_model: Callable[..., PreTrainedModel]) -> Ca
     return make
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        model if number == 0 else pytest.param(model, marks=pytest.mark.slow)
-        for number, model in enumerate(INSTRUCT_MODELS)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", INSTRUCT_MODELS)
 def test_a_pretrained_checkpoint_is_adapted_with_lora(cache, tmp_path, checkpoint, model):
     folder = checkpoint(model)
     result = run(tmp_path / "run", cache, f"model={model}", *PRETRAINED, *SFT, *RL, f"model.path={folder}")

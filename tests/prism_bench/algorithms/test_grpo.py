@@ -193,6 +193,7 @@ def test_rollouts_are_on_policy(undecided, corridor, train):
     assert phase.values("clip_ratio/region_mean") == [0.0] * 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_learns_the_same_with_and_without_a_learning_curve(undecided, corridor, train):
     curve = {"points": 2, "evaluate": lambda policy, update: torch.rand(3)}
     digests = [
@@ -323,6 +324,7 @@ def test_vllm_generates_with_the_policy_as_it_is_now(undecided, corridor, train,
     assert not torch.distributed.is_initialized() and "RANK" not in os.environ
 
 
+@pytest.mark.slow
 def test_the_number_of_episodes_at_once_changes_no_weight(undecided, corridor, train):
     """In float32: therefore it is in no key of a stage (``ModelSettings.batch_size``)."""
     start = undecided()

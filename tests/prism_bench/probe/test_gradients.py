@@ -109,6 +109,7 @@ def test_recomputed_layers_keep_their_inputs_only(tiny_model):
     assert alive[True] == 0 < alive[False]
 
 
+@pytest.mark.slow
 @given(
     order=st.permutations(range(len(EPISODES))),
     count=st.integers(1, 8),

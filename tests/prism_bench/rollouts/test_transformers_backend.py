@@ -329,6 +329,7 @@ print(full, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_cache_that_shrinks_or_grows_is_never_there_twice():
     finished = subprocess.run([sys.executable, "-c", SHRINK], capture_output=True, text=True, check=True)
     full, added = map(int, finished.stdout.split())
