@@ -46,7 +46,7 @@ def test_some_damage(fuzz, damage, stage, file):
 
 
 @pytest.mark.slow
-def test_all_damage(fuzz):
-    rng = random.Random(0)
-    outcomes = {case: fuzz.outcome(case, rng) for case in fuzz.cases()}
+def test_drawn_damage(fuzz):
+    rng = random.Random(1)
+    outcomes = {case: fuzz.outcome(case, rng) for case in rng.sample(list(fuzz.cases()), 20)}
     assert {case: outcome for case, outcome in outcomes.items() if outcome not in RIGHT} == {}
