@@ -180,6 +180,7 @@ def test_the_default_logger_gets_the_same_numbers(first):
     assert list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
+@pytest.mark.slow
 def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_path):
     result = run(tmp_path / "run", cache, *SMALL, "router=difficulty", "router.episodes=2")
     original = {row["phase"]: row for row in first[1]["ledger"]}
@@ -191,6 +192,7 @@ def test_another_router_reuses_expert_episodes_and_base_model(first, cache, tmp_
     assert result["success"]["base"] == first[1]["success"]["base"]
 
 
+@pytest.mark.slow
 def test_another_split_of_the_same_norms_probes_nothing(first, cache, tmp_path):
     split = ("router.quantile=0.75", "router.concentration=cv", "router.reverse=true")
     result = run(tmp_path / "run", cache, *SMALL, *split)

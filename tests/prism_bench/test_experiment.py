@@ -280,6 +280,7 @@ def test_a_checkpoint_that_is_only_touched_or_moved_makes_nothing_again(planned,
     assert list(after) == list(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "changed"),
     [

@@ -262,6 +262,7 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_makes_the_stage(tmp_path):
     first = slow_stage(tmp_path)
     wait_for(tmp_path / "started")

@@ -222,6 +222,7 @@ def test_threads_may_share_a_storefront(odd_shop: Shop, any_goal: Goal) -> None:
         assert list(pool.map(partial(transcript, shared, any_goal), range(16))) == expected
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_ten_thousand_episodes(odd_shop: Shop, any_goal: Goal) -> None:
     storefront = Storefront(odd_shop)
 

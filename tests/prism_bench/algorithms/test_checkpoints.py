@@ -134,10 +134,12 @@ def test_interrupted_and_continued_is_as_never_interrupted(train, tmp_path, name
     assert other_record.curve == record.curve and len(record.curve) == len({p["update"] for p in record.curve})
 
 
+@pytest.mark.slow
 def test_checkpoints_do_not_change_the_training(train, tmp_path):
     assert train(ALGORITHMS["grpo"](), None)[1] == train(ALGORITHMS["grpo"](), tmp_path / "unfinished")[1]
 
 
+@pytest.mark.slow
 def test_an_adapter_continues(train, tmp_path):
     lora = ("q_proj", "v_proj")
     expected = train(ALGORITHMS["sft"](), tmp_path / "whole", lora=lora)[1]
@@ -145,6 +147,7 @@ def test_an_adapter_continues(train, tmp_path):
     assert train(ALGORITHMS["sft"](), tmp_path / "unfinished", lora=lora)[1] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["weights", "state", "incomplete"])
 def test_a_damaged_checkpoint_is_not_used(train, tmp_path, caplog, damage):
     folder = tmp_path / "unfinished"

@@ -86,14 +86,19 @@ def test_rollouts_are_billed_and_what_is_trained_on(undecided, corridor, train):
     ("lora", "settings"),
     [
         (None, {}),
-        (None, {"gradient_checkpointing": True}),
         (None, {"beta": 0.1}),
-        (None, {"num_iterations": 2, "max_steps": 4}),
-        (None, {"steps_per_generation": 2}),
-        pytest.param(LORA, {}, marks=pytest.mark.slow),
-        pytest.param(LORA, {"beta": 0.1, "num_iterations": 2, "max_steps": 4}, marks=pytest.mark.slow),
+        *(
+            pytest.param(lora, settings, marks=pytest.mark.slow)
+            for lora, settings in (
+                (None, {"gradient_checkpointing": True}),
+                (None, {"num_iterations": 2, "max_steps": 4}),
+                (None, {"steps_per_generation": 2}),
+                (LORA, {}),
+                (LORA, {"beta": 0.1, "num_iterations": 2, "max_steps": 4}),
+            )
+        ),
     ],
-    ids=["plain", "checkpointing", "reference", "iterations", "off_policy", "lora", "lora_reference_iterations"],
+    ids=["plain", "reference", "checkpointing", "iterations", "off_policy", "lora", "lora_reference_iterations"],
 )
 def test_training_is_billed_as_it_is_executed(undecided, corridor, train, tmp_path, lora, settings):
     """The bill of everything but the rollouts against PyTorch's counter."""
