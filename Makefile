@@ -39,6 +39,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/slow_environments.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/sft.py
+	$(BIN)/python benchmarks/memory.py
 
 clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
