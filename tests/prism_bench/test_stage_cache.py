@@ -273,6 +273,7 @@ def test_of_two_processes_one_makes_the_stage(tmp_path):
     assert second.communicate()[0].split() == ["cached", "5", "True"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_counts(tmp_path):
     killed = slow_stage(tmp_path)
     wait_for(tmp_path / "started")

@@ -148,6 +148,7 @@ def test_the_oracle_wins_official_games_in_no_more_commands_than_the_walkthrough
         assert walkthrough is None or len(commands) <= len(walkthrough)
 
 
+@pytest.mark.slow
 def test_a_plan_is_as_short_as_trying_everything_finds() -> None:
     lengths: dict[str, set[int]] = {task_type: set() for task_type in TASK_TYPES}
     hopeless = 0

@@ -229,6 +229,7 @@ def test_it_always_buys_and_both_observations_lead_to_the_same(
     assert roll_out(Shelf(*products), wanted, "text_rich") == actions
 
 
+@pytest.mark.slow
 @given(SHELVES, st.integers(10, 1000))
 def test_only_the_sentence_of_a_goal_counts(stock: list[tuple[Options, str, str]], limit: int) -> None:
     """The actions are the same for goals that differ only in parts that no page shows."""

@@ -121,6 +121,7 @@ def test_the_loader_reads_what_was_written(folder: Path, raw: dict[str, Any], pr
             assert all(text in instruction.instruction for text in asked_for)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**70), fewer=st.integers(1, 1100), more=st.integers(0, 1100))
 def test_a_product_does_not_depend_on_how_many_there_are(
@@ -152,6 +153,7 @@ def test_the_default_catalogue_is_the_one_that_results_were_measured_on(folder: 
     assert digest[:16] == "ea2dd1f325ed53c2"
 
 
+@pytest.mark.slow
 def test_a_large_catalogue_has_codes_of_its_own_and_grows_in_brands(tmp_path: Path) -> None:
     generate(tmp_path / "shop", 20_000, 3)
     products = loaded(tmp_path / "shop")

@@ -117,7 +117,7 @@ def costs(ledger):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("sft", "grpo") else pytest.mark.slow) for name in ALGORITHMS]
+    "name", [pytest.param(name, marks=[] if name == "sft" else pytest.mark.slow) for name in ALGORITHMS]
 )
 def test_interrupted_and_continued_is_as_never_interrupted(train, tmp_path, name):
     whole, expected, bill, record = train(ALGORITHMS[name](), tmp_path / "whole")

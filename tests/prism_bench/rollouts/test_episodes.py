@@ -43,7 +43,7 @@ def policy():
     return policy
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_the_same_episodes_in_any_batch_and_order(policy, temperature):
     renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
     names = gymnasium.make(ID, split="train").unwrapped.task_ids[:12]
