@@ -47,10 +47,10 @@ def code_of(modules: Iterable[str]) -> Code:
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
-        if not _is_own(top):
+        if not is_own(top):
             foreign.add(top)
             continue
-        for module, path in _files(name):
+        for module, path in source_files(name):
             if module not in own:
                 code, imports = _read(module, path, path.stat().st_mtime_ns)
                 own[module] = code + _data_digest(path)
@@ -66,18 +66,20 @@ def _spec(top: str) -> ModuleSpec | None:
 
 
 @functools.cache
-def _is_own(top: str) -> bool:
+def is_own(top: str) -> bool:
     """Return True for a package of this project or of the user, neither installed from elsewhere nor Python's."""
     if top in sys.stdlib_module_names:
         return False
     spec = _spec(top)
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
     installed = any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
+    if not installed:
+        return bool(places)
     distributions = _distributions()
-    return bool(places) and (not installed or distributions.get(top) == distributions.get(_OWN))
+    return distributions.get(top) == distributions.get(_OWN)
 
 
-def _files(name: str) -> Iterator[tuple[str, Path]]:
+def source_files(name: str) -> Iterator[tuple[str, Path]]:
     """Yield the files that importing ``name`` runs: those of its packages, and its own if it is a module."""
     top, *rest = name.split(".")
     spec = _spec(top)

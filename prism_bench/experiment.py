@@ -35,7 +35,6 @@ from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
-from prism_bench.selection import describe_selection
 from prism_bench.stage_cache import Files, Stage, StageCache
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
@@ -247,9 +246,8 @@ class Experiment:
             "settings chosen on": env.validation_split,
             "tested on": ", ".join(env.test_splits) or "nothing else",
             "eval tasks": ", ".join(
-                f"{drawn.tasks} of {drawn.of} of {split}"
+                f"{len(self.tasks.evaluated(split))} of {len(self.tasks.environment(split).task_ids)} of {split}"
                 for split in self.tasks.eval_splits
-                for drawn in [describe_selection(self.tasks.environment(split), split, self.tasks.evaluated(split))]
             ),
             "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
             "decoding": "greedy" if self.parts.eval.temperature == 0 else f"temperature {self.parts.eval.temperature}",

@@ -93,8 +93,9 @@ def find_stage(root: Path, key: str) -> StoredStage:
     Raises:
         InputError: there is none, or there are several.
     """
-    found = [stage for stage in stored_stages(root) if f"{stage.name}/{stage.key}".startswith(key)]
-    found = found or [stage for stage in stored_stages(root) if stage.key.startswith(key)]
+    stages = stored_stages(root)
+    found = [stage for stage in stages if f"{stage.name}/{stage.key}".startswith(key)]
+    found = found or [stage for stage in stages if stage.key.startswith(key)]
     if len(found) != 1:
         problem = f"{len(found)} stages" if found else "no stage"
         raise InputError(f"{key!r} names {problem} under {root}; prism-bench cache list shows their keys")

@@ -12,14 +12,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from peft import PeftModel
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from prism_bench.algorithms.contract import TrainingContext, Unfinished
 from prism_bench.digests import folder_manifest
 from prism_bench.files import write_atomically
+from prism_bench.models.policy import save_weights
 
 SECONDS_BETWEEN = 30.0
 """Least time between two checkpoints."""
@@ -116,10 +116,8 @@ class CheckpointingTrainer(Trainer):
         self.checkpoints.wait(time.monotonic() - began)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        model = self.model
-        assert model is not None and output_dir is not None
-        options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-        model.save_pretrained(output_dir, **options)  # type: ignore[operator]
+        assert output_dir is not None
+        save_weights(cast(PreTrainedModel, self.model), output_dir)
 
 
 def checkpoint_folder(context: TrainingContext) -> Path:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from prism_bench.stored_stages import StoredStage
 
-DAY = 24 * 3600
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """List, measure, explain and remove finished stages."""
@@ -141,6 +139,8 @@ def _short(value: Any) -> Any:
 
 
 def _age(since: float) -> str:
+    from prism_bench.stored_stages import DAY
+
     seconds = max(0.0, time.time() - since)
     for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
         if seconds >= length:

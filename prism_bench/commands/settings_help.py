@@ -10,15 +10,15 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from omegaconf import Container, OmegaConf
 
+from prism_bench.code_digest import is_own, source_files
+
 COMMENT_COLUMN = 42
-_OWN = __name__.partition(".")[0]
 
 
 def described_settings(conf: Path, root: Container) -> str:
@@ -45,7 +45,7 @@ class Argument:
     comment: str
 
 
-def arguments_of(target: str) -> dict[str, Argument]:
+def parsed_arguments(target: str) -> dict[str, Argument]:
     """Return the arguments of a class of this project or of its user, by name.
 
     Args:
@@ -59,7 +59,7 @@ def arguments_of(target: str) -> dict[str, Argument]:
 def _lines(config: Mapping[str, Any], comments: Mapping[str, str], path: str = "", depth: int = 0) -> Iterator[str]:
     indent = "  " * depth
     target = config.get("_target_")
-    in_code = arguments_of(target) if isinstance(target, str) else {}
+    in_code = parsed_arguments(target) if isinstance(target, str) else {}
     for name, value in config.items():
         place = f"{path}.{name}".lstrip(".")
         comment = comments.get(place) or (in_code[name].comment if name in in_code else "")
@@ -109,15 +109,10 @@ def _comments(file: Path, package: str) -> dict[str, str]:
 @functools.cache
 def _source(module: str) -> str | None:
     """Return the text of a module, None for one of an installed package."""
-    top, *rest = module.split(".")
-    spec = find_spec(top) if top else None
-    origin = None if spec is None else spec.origin
-    if origin is None or ({"site-packages", "dist-packages"} & set(Path(origin).parts) and top != _OWN):
+    if not module or not is_own(module.partition(".")[0]):
         return None
-    place = Path(origin).parent.joinpath(*rest)
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    file = file if rest else Path(origin)
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+    path = dict(source_files(module)).get(module)
+    return None if path is None else path.read_text(encoding="utf-8")
 
 
 def _of_class(source: str, name: str) -> dict[str, Argument]:
@@ -125,7 +120,7 @@ def _of_class(source: str, name: str) -> dict[str, Argument]:
         if isinstance(node, ast.ImportFrom) and node.module:
             original = {alias.asname or alias.name: alias.name for alias in node.names}.get(name)
             if original is not None:
-                return arguments_of(f"{node.module}.{original}")
+                return parsed_arguments(f"{node.module}.{original}")
         elif isinstance(node, ast.ClassDef) and node.name == name:
             return _of_definition(source, node)
     return {}

@@ -208,15 +208,20 @@ def with_lora(policy: Policy, lora: LoraConfig | None) -> Policy:
 
 def save_policy(policy: Policy, folder: Path) -> None:
     """Write model (or adapter) and tokenizer to ``folder``."""
-    # By default PEFT asks the hub whether the vocabulary has grown.
-    options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(policy.model, PeftModel) else {}
-    policy.model.save_pretrained(folder, **options)
+    save_weights(policy.model, folder)
     policy.tokenizer.save_pretrained(folder)
     if isinstance(policy.model, PeftModel):
         base = policy.model.active_peft_config.base_model_name_or_path
         if base and Path(base).is_dir():
             relative = os.path.relpath(Path(base).resolve(), folder.resolve())
             write_atomically(folder / _RELATIVE_BASE, f"{relative}\n")
+
+
+def save_weights(model: PreTrainedModel, folder: Path | str) -> None:
+    """Write model (or adapter) to ``folder``."""
+    # By default PEFT asks the hub whether the vocabulary has grown.
+    options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    model.save_pretrained(folder, **options)
 
 
 def weights_digest(model: PreTrainedModel) -> str:

@@ -31,11 +31,11 @@ def package(tmp_path, monkeypatch) -> Path:
         (tmp_path / "shop" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "shop" / name).write_text(content)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (code_digest._spec, code_digest._is_own):
+    for cached in (code_digest._spec, code_digest.is_own):
         cached.cache_clear()
     importlib.invalidate_caches()
     yield tmp_path / "shop"
-    for cached in (code_digest._spec, code_digest._is_own):
+    for cached in (code_digest._spec, code_digest.is_own):
         cached.cache_clear()
 
 

@@ -386,7 +386,7 @@ def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypat
         (tmp_path / "lab").mkdir(exist_ok=True)
         (tmp_path / "lab" / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    for remembered in (code_digest._spec, code_digest._is_own):  # of an earlier test's package of that name
+    for remembered in (code_digest._spec, code_digest.is_own):  # of an earlier test's package of that name
         remembered.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
         monkeypatch.delitem(sys.modules, name)

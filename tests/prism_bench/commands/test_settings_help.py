@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prism_bench.commands.settings_help import Argument, arguments_of
+from prism_bench.commands.settings_help import Argument, parsed_arguments
 
 ROOT = Path(__file__).resolve().parents[3]
 CONF = ROOT / "conf"
@@ -52,13 +52,13 @@ class Sizes:
 
 
 def test_arguments_are_read_off_the_source():
-    assert arguments_of(f"{__name__}.Sizes") == {
+    assert parsed_arguments(f"{__name__}.Sizes") == {
         "small": Argument(None, "first line and second"),
         "large": Argument("[1, 2]", "both"),
         "huge": Argument("object", "both"),
     }
-    inherited = arguments_of("prism_bench.models.policy.PretrainedModel")
+    inherited = parsed_arguments("prism_bench.models.policy.PretrainedModel")
     assert (
         inherited["batch_size"] == Argument(None, "episodes that run at once") and inherited["lora"].default == "null"
     )
-    assert arguments_of("gymnasium.make") == arguments_of("no_such_module.Class") == {}
+    assert parsed_arguments("gymnasium.make") == parsed_arguments("no_such_module.Class") == {}

@@ -7,12 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from saying import Saying
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.scratch import ScratchModel, create_policy
-from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.transformers_backend import TransformersBackend
@@ -108,25 +109,6 @@ def test_an_episode_does_not_change_with_the_tasks_beside_it(policy):
     last_only = runner.run(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), max_turns=3)
     assert last_only[0].completion_ids == all_of_them[5].completion_ids
     assert {tuple(episode.logprobs) for episode in all_of_them} != {tuple(last_only[0].logprobs)}
-
-
-class Saying:
-    """A backend that writes the same text in every turn."""
-
-    def __init__(self, renderer: Renderer, text: str) -> None:
-        self.ids = [*renderer.tokenizer.encode(text, add_special_tokens=False), renderer.end_token_id]
-
-    def complete(self, new_tokens, sampling):
-        return {session: Completion(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
-
-    def most_sessions(self, tokens):
-        return None
-
-    def close(self, sessions):
-        pass
-
-    def take_work(self):
-        return Work()
 
 
 @pytest.mark.parametrize(

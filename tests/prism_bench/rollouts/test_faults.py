@@ -5,13 +5,14 @@ import re
 import time
 
 import pytest
+from saying import Saying
 from troubled import INVALID, Troubled, troubled
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.faults import ALWAYS_LOST, FaultRules, attempt
@@ -31,25 +32,6 @@ INVALID_STEPS = {
 }
 
 
-class East:
-    """A backend that always goes east."""
-
-    def __init__(self, renderer):
-        self.ids = [*renderer.tokenizer.encode("go east", add_special_tokens=False), renderer.end_token_id]
-
-    def complete(self, new_tokens, sampling):
-        return {session: Completion(self.ids, [0.0] * len(self.ids)) for session in new_tokens}
-
-    def most_sessions(self, tokens):
-        return None
-
-    def close(self, sessions):
-        pass
-
-    def take_work(self):
-        return Work()
-
-
 @pytest.fixture
 def east(corridor_policy):
     """Return a function that rolls out tasks and returns their outlines and the meter."""
@@ -58,7 +40,7 @@ def east(corridor_policy):
     def play(make, rules, workers, tasks=TASKS):
         meter = Meter("eval")
         with RolloutRunner(make, renderer, 2, workers, rules) as runner:
-            episodes = runner.run(East(renderer), tasks, Sampling(0.0, 4), "policy:east", meter)
+            episodes = runner.run(Saying(renderer), tasks, Sampling(0.0, 4), "policy:east", meter)
         trajectories = [episode.trajectory for episode in episodes]
         return [(t.task_id, len(t.steps), t.score, t.success) for t in trajectories], meter.spent
 
@@ -89,8 +71,8 @@ def test_a_reset_that_hangs_costs_its_episode_alone(east, tmp_path, workers):
 
 def test_workers_may_take_their_time_while_the_policy_generates(east, tmp_path, monkeypatch):
     """The time that an answer waits for being read is not the environment's."""
-    complete = East.complete
-    monkeypatch.setattr(East, "complete", lambda *arguments: time.sleep(0.4) or complete(*arguments))
+    complete = Saying.complete
+    monkeypatch.setattr(Saying, "complete", lambda *arguments: time.sleep(0.4) or complete(*arguments))
     assert east(troubled(tmp_path), SOON, workers=True)[0] == SOLVED
 
 

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
+from saying import Saying
 from troubled import noted, troubled
 
 from prism_bench.accounting.ledger import Meter
@@ -21,35 +22,13 @@ from prism_bench.data.prompts import ActionPrompt, ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories, save_trajectories
 from prism_bench.errors import InputError
-from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Episode, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend, TransformersEngine
 from prism_bench.rollouts.workers import HOPELESS_TASKS, WorkerEnvironments
 
 TASKS = ["1-4", "5-2", "6-1", "3-4", "2-6", "1-4", "4-1"]
 GREEDY, SAMPLED = Sampling(0.0, 4), Sampling(1.0, 4, seed=3)
-
-
-@dataclass
-class East:
-    """A backend that always goes east, and remembers which sessions were served together."""
-
-    renderer: Renderer
-    served: list[list[int]] = field(default_factory=list)
-
-    def complete(self, new_tokens, sampling):
-        self.served.append(list(new_tokens))
-        ids = [*self.renderer.tokenizer.encode("go east", add_special_tokens=False), self.renderer.end_token_id]
-        return {session: Completion(ids, [-0.5] * len(ids)) for session in new_tokens}
-
-    def most_sessions(self, tokens):
-        return None
-
-    def close(self, sessions):
-        pass
-
-    def take_work(self):
-        return Work()
 
 
 @pytest.fixture
@@ -59,13 +38,13 @@ def renderer(corridor_policy) -> Renderer:
 
 @pytest.fixture
 def east(renderer, tmp_path) -> Iterator[Callable[..., list[Episode]]]:
-    """Return a function that rolls out tasks with :class:`East` in workers; afterwards no process may be left."""
+    """Return a function that rolls out tasks with :class:`Saying` in workers; afterwards no process may be left."""
     before = set(psutil.Process().children(recursive=True))
     meter = Meter("eval")
 
     def play(make, task_ids, places=2, meter=meter, renderer=renderer, **options) -> list[Episode]:
         with RolloutRunner(make, renderer, places, workers=True) as runner:
-            return runner.run(East(renderer), task_ids, GREEDY, "policy:east", meter, **options)
+            return runner.run(Saying(renderer), task_ids, GREEDY, "policy:east", meter, **options)
 
     yield play
     assert set(psutil.Process().children(recursive=True)) == before
@@ -211,15 +190,15 @@ def test_after_an_exception_the_player_can_play_on(renderer, tmp_path):
     for workers in (False, True):
         with RolloutRunner(troubled(tmp_path, from_2_to_4="step raise"), renderer, 3, workers=workers) as runner:
             with pytest.raises((RuntimeError, KeyError), match="no such room"):
-                runner.run(East(renderer), ["1-3", "2-4", "1-6"], GREEDY, "policy:east", Meter("eval"))
-            episodes = runner.run(East(renderer), ["3-5", "1-2", "4-5"], GREEDY, "policy:east", Meter("eval"))
+                runner.run(Saying(renderer), ["1-3", "2-4", "1-6"], GREEDY, "policy:east", Meter("eval"))
+            episodes = runner.run(Saying(renderer), ["3-5", "1-2", "4-5"], GREEDY, "policy:east", Meter("eval"))
         assert outline(episodes) == [("3-5", 2, 1.0, True), ("1-2", 1, 1.0, True), ("4-5", 1, 1.0, True)]
 
 
 def test_processes_are_kept_from_call_to_call_and_know_nothing_of_torch(renderer, tmp_path):
     with RolloutRunner(troubled(tmp_path), renderer, 3, workers=True) as runner:
         for _ in range(2):
-            runner.run(East(renderer), TASKS, GREEDY, "policy:east", Meter("eval"))
+            runner.run(Saying(renderer), TASKS, GREEDY, "policy:east", Meter("eval"))
         notes = [note for task in set(TASKS) for note in noted(tmp_path, task, "step")]
         assert len({process for process, _ in notes}) == 3 and not any(torch for _, torch in notes)
         processes = [psutil.Process(process) for process, _ in notes]
@@ -230,9 +209,9 @@ def test_processes_are_kept_from_call_to_call_and_know_nothing_of_torch(renderer
 def test_one_that_died_between_two_calls_is_replaced(renderer, tmp_path):
     meter = Meter("eval")
     with RolloutRunner(troubled(tmp_path), renderer, 1, workers=True) as runner:
-        runner.run(East(renderer), ["1-3"], GREEDY, "policy:east", meter)
+        runner.run(Saying(renderer), ["1-3"], GREEDY, "policy:east", meter)
         psutil.Process(noted(tmp_path, "1-3", "step")[0][0]).kill()
-        episodes = runner.run(East(renderer), ["2-4"], GREEDY, "policy:east", meter)
+        episodes = runner.run(Saying(renderer), ["2-4"], GREEDY, "policy:east", meter)
     assert outline(episodes) == [("2-4", 2, 1.0, True)] and meter.spent.worker_deaths == 1
 
 
