@@ -23,7 +23,7 @@ from prism_bench.probe.projections import find_matrices
 
 @dataclass(frozen=True)
 class Outline:
-    """What is known of a model before it is loaded or made.
+    """Facts about a model before it is loaded or made.
 
     Attributes:
         shape: sizes of its layers, adapters included.

@@ -57,7 +57,7 @@ class StoredStage:
 
     @property
     def description(self) -> str:
-        """What the stage was made of, in a few words, read off its inputs."""
+        """The inputs of the stage in a few words."""
         if self.inputs is None:
             return "damaged"
         words = []

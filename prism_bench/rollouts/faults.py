@@ -22,7 +22,7 @@ Fault = Literal["hangs", "errors", "invalid_answers", "worker_deaths"]
 """Kinds of failures, as the ledger counts them."""
 
 ALWAYS_LOST = 10
-"""How many episodes of a phase may be lost, however few it has."""
+"""Number of episodes of a phase that may be lost, however few it has."""
 
 T = TypeVar("T")
 

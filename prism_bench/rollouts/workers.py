@@ -24,7 +24,7 @@ from prism_bench.rollouts.pool import Faults
 from prism_bench.rollouts.worker_process import Launcher, Refusal
 
 HOPELESS_TASKS = 5
-"""How many tasks in a row may fail to be reset, by two processes each, before the environment is given up."""
+"""Number of tasks in a row that may fail to be reset, by two processes each, before the environment is given up."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ PROJECT = ("prism_bench", "envs", "baselines")
 """Packages whose classes a setting may name."""
 
 OTHERS = ("gymnasium.make", "peft.LoraConfig")
-"""What it may name besides."""
+"""Further names that it may use."""
 
 _NAME = r"[^\W\d]\w*"
 _MODULE = re.compile(rf"{_NAME}(\.{_NAME})*")

@@ -29,7 +29,7 @@ _WORDS = {
     "a valid dictionary": "a group of settings",
     "an object": "a group of settings",
 }
-"""What pydantic calls types, and what the documentation of the settings does."""
+"""Pydantic's words for types, and those of the settings' documentation."""
 _MESSAGES = {"string_too_short": "Input should be a text that is not empty"}
 _BOUNDS = (
     (r"greater than or equal to (\S+)", r"\1 or more"),
