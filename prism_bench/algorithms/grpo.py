@@ -1,6 +1,6 @@
 """Reinforcement learning on tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
 
-Every task is rolled out ``num_generations`` times; the reward is the episode's score, and the advantage is the reward
+Every task is rolled out ``num_generations`` times; the reward is by default the episode's score, and the advantage is the reward
 minus the mean of its group, divided by the group's standard deviation + 1e-4 (``scale_rewards``).
 
 Deviations from TRL's defaults are in ``conf/algorithm/grpo.yaml``. Episodes are rolled out by this project with the
@@ -28,12 +28,13 @@ from prism_bench.algorithms.checkpoints import Checkpoints, Resumable, checkpoin
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer
-from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts, episode_score
+from prism_bench.algorithms.reward import Reward, episode_reward
+from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts
 from prism_bench.algorithms.target_head import remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, fields_of, trainer_config
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy
-from prism_bench.settings.types import Count, Positive
+from prism_bench.settings.types import Count, NotNegative, Positive
 
 _OURS = {
     "shuffle_dataset": False,  # the schedule of tasks is random already
@@ -66,6 +67,8 @@ class GRPO:
     Args:
         max_steps: number of updates.
         max_turns: turns after which an episode has failed; None for the environment's own limit.
+        reward: of an episode, the field ``kind`` of :class:`prism_bench.algorithms.reward.Reward`.
+        inadmissible_price: what every action that was not admissible takes from the reward.
         config: fields of ``trl.GRPOConfig`` by TRL's names.
 
     Raises:
@@ -78,8 +81,17 @@ class GRPO:
     demonstration_in_group: ClassVar[bool] = False
     """True if a demonstration of the task, where there is one, replaces the last rollout of each group."""
 
-    def __init__(self, *, max_steps: Count, max_turns: Count | None = None, **config: Annotated[Any, _FIELDS]) -> None:
+    def __init__(
+        self,
+        *,
+        max_steps: Count,
+        max_turns: Count | None = None,
+        reward: Literal["score", "success"] = "score",
+        inadmissible_price: NotNegative = 0.0,
+        **config: Annotated[Any, _FIELDS],
+    ) -> None:
         self.max_turns = max_turns
+        self.reward = Reward(reward, inadmissible_price)
         self.config = {"max_steps": max_steps, **config}
         check_fields(GRPOConfig, self.config, _OURS)
 
@@ -111,6 +123,7 @@ class GRPO:
         available = Demonstrations(demonstrations, context)
         rollouts = Rollouts(
             context,
+            self.reward,
             config.temperature,
             self.max_turns,
             cast(int, config.num_generations),
@@ -122,7 +135,7 @@ class GRPO:
             algorithm=self,
             demonstrations=available,
             model=policy.model,
-            reward_funcs=episode_score,
+            reward_funcs=episode_reward,
             args=config,
             train_dataset=Dataset.from_dict({"prompt": _schedule(tasks, config, context.seed)}),
             processing_class=policy.tokenizer,

@@ -128,11 +128,10 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
         rollouts = self.rollout_func
         assert isinstance(rollouts, Rollouts)
         advantages = output["advantages"]
-        scores = [episode.trajectory.score for episode in rollouts.episodes]
         batch = RolloutBatch(
             tasks=[row["prompt"] for row in inputs],
             episodes=rollouts.episodes,
-            rewards=torch.tensor(scores, dtype=advantages.dtype, device=advantages.device),
+            rewards=torch.tensor(rollouts.rewards, dtype=advantages.dtype, device=advantages.device),
             group_size=rollouts.group_size,
             advantages=advantages,
             demonstrated=torch.tensor(rollouts.demonstrated, device=advantages.device),

@@ -15,6 +15,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.demonstrations import Demonstrations
+from prism_bench.algorithms.reward import Reward
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Episode
 
@@ -26,7 +27,7 @@ class RolloutBatch:
     Attributes:
         tasks: of each episode.
         episodes: with tokens and trajectories.
-        rewards: (episodes,), the score of each.
+        rewards: (episodes,), as :class:`prism_bench.algorithms.reward.Reward` says.
         group_size: episodes per group.
         advantages: (episodes,), TRL's own, as ``scale_rewards`` says.
         demonstrated: (episodes,), True where a demonstration replaces a rollout.
@@ -52,6 +53,7 @@ class Rollouts:
 
     Args:
         context: of the phase; its meter is charged with the rollouts.
+        reward: of an episode.
         temperature: of sampling.
         max_turns: of an episode; None for the environment's own limit.
         on_batch: takes the means of a step, to be logged.
@@ -62,6 +64,7 @@ class Rollouts:
     def __init__(
         self,
         context: TrainingContext,
+        reward: Reward,
         temperature: float,
         max_turns: int | None,
         group_size: int,
@@ -69,6 +72,7 @@ class Rollouts:
         in_group: Demonstrations | None = None,
     ) -> None:
         self.context = context
+        self.reward = reward
         self.temperature = temperature
         self.max_turns = max_turns
         self.group_size = group_size
@@ -76,6 +80,7 @@ class Rollouts:
         self.in_group = in_group
         self.calls = 0
         self.episodes: list[Episode] = []
+        self.rewards: list[float] = []
         self.demonstrated: list[bool] = []
 
     def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
@@ -84,12 +89,15 @@ class Rollouts:
         remaining = iter(rolled_out)
         self.episodes = [demonstrations.get(n) or next(remaining) for n in range(len(task_ids))]
         self.demonstrated = [n in demonstrations for n in range(len(task_ids))]
+        self.rewards = [self.reward.of(episode) for episode in self.episodes]
+        groups = np.reshape(self.rewards, (-1, self.group_size))
+        self.on_batch({"groups_alike": float(np.mean(groups.min(axis=1) == groups.max(axis=1)))})
         return {
             "prompt_ids": [episode.prompt_ids for episode in self.episodes],
             "completion_ids": [episode.completion_ids for episode in self.episodes],
             "logprobs": [episode.logprobs for episode in self.episodes],
             "env_mask": [episode.agent_mask for episode in self.episodes],
-            "episode_score": [episode.trajectory.score for episode in self.episodes],
+            "episode_reward": self.rewards,
         }
 
     def export_state(self) -> dict[str, Any]:
@@ -123,11 +131,7 @@ class Rollouts:
                 "success": float(np.mean([episode.trajectory.success for episode in episodes])),
                 "steps_per_episode": float(np.mean([len(episode.trajectory.steps) for episode in episodes])),
                 "tokens_per_episode": float(np.mean(lengths)),
+                "inadmissible_per_episode": float(np.mean([episode.inadmissible for episode in episodes])),
             }
         )
         return episodes
-
-
-def episode_score(episode_score: Sequence[float], **_: Any) -> list[float | None]:
-    """Return the reward of each episode; TRL passes on the column that the rollouts returned under this name."""
-    return list(episode_score)

@@ -8,8 +8,8 @@ The contract, beyond Gymnasium's own API:
 
 * ``env.unwrapped.task_ids`` is the ordered sequence of the tasks of the environment's split;
 * ``reset(options={"task_id": id})`` starts that task, ``reset()`` draws one from ``np_random``;
-* ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list), ``score`` (0
-  to 1) and ``success``;
+* ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list; a word in angle
+  brackets, as in ``search[<keywords>]``, stands for any text), ``score`` (0 to 1) and ``success``;
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
 * any string is an action; the environment answers a meaningless one too, and never raises;
 * ``env.unwrapped.expert(name)`` returns an :class:`Expert`, if the environment has one.
@@ -19,6 +19,7 @@ The contract, beyond Gymnasium's own API:
 
 import difflib
 import functools
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ import gymnasium
 import numpy as np
 
 from prism_bench.errors import InputError
+
+_OPEN = re.compile("<[^<>]+>")
 
 INFO_KEYS = ("task_id", "task_type", "admissible_actions", "score", "success")
 
@@ -53,6 +56,15 @@ class TextSpace(gymnasium.Space[str]):
 
     def __repr__(self) -> str:
         return "TextSpace()"
+
+
+def is_admissible(action: str, admissible_actions: Sequence[str]) -> bool:
+    """Return True if the environment listed an action, or a form that the action fills in."""
+    return action in admissible_actions or any(
+        re.fullmatch(".+".join(map(re.escape, _OPEN.split(form))), action, re.DOTALL)
+        for form in admissible_actions
+        if "<" in form
+    )
 
 
 class Expert(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
+from prism_bench.environments.contract import is_admissible
 from prism_bench.errors import InputError
 from prism_bench.rollouts.answers import Answer, Environment
 from prism_bench.rollouts.backend import Backend, Completion, Sampling
@@ -24,6 +25,7 @@ class Episode:
 
     ``prompt_ids`` is the prompt; ``completion_ids`` the rest, completions and observations in turn; ``agent_mask`` is 1
     where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
+    ``inadmissible`` is the number of actions that the environment had not listed as admissible.
     """
 
     trajectory: Trajectory
@@ -31,6 +33,7 @@ class Episode:
     completion_ids: list[int]
     agent_mask: list[int]
     logprobs: list[float]
+    inadmissible: int = 0
 
 
 _Ending = Literal["environment", "out_of_turns", "context_full"]
@@ -48,6 +51,7 @@ class _Running:
     agent_mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)  # the last one without its reward until that is known
+    inadmissible: int = 0
 
 
 class RolloutRunner:
@@ -210,6 +214,7 @@ class RolloutRunner:
         text = self.renderer.decode(completion.ids)
         shown = current.observation, self._listed(current.info)
         action = self.renderer.prompt.action(text, *shown)
+        current.inadmissible += not is_admissible(action, current.info["admissible_actions"])
         said = None if text == self.renderer.prompt.completion(action, *shown) else text
         truncated = completion.ids[-1] != self.renderer.end_token_id
         current.steps.append(Step(shown[0], action, 0.0, said, shown[1], truncated))
@@ -245,4 +250,11 @@ def _episode(current: _Running, source: str) -> Episode:
         context_tokens=len(current.prompt_ids) + len(current.completion_ids) - agent_tokens,
         agent_tokens=agent_tokens,
     )
-    return Episode(trajectory, current.prompt_ids, current.completion_ids, current.agent_mask, current.logprobs)
+    return Episode(
+        trajectory,
+        current.prompt_ids,
+        current.completion_ids,
+        current.agent_mask,
+        current.logprobs,
+        current.inadmissible,
+    )

@@ -339,3 +339,24 @@ def test_the_number_of_episodes_at_once_changes_no_weight(undecided, corridor, t
         train(policy, corridor, ["1-4", "5-2", "6-5", "2-6"], phase={"batch_size": batch_size}, max_steps=4)
         trained.append(weights_digest(policy.model))
     assert len(set(trained)) == 1 and trained[0] != weights_digest(start.model)
+
+
+def test_the_reward_counts_successes_only_and_charges_for_actions_that_are_not_listed(undecided, corridor, train):
+    batches: list[RolloutBatch] = []
+
+    class Spied(GRPO):
+        def advantages(self, batch):
+            batches.append(batch)
+            return super().advantages(batch)
+
+    settings = {"reward": "success", "inadmissible_price": 0.25, "temperature": 1.6, "max_turns": 2}
+    phase = train(undecided(), corridor, ["1-4", "2-3"], kind=Spied, **settings)
+    seen = phase.all_episodes
+    strange = [sum(s.action not in ("go east", "go west") for s in e.trajectory.steps) for e in seen]
+    assert [episode.inadmissible for episode in seen] == strange
+    assert any(strange) and any(0 < episode.trajectory.score < 1 for episode in seen)
+    expected = [e.trajectory.success - 0.25 * count for e, count in zip(seen, strange, strict=True)]
+    assert torch.cat([batch.rewards for batch in batches]).tolist() == pytest.approx(expected)
+    assert phase.values("inadmissible_per_episode") == pytest.approx(np.reshape(strange, (2, -1)).mean(axis=1))
+    alike = [group.min() == group.max() for group in np.reshape(expected, (-1, 4))]
+    assert phase.values("groups_alike") == pytest.approx(np.reshape(alike, (2, -1)).mean(axis=1))
