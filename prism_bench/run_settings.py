@@ -30,6 +30,7 @@ class EnvironmentSettings(FaultRules):
     validation_split: Text
     test_splits: Sequence[Text]
     workers: bool = False
+    commands: Text | None = None  # for prompts that name them
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from prism_bench.data.prompts import check_thoughts, without_thoughts
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.results.schema import Selection
@@ -105,17 +106,21 @@ class RunTasks:
         """Check that there are tasks for everything; return warnings.
 
         Raises:
-            InputError: there are not, or the user's demonstrations fit neither the environment nor the strategy.
+            InputError: there are not, or the demonstrations do not fit the environment, the prompt or the strategy.
         """
         train = self.environment(self.train_split)
         train.expert(self.parts.settings.env.expert)
         for split in self.eval_splits:
             self.evaluated(split)
+        if self.own is None and self._needs_text and self.parts.prompt.needs_thoughts:
+            raise without_thoughts(f"the episodes of the expert {self.parts.settings.env.expert!r} have no thoughts")
         return [] if self.own is None else self._check_own(self.own)
 
     def _check_own(self, own: OwnEpisodes) -> list[str]:
         evaluated = {split: self.environment(split) for split in self.eval_splits}
         own.check(self.environment(self.train_split), evaluated, self.parts.prompt.needs_admissible)
+        if self._needs_text:
+            check_thoughts(self.parts.prompt, own.chosen, f"demonstrations={own.path}")
         own.refuse_without_tasks(self._needing_tasks())
         replayed, changed = own.replay(self.wrapped(self.train_split), self.parts.settings.replay)
         if not changed:
@@ -124,6 +129,11 @@ class RunTasks:
             f"{changed} of {replayed} demonstrations that were replayed show other observations than the environment "
             "does now: they are from another version of it, or from other settings"
         ]
+
+    @property
+    def _needs_text(self) -> bool:
+        """True if something reads the demonstrations: a phase that trains on them, or a router."""
+        return self.parts.router is not None or any(phase.demonstrations for phase in self.parts.phases)
 
     def _needing_tasks(self) -> Sequence[str]:
         """Return the parts of the run that need the tasks of the demonstrations."""

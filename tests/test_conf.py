@@ -11,13 +11,12 @@ from hydra import compose, initialize_config_dir
 
 from prism_bench.algorithms.contract import Algorithm
 from prism_bench.data.indexed_prompt import IndexedPrompt
-from prism_bench.data.prompts import ActionPrompt, ReactPrompt
+from prism_bench.data.prompts import ActionPrompt, ActPrompt, Prompt, ReactPrompt
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.models.policy import ModelSettings
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
-from prism_bench.rollouts.transformers_backend import TransformersEngine
-from prism_bench.rollouts.vllm_engine import VLLMEngine
+from prism_bench.rollouts.backend import Engine
 from prism_bench.routing.router import Router
 from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
@@ -29,9 +28,9 @@ CONF = ROOT / "conf"
 CHOICES = sorted(path.relative_to(CONF).with_suffix("").parts for path in CONF.glob("*/*.yaml"))
 KINDS = {
     "model": ModelSettings,
-    "prompt": ActionPrompt | IndexedPrompt | ReactPrompt,
+    "prompt": Prompt,
     "eval": EvaluationSettings,
-    "generation": TransformersEngine | VLLMEngine,
+    "generation": Engine,
 }
 
 
@@ -53,7 +52,20 @@ def test_every_group_is_tried_below():
 def test_settings(group, choice):
     missing = ["model.path=FOLDER"] if choice == "checkpoint" else []
     chosen = configured(f"{group}={choice}", *missing)[group]
-    assert isinstance(make(chosen, group), KINDS[group])
+    assert make(chosen, group, KINDS[group])
+
+
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+@choices("model")
+def test_models_choose_their_prompts(group, choice, env):
+    """A model that was pretrained to follow instructions is told the commands; the command line has the last word."""
+    chosen = [f"env={env}", f"model={choice}", *(["model.path=FOLDER"] if choice == "checkpoint" else [])]
+    prompts = {"tiny": ActionPrompt, "checkpoint": ActionPrompt, "tiny-pages": IndexedPrompt}
+    config = configured(*chosen)
+    assert type(make(config["prompt"], "prompt")) is prompts.get(choice, ActPrompt)
+    if choice not in prompts:
+        assert config["env"]["commands"] in make(config["prompt"], "prompt").messages("", ())[0]["content"]
+    assert isinstance(make(configured(*chosen, "prompt=react")["prompt"], "prompt"), ReactPrompt)
 
 
 @choices("router")

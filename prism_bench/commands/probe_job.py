@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
-from prism_bench.data.prompts import Prompt
+from prism_bench.data.prompts import Prompt, check_thoughts
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories
 from prism_bench.errors import InputError
@@ -58,6 +58,7 @@ def probe(config: DictConfig, console: Console) -> None:
     prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
     out = _file("out", settings.out, ".parquet")
     trajectories = load_trajectories(_file("trajectories", settings.trajectories, ".parquet"))
+    check_thoughts(prompt, trajectories, f"trajectories={settings.trajectories}")
     split(range(len(trajectories)), quantile=settings.quantile)  # refuses too few of them before the probe, not after
     policy = load_policy(model.path, dtype=model.dtype, device=model.device, projections=model.projections)
     renderer = Renderer(policy.tokenizer, prompt, model.max_length)

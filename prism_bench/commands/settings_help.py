@@ -89,7 +89,8 @@ def _comments(file: Path, package: str) -> dict[str, str]:
         return found
     for base in yaml.safe_load(text).get("defaults", []):
         if isinstance(base, str) and base != "_self_":
-            found |= _comments(file.with_name(f"{base}.yaml"), package)
+            name, _, own = base.partition("@")
+            found |= _comments(file.with_name(f"{name}.yaml"), own or package)
 
     def visit(node: yaml.MappingNode, path: str) -> None:
         for key, value in node.value:

@@ -27,7 +27,7 @@ from typing import Annotated
 
 from annotated_types import MinLen
 
-from prism_bench.data.prompts import Message, require_admissible
+from prism_bench.data.prompts import Message, Prompt, require_admissible
 from prism_bench.errors import InputError
 from prism_bench.settings.types import Count
 
@@ -49,7 +49,7 @@ class _Page:
 
 
 @dataclass(frozen=True)
-class IndexedPrompt:
+class IndexedPrompt(Prompt):
     """Prompt that names actions and words by their position.
 
     Args:

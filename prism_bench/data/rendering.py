@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
@@ -33,7 +34,8 @@ _TEMPLATE_VARIABLES: dict[str, Any] = {
     "date_string": "26 Jul 2024",  # Llama 3.1's default; Llama 3.2's is today, and no run could be repeated tomorrow
 }
 
-_FIRST, _COMPLETION, _SECOND = "\u2460first\u2460", "\u2461reply\u2461", "\u2462second\u2462"
+_SYSTEM, _FIRST = "\u24eabefore\u24ea", "\u2460first\u2460"
+_COMPLETION, _SECOND = "\u2461reply\u2461", "\u2462second\u2462"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,15 @@ class Renderer:
                 "tokenizer.chat_template and save it again"
             )
         self._template = _prefix_preserving_template(tokenizer)
+        self._takes_system = self._shows_system()
         end, self._between_start, self._between_end = self._split_turns()
         self.end_token_id = cast(int, tokenizer.convert_tokens_to_ids(end))
         self._encode = lru_cache(maxsize=200_000)(self._encode_text)
 
     def prompt_ids(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
         """Return the tokens before the first completion."""
-        return [*self._encode(self._chat(self.prompt.messages(observation, admissible_actions)))]
+        messages = self.prompt.messages(observation, admissible_actions)
+        return [*self._encode(self._chat(messages if self._takes_system else _without_system(messages)))]
 
     def completion(self, step: Step) -> list[int]:
         """Return the tokens of a completion, its end-of-turn token included unless it was truncated."""
@@ -142,6 +146,13 @@ class Renderer:
             ),
         )
 
+    def _shows_system(self) -> bool:
+        """Return whether the chat template has a place for a system message; Gemma's refuses one."""
+        try:
+            return _SYSTEM in self._chat([{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _FIRST}])
+        except TemplateError:
+            return False
+
     def _split_turns(self) -> tuple[str, str, str]:
         """Return the end-of-turn token and the text around the next user message."""
         conversation = [
@@ -177,6 +188,14 @@ def render_demonstrations(renderer: Renderer, trajectories: Sequence[Trajectory]
     truncated = sum(one.steps < len(trajectory.steps) for one, trajectory in zip(rendered, trajectories, strict=True))
     meter.add(demonstrations=len(rendered), demonstrations_truncated=truncated)
     return rendered
+
+
+def _without_system(messages: list[Message]) -> list[Message]:
+    """Return messages in which a system message is the beginning of the user message that follows it."""
+    if messages[0]["role"] != "system":
+        return messages
+    system, first, *others = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *others]
 
 
 def _prefix_preserving_template(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 from prism_bench.accounting.ledger import Meter
-from prism_bench.data.prompts import ActionPrompt, ReactPrompt
+from prism_bench.data.prompts import ActionPrompt, ActPrompt, ReactPrompt
 from prism_bench.data.rendering import IGNORED, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Step
 from prism_bench.errors import InputError
@@ -16,6 +16,7 @@ from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
 CHATS = ["qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3", "llama3_1", "llama3_2"]
 PROMPTS = [
     ActionPrompt(),
+    ActPrompt(instruction="Answer with one of", commands="go east, go west"),
     ReactPrompt("Answer with one action."),
     ActionPrompt(list_admissible=True),
     ReactPrompt("Answer with one action.", list_admissible=True),
@@ -57,7 +58,7 @@ def chat_or_scratch(name, chat_tokenizer, corridor_policy):
     return corridor_policy().tokenizer if name == "scratch" else chat_tokenizer(name)
 
 
-@pytest.mark.parametrize("prompt", PROMPTS, ids=["action", "react", "action listed", "react listed"])
+@pytest.mark.parametrize("prompt", PROMPTS, ids=["action", "act", "react", "action listed", "react listed"])
 @pytest.mark.parametrize("longest", [1000, 5], ids=["whole", "cut"])
 @pytest.mark.parametrize("name", ["scratch", *CHATS])
 def test_an_episode_rendered_again_is_the_episode_played(
@@ -201,6 +202,24 @@ def test_qwen3_answers_after_an_empty_thought(chat_tokenizer):
 def test_llama_does_not_ask_for_the_date(chat_tokenizer):
     prompt = Renderer(chat_tokenizer("llama3_2"), ActionPrompt(), max_length=1000).prompt_ids("Hello.")
     assert "Today Date: 26 Jul 2024" in chat_tokenizer("llama3_2").decode(prompt)
+
+
+def test_the_instruction_is_a_system_message_where_the_template_has_one(chat_tokenizer):
+    tokenizer = chat_tokenizer("qwen2_5")
+    prompt = ActPrompt(instruction="Answer with one of", commands="go east, go west")
+
+    def text():
+        return tokenizer.decode(Renderer(tokenizer, prompt, max_length=1000).prompt_ids("You see a shelf."))
+
+    asked = "<|im_start|>user\nYou see a shelf.<|im_end|>\n<|im_start|>assistant\n"
+    assert text() == f"<|im_start|>system\nAnswer with one of go east, go west<|im_end|>\n{asked}"
+    turns = "{% for message in messages %}{% if message.role != 'system' %}" + (
+        "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    refusing = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + turns
+    for tokenizer.chat_template in (turns, refusing):
+        assert text() == asked.replace("You", "Answer with one of go east, go west\n\nYou", 1)
 
 
 def test_templates_that_cannot_grow_are_refused(chat_tokenizer):
