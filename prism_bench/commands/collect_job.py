@@ -145,7 +145,7 @@ def _no_expert(environment: TextEnvironment, name: str) -> str | None:
 def _load(checkpoint: str, model: ModelSettings, no_expert: str) -> Policy:
     """Load a policy; if there is none, say that there is no expert of this name, either."""
     try:
-        return load_policy(checkpoint, dtype=model.dtype, device=model.device)
+        return load_policy(checkpoint, dtype=model.dtype, device=model.device, autocast=model.autocast)
     except CheckpointError as error:
         if Path(checkpoint).expanduser().is_dir():
             raise

@@ -60,7 +60,13 @@ def probe(config: DictConfig, console: Console) -> None:
     trajectories = load_trajectories(_file("trajectories", settings.trajectories, ".parquet"))
     check_thoughts(prompt, trajectories, f"trajectories={settings.trajectories}")
     split(range(len(trajectories)), quantile=settings.quantile)  # refuses too few of them before the probe, not after
-    policy = load_policy(model.path, dtype=model.dtype, device=model.device, projections=model.projections)
+    policy = load_policy(
+        model.path,
+        dtype=model.dtype,
+        device=model.device,
+        autocast=model.autocast,
+        projections=model.projections,
+    )
     renderer = Renderer(policy.tokenizer, prompt, model.max_length)
     ledger = Ledger([model.device])
     with ledger.phase("probe") as meter, PhaseProgress(console, "probe", len(trajectories), "trajectories") as progress:

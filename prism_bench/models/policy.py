@@ -28,6 +28,7 @@ from prism_bench.files import write_atomically
 from prism_bench.marks import Execution
 from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, local_checkpoint, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
+from prism_bench.models.precision import multiply_in
 from prism_bench.settings.types import Count
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -55,7 +56,8 @@ def _counted_batch_size(batch_size: int, settings: Mapping[str, Any]) -> int | N
     The bound on rounding that makes episodes independent of their batch holds for float32 and was measured on CPUs. RL
     takes only the tokens from rollouts, so its weights are the same too.
     """
-    exact = settings.get("dtype") == "float32" and _counted_device(str(settings.get("device")), settings) == "cpu"
+    in_float32 = settings.get("dtype") == "float32" and settings.get("autocast") is None
+    exact = in_float32 and _counted_device(str(settings.get("device")), settings) == "cpu"
     return None if exact else batch_size
 
 
@@ -68,6 +70,7 @@ class ModelSettings:
     batch_size: Annotated[Count, Execution(_counted_batch_size)]  # episodes that run at once
     device: Annotated[str, Execution(_counted_device)] = "cpu"
     dtype: Dtype = "float32"
+    autocast: Literal["bfloat16", "float16"] | None = None  # of matrix products, beside weights in dtype
     projections: Sequence[str] | None = None  # the linear layers to probe, if they have other names
 
 
@@ -80,7 +83,12 @@ class PretrainedModel(ModelSettings):
 
 
 def load_policy(
-    checkpoint: str | Path, *, dtype: str = "float32", device: str = "cpu", projections: Sequence[str] | None = None
+    checkpoint: str | Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    autocast: str | None = None,
+    projections: Sequence[str] | None = None,
 ) -> Policy:
     """Load a policy by name or from a folder; for a LoRA adapter, load its base model too.
 
@@ -103,7 +111,9 @@ def load_policy(
     check_weights(model, str(checkpoint))
     for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
         check(model)
-    return Policy(cast(Any, model).to(device), tokenizer, None if projections is None else tuple(projections))
+    model = cast(Any, model).to(device)
+    multiply_in(model, autocast)
+    return Policy(model, tokenizer, None if projections is None else tuple(projections))
 
 
 def load_tokenizer(checkpoint: str | Path, place: str) -> PreTrainedTokenizerBase:

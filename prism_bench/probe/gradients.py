@@ -210,9 +210,9 @@ def _squared_norms_by_gram(gram: torch.Tensor, gradients: torch.Tensor) -> torch
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return the batched product in float32, exact products summed in float32."""
+    """Return the batched product in float32, exact products summed in float32; under autocast the types may differ."""
     if left.is_cuda and left.dtype != torch.float32:
-        return torch.bmm(left, right, out_dtype=torch.float32)
+        return torch.bmm(left, right.to(left.dtype), out_dtype=torch.float32)
     return left.float() @ right.float()
 
 

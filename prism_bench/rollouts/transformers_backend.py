@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from prism_bench.accounting.flops import decode_flops, forward_flops
 from prism_bench.models.decoder import evaluation_mode, model_shape
 from prism_bench.models.policy import Policy
+from prism_bench.models.precision import product_dtype
 from prism_bench.rollouts.backend import Completion, Sampling, Work
 from prism_bench.rollouts.ragged_cache import GROWTH
 from prism_bench.rollouts.ragged_model import RaggedModel
@@ -99,7 +100,7 @@ class TransformersBackend:
         self.end_token_id = end_token_id
         self.shape = model_shape(model)
         self.reader = RaggedModel(model, end_token_id, tokens_per_forward)
-        self.noise = LOGIT_NOISE if model.dtype == torch.float32 else 0.0
+        self.noise = LOGIT_NOISE if product_dtype(model) == torch.float32 else 0.0
         self.sessions: dict[int, _Session] = {}
         self.free_rows: list[int] = []
         self._work = Work()

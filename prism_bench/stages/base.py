@@ -19,6 +19,7 @@ from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import save_policy
+from prism_bench.models.precision import multiply_in
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
@@ -51,6 +52,7 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     with tools.ledger.phase("base") as meter:
         policy = create_policy(model, _texts(episodes, bench.prompt), bench.seed)
         cast(torch.nn.Module, policy.model).to(model.device)
+        multiply_in(policy.model, model.autocast)
         renderer = bench.renderer(policy)
         rendered = render_demonstrations(renderer, episodes, meter)
         middle = len(rendered) // 2

@@ -29,6 +29,7 @@ class Workbench:
             self.inputs.parents[parent].path,
             dtype=self.model.dtype,
             device=self.model.device,
+            autocast=self.model.autocast,
             projections=self.model.projections,
         )
 

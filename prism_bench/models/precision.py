@@ -1,0 +1,44 @@
+"""Mixed precision: weights and their updates in float32, matrix products in fewer bits (PyTorch's autocast).
+
+Updates of all weights are lost in bfloat16, where 1 + 0.003 is 1; kept in float32 they are not, and the products, which
+take the time, can still be in bfloat16. A LoRA adapter needs none of this, since PEFT keeps it in float32 beside a model
+in fewer bits.
+
+Autocast is put around the decoder and the LM head themselves, so that rollouts, the probe and every trainer compute
+alike. Weights are converted anew in each forward pass: cheap for thousands of tokens, and a cost for one.
+"""
+
+import functools
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+
+def multiply_in(model: PreTrainedModel, dtype: str | None) -> None:
+    """Let every forward pass of ``model``, which stays on its device, compute matrix products in ``dtype``.
+
+    None leaves the model as it is.
+    """
+    if dtype is None:
+        return
+    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    for module in (bare.base_model, bare.get_output_embeddings()):
+        module.forward = _under_autocast(module.forward, model.device.type, getattr(torch, dtype))
+
+
+def product_dtype(model: PreTrainedModel) -> torch.dtype:
+    """Return the type in which ``model`` computes matrix products."""
+    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    return cast(torch.dtype, getattr(bare.base_model.forward, "product_dtype", model.dtype))
+
+
+def _under_autocast(forward: Any, device: str, dtype: torch.dtype) -> Any:
+    @functools.wraps(forward)  # transformers looks at the signature
+    def wrapped(*args: Any, **options: Any) -> Any:
+        with torch.autocast(device, dtype):
+            return forward(*args, **options)
+
+    cast(Any, wrapped).product_dtype = dtype
+    return wrapped
