@@ -1,9 +1,9 @@
-"""Speed of SFT, rollouts and GRPO updates with a model of SmolLM2-135M's sizes on a CPU, against its matrix products alone.
+"""Speed of SFT, rollouts and GRPO updates with a model of SmolLM2-135M's sizes, against its matrix products alone.
 
     python benchmarks/smollm2.py [--episodes 16] [--repeats 3]
 
-The episodes are those of the expert on generated ALFWorld games of all task types. The weights are random, which changes
-no time. The *limit* of each case takes the same sequence of matrix products, of the same shapes, without attention,
+The episodes are those of the expert on generated ALFWorld games of all task types. The weights are random, which
+changes no time. The *limit* of each case takes the same sequence of matrix products, of the same shapes, without attention,
 norms, masks or a tokenizer: the linear layers of every block, and the LM head where it is evaluated.
 
 * SFT: updates of four demonstrations, all weights or LoRA of rank 16.

@@ -1,7 +1,7 @@
 """Reinforcement learning on tasks with GRPO (arXiv 2402.03300), TRL's ``GRPOTrainer``.
 
-Every task is rolled out ``num_generations`` times; the reward is by default the episode's score, and the advantage is the reward
-minus the mean of its group, divided by the group's standard deviation + 1e-4 (``scale_rewards``).
+Every task is rolled out ``num_generations`` times; the reward is by default the episode's score, and the advantage is
+the reward minus the mean of its group, divided by the group's standard deviation + 1e-4 (``scale_rewards``).
 
 Deviations from TRL's defaults are in ``conf/algorithm/grpo.yaml``. Episodes are rolled out by this project with the
 engine of ``conf/generation``. A vLLM engine is TRL's own (``use_vllm``): TRL loads the policy's weights into it before

@@ -1,8 +1,8 @@
 """Mixed precision: weights and their updates in float32, matrix products in fewer bits (PyTorch's autocast).
 
-Updates of all weights are lost in bfloat16, where 1 + 0.003 is 1; kept in float32 they are not, and the products, which
-take the time, can still be in bfloat16. A LoRA adapter needs none of this, since PEFT keeps it in float32 beside a model
-in fewer bits.
+Updates of all weights are lost in bfloat16, where 1 + 0.003 is 1. Kept in float32 they are not, and the products, which
+take the time, can still be in bfloat16. A LoRA adapter needs none of this: PEFT keeps it in float32, whatever the model
+is in.
 
 Autocast is put around the decoder and the LM head themselves, so that rollouts, the probe and every trainer compute
 alike. Weights are converted anew in each forward pass: cheap for thousands of tokens, and a cost for one.
