@@ -3,8 +3,8 @@
     python benchmarks/smollm2.py [--episodes 16] [--repeats 3]
 
 The episodes are those of the expert on generated ALFWorld games of all task types. The weights are random, which
-changes no time. The *limit* of each case takes the same matrix products, of the same shapes and in the same order, without
-attention, norms, masks or a tokenizer: the linear layers of every block, and the LM head where it is evaluated.
+changes no time. The *limit* of each case takes the same matrix products, of the same shapes and in the same order: the
+linear layers of every block, and the LM head where it is evaluated, but no attention, norms, masks or tokenizer.
 
 * SFT: updates of four demonstrations, all weights or LoRA of rank 16.
 * Rollouts: the episodes at once, turn by turn, with the expert's observations and completions of eight tokens.
