@@ -46,6 +46,7 @@ class BudgetSettings:
     """Limits of a run."""
 
     flops: Positive | None
+    hours_per_phase: Positive | None
 
 
 @dataclass(frozen=True)

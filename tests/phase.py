@@ -47,6 +47,7 @@ class Phase:
         seed: int = 5,
         batch_size: int = 16,
         evaluate: Callable[[Policy, int], None] = lambda policy, update: None,
+        flops_budget: float = float("inf"),
         **options: Any,
     ) -> None:
         self.policy = policy
@@ -74,6 +75,7 @@ class Phase:
             log=lambda values, update: self.logged.append(dict(values)),
             progress=lambda done, planned: self.progress.append((done, planned)),
             evaluate=point,
+            over_budget=lambda: self.meter.spent.flops > flops_budget,
             **options,
         )
 

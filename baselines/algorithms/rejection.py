@@ -67,7 +67,7 @@ class RejectionSampling:
         """Train ``policy`` in place on its own successes; ``demonstrations`` are not used."""
         updates = _Updates(context, self.rounds)
         for number in range(self.rounds):
-            if context.flops_budget is not None and context.meter.spent.flops > context.flops_budget:
+            if context.over_budget():
                 break
             rollouts = self._roll_out(policy, tasks, context, number)
             chosen = self._successes(rollouts)

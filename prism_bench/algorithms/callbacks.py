@@ -20,7 +20,7 @@ class PhaseCallback(TrainerCallback):
     * Numeric values go to ``context.log`` under ``<phase>/<name>``, updates done and planned to ``context.progress``.
     * After ``context.points`` evenly spaced updates, the last one included, ``context.evaluate`` is called. It draws
       from random streams of its own, so a policy trains alike with and without a learning curve.
-    * Training stops at the first update after which the phase has spent more than ``context.flops_budget``.
+    * Training stops at the first update after which the phase is over its budget.
     """
 
     def __init__(self, policy: Policy, context: TrainingContext) -> None:
@@ -49,8 +49,7 @@ class PhaseCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.context.progress(state.global_step, state.max_steps)
-        budget = self.context.flops_budget
-        if budget is not None and self.context.meter.spent.flops > budget:
+        if self.context.over_budget():
             control.should_training_stop = True
         if state.global_step in self.points:
             control.should_log = True  # so that on_log sees whether the update was sound before it is evaluated

@@ -52,7 +52,7 @@ class TrainingContext:
         points: how many points the learning curve of this phase has; 0 for none.
         unfinished: for checkpoints (:mod:`prism_bench.algorithms.checkpoints`), from which an interrupted run
             continues; None for none. An algorithm that writes none starts the phase again.
-        flops_budget: FLOPs that the phase may spend; it ends at the first update past them. None for no limit.
+        over_budget: returns True once the phase has spent what it may; it ends at the first update after that.
     """
 
     phase: str
@@ -68,7 +68,7 @@ class TrainingContext:
     evaluate: Callable[[Policy, int], None] = lambda policy, update: None
     points: int = 0
     unfinished: Unfinished | None = None
-    flops_budget: float | None = None
+    over_budget: Callable[[], bool] = lambda: False
 
 
 class Algorithm(Protocol):

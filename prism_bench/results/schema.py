@@ -74,7 +74,7 @@ class PhaseResult:
         demonstrations, tasks: how many the algorithm was given.
         updates: of the weights.
         flops: of training with its own rollouts, without the learning curve's.
-        ended: ``completed``: after all planned updates; ``budget``: at the first update past ``budget.flops``;
+        ended: ``completed``: after all planned updates; ``budget``: at the first update past ``budget``;
             ``plateau``: a held-out loss stopped falling.
     """
 

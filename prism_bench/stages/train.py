@@ -38,6 +38,7 @@ UNFINISHED = "unfinished"
         "env.validation_split",
         *FAULT_SETTINGS,
         "eval.curve_points",
+        "budget.hours_per_phase",
     ),
     parents=("policy", "trajectories"),
     values=("phase", "algorithm", "demonstrations", "tasks", "curve_tasks", "flops_budget"),
@@ -63,6 +64,12 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
         policy = _trainable(bench)
         renderer = bench.renderer(policy)
 
+        limits = values["flops_budget"], inputs.settings["budget.hours_per_phase"]
+
+        def over_budget() -> bool:
+            spent = meter.spent.flops, unfinished.seconds / 3600
+            return any(limit is not None and so_far > limit for limit, so_far in zip(limits, spent, strict=True))
+
         def show(done: int, planned: int) -> None:
             updates[:] = done, planned
             progress.update(done, planned)
@@ -82,15 +89,14 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
                 evaluate=_evaluation(bench, renderer, meter, unfinished.curve),
                 unfinished=unfinished,
                 points=inputs.settings["eval.curve_points"],
-                flops_budget=values["flops_budget"],
+                over_budget=over_budget,
             )
             algorithm.train(policy, [trajectories[i] for i in values["demonstrations"]], values["tasks"], context)
         check_weights(policy.model, f"{name}, after update {updates[0]}")
         save_policy(policy, folder / CHECKPOINT)
         shutil.rmtree(unfinished.folder, ignore_errors=True)  # there is none if the phase was short
         flops = meter.spent.flops
-    budget = values["flops_budget"]
-    early = "budget" if budget is not None and flops > budget else "plateau"
+        early = "budget" if over_budget() else "plateau"
     record = {
         "updates": updates[0],
         "flops": flops,

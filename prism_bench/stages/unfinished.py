@@ -30,12 +30,17 @@ class UnfinishedPhase:
         self._restored = 0  # rows
         self._began = time.perf_counter()
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that the phase has taken so far, in earlier processes too."""
+        rows = self._ledger.rows[self._first + self._restored :]
+        elsewhere = sum(row.seconds for row in rows)  # time inside another phase is not this one's
+        return self._meter.spent.seconds + time.perf_counter() - self._began - elsewhere
+
     def export_state(self) -> dict[str, Any]:
         """Return learning curve and bill as plain JSON."""
         rows = self._ledger.rows[self._first :]
-        elsewhere = sum(row.seconds for row in rows[self._restored :])  # time inside another phase is not this one's
-        seconds = self._meter.spent.seconds + time.perf_counter() - self._began - elsewhere
-        spent = replace(self._meter.spent, seconds=seconds)
+        spent = replace(self._meter.spent, seconds=self.seconds)
         return {"curve": self.curve, "rows": [asdict(row) for row in rows], "spent": asdict(spent)}
 
     def restore_state(self, state: Mapping[str, Any]) -> None:
