@@ -11,14 +11,19 @@ INSTALL = $(BIN)/python $(PIP) install --constraint constraints.txt --editable
 VLLM := .venv-vllm/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm bench clean
+.PHONY: help demo demo-smollm2 test test-vllm bench clean
 
 help: ## show this
-	@awk -F ':.* ## ' '/^[a-z-]+:.* ## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.* ## ' '/^[a-z0-9-]+:.* ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F ' *[?]= *|# *' '/^[A-Z]+ [?]=/ { printf "  %s=%-*s %s\n", $$1, 24 - length($$1), $$2, $$3 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
 	$(BIN)/python run.py seed=0 $(ARGS)
+
+demo-smollm2: $(VENV)/.installed ## a real model, SmolLM2-135M, learns the official ALFWorld games; about an hour
+	test -e .cache/smollm2 || $(BIN)/prism-bench download smollm2 .cache/smollm2
+	test -e .cache/alfworld/json_2.1.1 || $(BIN)/prism-bench download alfworld .cache/alfworld
+	$(BIN)/python run.py experiment=smollm2 model.path=.cache/smollm2 env.data=.cache/alfworld $(ARGS)
 
 test: $(VENV)/.installed-test ## lint, format, types and tests, including those against TextWorld
 	$(BIN)/ruff check .
@@ -40,6 +45,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/sft.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/smollm2.py
 
 clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi

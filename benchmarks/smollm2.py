@@ -1,6 +1,6 @@
 """Speed of SFT, rollouts and GRPO updates with a model of SmolLM2-135M's sizes, against its matrix products alone.
 
-    python benchmarks/smollm2.py [--episodes 16] [--repeats 3]
+    python benchmarks/smollm2.py [--episodes 16] [--repeats 3] [--device cuda]
 
 The episodes are those of the expert on generated ALFWorld games of all task types. The weights are random, which
 changes no time. The *limit* of each case takes the same matrix products, of the same shapes and in the same order: the
@@ -10,7 +10,7 @@ linear layers of every block, and the LM head where it is evaluated, but no atte
 * Rollouts: the episodes at once, turn by turn, with the expert's observations and completions of eight tokens.
 * GRPO update: the loss and gradient of 16 episodes whose advantage is not zero.
 
-Each case is measured in one process of two threads, and in two processes of one thread at the same time.
+On a CPU each case is measured in one process of two threads, and in two processes of one thread at the same time.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import gymnasium
@@ -66,7 +67,7 @@ Timed = tuple[float, float, int]
 class Bench:
     """Episodes of the expert as tokens, and a model."""
 
-    def __init__(self, episodes: int) -> None:
+    def __init__(self, episodes: int, device: str) -> None:
         quieten()
         environment = gymnasium.make("envs.alfworld:prism_bench/ALFWorld-v0", preset="full", split="train")
         self.make = lambda: environment
@@ -76,7 +77,7 @@ class Bench:
         self.tokenizer = build_tokenizer(texts)
         torch.manual_seed(0)
         ids = {"eos_token_id": self.tokenizer.eos_token_id, "pad_token_id": self.tokenizer.pad_token_id}
-        self.model = LlamaForCausalLM(LlamaConfig(**SIZES, **ids, bos_token_id=None))
+        self.model = LlamaForCausalLM(LlamaConfig(**SIZES, **ids, bos_token_id=None)).to(device)
         self.renderer = Renderer(self.tokenizer, ActionPrompt(), 2048)
         self.rendered = [self.renderer.render(trajectory) for trajectory in self.trajectories]
 
@@ -98,7 +99,9 @@ class Bench:
             for module, rows in parts:
                 weight = module.weight.detach().requires_grad_(backward == "all")
                 shape = rows, weight.shape[1]
-                given = inputs.setdefault(shape, torch.randn(shape)).requires_grad_(bool(backward))
+                given = inputs.setdefault(shape, torch.randn(shape, device=self.model.device)).requires_grad_(
+                    bool(backward)
+                )
                 output = torch.nn.functional.linear(given, weight)
                 if backward:
                     output.backward(output.detach())
@@ -164,8 +167,9 @@ def grpo_update(bench: Bench) -> Timed:
 
     def update() -> None:
         for group in groups:
-            rows = [torch.tensor(bench.rendered[number].input_ids) for number in group]
-            targets = [torch.tensor(bench.rendered[number].labels) for number in group]
+            tensor = partial(torch.tensor, device=bench.model.device)
+            rows = [tensor(bench.rendered[number].input_ids) for number in group]
+            targets = [tensor(bench.rendered[number].labels) for number in group]
             ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
             labels = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=IGNORED)
             mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
@@ -194,6 +198,8 @@ CASES: dict[str, Callable[[Bench], Timed]] = {
 def _time(function: Callable[[], None]) -> float:
     start = time.perf_counter()
     function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -213,9 +219,9 @@ def _contexts(rendered: Rendered) -> Iterator[list[int]]:
             context = []
 
 
-def measure(case: str, threads: int, processes: int, episodes: int) -> list[Timed]:
+def measure(case: str, threads: int, processes: int, options: Sequence[str]) -> list[Timed]:
     """Run a case in processes at the same time, and return what each measured."""
-    command = [sys.executable, __file__, "--case", case, "--episodes", str(episodes)]
+    command = [sys.executable, __file__, "--case", case, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     started = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     answers = [process.communicate()[0] for process in started]
@@ -228,21 +234,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=16, help="in each process")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
-        bench = Bench(arguments.episodes)
+        bench = Bench(arguments.episodes, arguments.device)
         bench.products(64, 64)
         print(json.dumps(CASES[arguments.case](bench)))
         return
     table = Table("", "processes x threads", title=f"{arguments.episodes} episodes in each process")
     for header in ("tokens a second", "share of the limit"):
         table.add_column(header, justify="right")
+    options = "--episodes", str(arguments.episodes), "--device", arguments.device
     for case in CASES:
-        for processes, threads in ((1, 2), (2, 1)):
+        for processes, threads in ((1, 2), (2, 1)) if arguments.device == "cpu" else ((1, 1),):
             speeds, shares = [], []
             for _ in range(arguments.repeats):
-                found = measure(case, threads, processes, arguments.episodes)
+                found = measure(case, threads, processes, options)
                 speeds.append(sum(tokens / seconds for seconds, _, tokens in found))
                 shares.append(statistics.mean(limit / seconds for seconds, limit, _ in found))
             row = f"{statistics.median(speeds):,.0f}", f"{statistics.median(shares):.2f}"
