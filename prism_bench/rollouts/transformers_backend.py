@@ -59,10 +59,13 @@ class TransformersEngine:
 
     @contextmanager
     def start(self, policy: Policy, checkpoint: str | Path, end_token_id: int) -> Iterator["TransformersBackend"]:
-        yield TransformersBackend(policy.model, end_token_id, self.tokens_per_forward, self.cache_gib)
+        yield self.backend(policy.model, end_token_id)
 
     def in_trainer(self, trainer: "GRPOTrainer", end_token_id: int) -> "TransformersBackend":
-        model = trainer.accelerator.unwrap_model(trainer.model)
+        return self.backend(trainer.accelerator.unwrap_model(trainer.model), end_token_id)
+
+    def backend(self, model: PreTrainedModel, end_token_id: int) -> "TransformersBackend":
+        """Return what generates with a model, within the limits of this engine."""
         return TransformersBackend(model, end_token_id, self.tokens_per_forward, self.cache_gib)
 
     def leave_trainer(self, trainer: "GRPOTrainer") -> None:

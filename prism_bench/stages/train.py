@@ -16,7 +16,7 @@ from prism_bench.data.trajectory import load_trajectories
 from prism_bench.files import write_atomically
 from prism_bench.models.policy import Policy, PretrainedModel, check_weights, save_policy, with_lora
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.transformers_backend import TransformersBackend
+from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
@@ -122,11 +122,13 @@ def _evaluation(
     """
     tasks = bench.inputs.values["curve_tasks"]
     split = bench.inputs.settings["env.validation_split"]
+    configured = bench.engine()
+    engine = configured if isinstance(configured, TransformersEngine) else TransformersEngine()
 
     def evaluate(policy: Policy, update: int) -> None:
         flops = meter.spent.flops
         sampling = Sampling(0.0, bench.model.max_completion_tokens, bench.seed)
-        backend = TransformersBackend(policy.model, renderer.end_token_id)
+        backend = engine.backend(policy.model, renderer.end_token_id)
         with bench.tools.ledger.phase("eval") as eval_meter, bench.runner(split, renderer) as runner:
             episodes = runner.run(backend, tasks, sampling, f"policy:update {update}", eval_meter)
         success = float(np.mean([episode.trajectory.success for episode in episodes]))
