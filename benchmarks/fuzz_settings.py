@@ -30,7 +30,7 @@ CHOICES = (
     ("env=alfworld", "strategy=rejection", "generation=vllm"),
     ("env=alfworld", "strategy=sft_until_plateau_then_rl", "router=loss", "algorithm=gigpo"),
     ("env=alfworld", "strategy=one_loop", "algorithm=luffy"),
-    ("env=alfworld", "strategy=split", "model=qwen3-8b", "model.device=cpu", "prompt=react"),
+    ("env=alfworld", "strategy=split", "model=qwen3-8b", "model.device=cpu"),
     ("env=webshop", "strategy=split", "router=difficulty", "logger=none"),
     ("env=webshop", "strategy=one_loop", "algorithm=chord", "router=random"),
     ("env=webshop", "strategy=one_loop", "algorithm=relift"),

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from prism_bench.algorithms.contract import Algorithm
+from prism_bench.algorithms.grpo import GRPO
 from prism_bench.data.prompts import Prompt
 from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, check_device
@@ -71,18 +72,25 @@ def make_parts(config: DictConfig) -> RunParts:
     phases = read_strategy(settings.strategy.phases, root.below("strategy").below("phases"))
     make_environment = partial(environment_maker, settings.env.make, where=root.below("env").below("make"))
     make_environment(settings.env.train_split)  # a function, which checks the arguments
+    prompt: Prompt = make(settings.prompt, root.below("prompt"), Prompt)
+    algorithms = tuple(make_algorithm(phase) for phase in phases)
+    if prompt.last_turns is not None and any(isinstance(algorithm, GRPO) for algorithm in algorithms):
+        raise InputError(
+            "prompt.last_turns has to be null for GRPO and its variants, which train on one growing context per "
+            "episode; choose null, or a strategy without them, such as strategy=sft or strategy=rejection"
+        )
     # Stages have the rules in their keys, whether the configuration names them or not.
     rules = {field.name: getattr(settings.env, field.name) for field in fields(FaultRules)}
     return RunParts(
         config={**configuration.values, "env": {**configuration.values["env"], **rules}},
         settings=settings,
         model=model,
-        prompt=make(settings.prompt, root.below("prompt"), Prompt),
+        prompt=prompt,
         engine=make(settings.generation, root.below("generation"), Engine),
         eval=make(settings.eval, root.below("eval"), EvaluationSettings),
         router=router if any(phase.needs_router for phase in phases) else None,
         phases=phases,
-        algorithms=tuple(make_algorithm(phase) for phase in phases),
+        algorithms=algorithms,
         make_environment=make_environment,
         make_logger=make(settings.logger, root.below("logger"), Logger),
     )

@@ -17,6 +17,7 @@ class Server:
     cuts: dict[str, list[int]] = field(default_factory=dict)  # path -> bytes sent before each answer breaks off
     status: list[int] = field(default_factory=list)  # errors to answer first
     types: dict[str, str] = field(default_factory=dict)  # path -> content type
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)  # path -> further headers
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # path and range of every request
 
 
@@ -28,6 +29,7 @@ def serve(files: dict[str, bytes]) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.lstrip("/")
+            path = path if path in state.files else path.partition("?")[0]
             wanted = self.headers["Range"]
             state.asked.append((path, wanted))
             if state.status or path not in state.files:
@@ -46,9 +48,15 @@ def serve(files: dict[str, bytes]) -> Iterator[Server]:
             self.send_header("Content-Length", str(len(content) - start))
             if path in state.types:
                 self.send_header("Content-Type", state.types[path])
+            for name, value in state.headers.get(path, {}).items():
+                self.send_header(name, value)
             self.end_headers()
+            if self.command == "HEAD":
+                return
             stop = state.cuts[path].pop(0) if state.cuts.get(path) else None
             self.wfile.write(content[start:] if stop is None else content[start : start + stop])
+
+        do_HEAD = do_GET
 
         def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""

@@ -13,6 +13,7 @@ from prism_bench.algorithms.contract import Algorithm
 from prism_bench.data.indexed_prompt import IndexedPrompt
 from prism_bench.data.prompts import ActionPrompt, ActPrompt, Prompt, ReactPrompt
 from prism_bench.environments.contract import TextEnvironment
+from prism_bench.models.download import ModelDownload
 from prism_bench.models.policy import ModelSettings
 from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
@@ -29,6 +30,7 @@ CHOICES = sorted(path.relative_to(CONF).with_suffix("").parts for path in CONF.g
 KINDS = {
     "model": ModelSettings,
     "prompt": Prompt,
+    "download": ModelDownload,
     "eval": EvaluationSettings,
     "generation": Engine,
 }
@@ -51,7 +53,8 @@ def test_every_group_is_tried_below():
 @choices(*KINDS)
 def test_settings(group, choice):
     missing = ["model.path=FOLDER"] if choice == "checkpoint" else []
-    chosen = configured(f"{group}={choice}", *missing)[group]
+    added = "+" if group == "download" else ""  # a command of its own
+    chosen = configured(f"{added}{group}={choice}", *missing)[group]
     assert make(chosen, group, KINDS[group])
 
 
@@ -111,4 +114,4 @@ def test_a_first_sentence_explains_every_choice_in_the_help():
     assert finished.returncode == 0
     rows = [line.split(maxsplit=1) for line in finished.stdout.splitlines() if line.startswith("    ")]
     explained = [words[0] for words in rows if len(words) == 2]
-    assert {choice for _, choice in CHOICES} <= set(explained)
+    assert {choice for group, choice in CHOICES if group != "download"} <= set(explained)

@@ -388,7 +388,6 @@ def test_official_games_do_the_same_job(cache, tmp_path, official_data):
 
 
 PRETRAINED = (
-    "prompt=react",
     "model.device=cpu",
     "model.dtype=float32",
     "model.max_length=2048",
@@ -412,7 +411,7 @@ def checkpoint(tmp_path: Path, tiny_model: Callable[..., PreTrainedModel]) -> Ca
 
     def make(model: str) -> Path:
         architecture, template, tokens = INSTRUCT_MODELS[model]
-        tokenizer = build_tokenizer([(ROOT / "conf" / "prompt" / "react.yaml").read_text()])
+        tokenizer = build_tokenizer([(ROOT / "conf" / "prompt" / "act.yaml").read_text()])
         tokenizer.add_special_tokens({"additional_special_tokens": tokens[:-1], "eos_token": tokens[-1]})
         templates = Path(trl.__file__).with_name("chat_templates")
         tokenizer.chat_template = (templates / f"{template}.jinja").read_text()
@@ -462,6 +461,8 @@ def refused(tmp_path: Path, cache: Path, reason: str, *overrides: str) -> None:
         (["router.quantile=1"], "router.quantile=1 is not possible; it should be less than 1"),
         (["strategy=sft_then_rl", "sft.learning_rat=1"], "sft has no setting 'learning_rat'"),
         (["strategy=one_loop"], "phase 'one_loop' of the strategy: GRPO has no use for demonstrations"),
+        (["prompt=react"], "the episodes of the expert 'search' have no thoughts, and the prompt asks for them"),
+        (["prompt.last_turns=3"], "prompt.last_turns has to be null for GRPO and its variants"),
         (["+algorithm.no_such_field=1"], "no_such_field"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -10,6 +10,8 @@ group_by_length``) are no faster, and the length of a demonstration would decide
 packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all demonstrations of a pack and
 masks it (``benchmarks/sft.py``).
 
+Where a demonstration is several contexts (``prompt.last_turns``), each of them is an example of its own.
+
 With ``held_out``, a share of the demonstrations is not trained on. Their loss is computed as often as TRL's
 ``eval_strategy`` and ``eval_steps`` say, and training ends when it has not improved for ``patience`` checks: the switch
 at the plateau of arXiv 2512.11470. The policy is the one after the last update, not the one of the best check.
@@ -165,7 +167,7 @@ class EpisodeSFTTrainer(CheckpointingTrainer, SFTTrainer):
 def _dataset(rendered: Sequence[Rendered]) -> Dataset:
     return Dataset.from_dict(
         {
-            "input_ids": [sequence.input_ids for sequence in rendered],
-            "labels": [sequence.labels for sequence in rendered],
+            "input_ids": [ids for sequence in rendered for ids, _ in sequence.contexts],
+            "labels": [labels for sequence in rendered for _, labels in sequence.contexts],
         }
     )

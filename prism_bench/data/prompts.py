@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Count
 
 Message = dict[str, str]
 
@@ -32,6 +33,11 @@ class Prompt(Protocol):
     def needs_thoughts(self) -> bool:
         """True if demonstrations have to have thoughts, since this prompt invites them."""
         return False
+
+    @property
+    def last_turns(self) -> int | None:
+        """How many earlier turns the policy reads, beside the first observation; None for all of them."""
+        return None
 
     def messages(self, observation: str, admissible_actions: Sequence[str]) -> list[Message]:
         """Return the first messages of an episode."""
@@ -100,6 +106,7 @@ class ActionPrompt(Prompt):
     """Prompt without added text: the message is the observation, the completion the action."""
 
     list_admissible: bool = False
+    last_turns: Count | None = None
 
     @property
     def needs_admissible(self) -> bool:
@@ -147,6 +154,7 @@ class ReactPrompt(Prompt):
     instruction: str
     list_admissible: bool = False
     thoughts: Literal["required", "optional"] = "required"
+    last_turns: Count | None = None
 
     @property
     def needs_admissible(self) -> bool:

@@ -12,6 +12,7 @@ thinking, in which a template puts an empty thought before every completion: a t
 would belong to the policy, and expert episodes have none.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,18 +38,39 @@ _TEMPLATE_VARIABLES: dict[str, Any] = {
 _SYSTEM, _FIRST = "\u24eabefore\u24ea", "\u2460first\u2460"
 _COMPLETION, _SECOND = "\u2461reply\u2461", "\u2462second\u2462"
 
+_LEFT_OUT = "\n...\n"
+"""Stands for the turns between the first observation and the last turns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Tokens of one trajectory. ``labels`` equals ``input_ids`` at the agent's tokens and ``IGNORED`` elsewhere."""
+    """Tokens of one trajectory. ``labels`` equals ``input_ids`` at the agent's tokens and ``IGNORED`` elsewhere.
+
+    Where the policy reads the last turns only (``prompt.last_turns``), the trajectory is several contexts in a row.
+    Their first tokens are at ``starts``, and no token reads one of another context.
+    """
 
     input_ids: list[int]
     labels: list[int]
     steps: int  # how many steps of the trajectory fit
+    starts: tuple[int, ...] = (0,)
 
     @property
     def agent_tokens(self) -> int:
         return sum(label != IGNORED for label in self.labels)
+
+    @property
+    def contexts(self) -> list[tuple[list[int], list[int]]]:
+        """Tokens and labels of each context."""
+        ends = (*self.starts[1:], len(self.input_ids))
+        return [
+            (self.input_ids[start:end], self.labels[start:end]) for start, end in zip(self.starts, ends, strict=True)
+        ]
+
+    @property
+    def positions(self) -> list[int]:
+        """Position of each token in its context."""
+        return [position for ids, _ in self.contexts for position in range(len(ids))]
 
 
 class Renderer:
@@ -81,8 +103,7 @@ class Renderer:
 
     def prompt_ids(self, observation: str, admissible_actions: tuple[str, ...] = ()) -> list[int]:
         """Return the tokens before the first completion."""
-        messages = self.prompt.messages(observation, admissible_actions)
-        return [*self._encode(self._chat(messages if self._takes_system else _without_system(messages)))]
+        return self._prompt(self.prompt.messages(observation, admissible_actions))
 
     def completion(self, step: Step) -> list[int]:
         """Return the tokens of a completion, its end-of-turn token included unless it was truncated."""
@@ -90,6 +111,30 @@ class Renderer:
         if text is None:
             text = self.prompt.completion(step.action, step.observation, step.admissible_actions)
         return [*self._encode(text), *([] if step.truncated else [self.end_token_id])]
+
+    def next_context(
+        self, steps: Sequence[Step], observation: str, admissible_actions: tuple[str, ...] = ()
+    ) -> tuple[list[int], bool]:
+        """Return the tokens that the policy reads before its next completion, and whether they are a new context.
+
+        Without ``prompt.last_turns`` only the first ones are; the others follow the completion of the last step. With
+        it, a context that would have more earlier turns is replaced by the first observation and the last turns.
+
+        Args:
+            steps: the episode so far; rewards are not read.
+            observation: what the environment says now.
+            admissible_actions: those of now.
+        """
+        if not steps:
+            return self.prompt_ids(observation, admissible_actions), True
+        turns = self.prompt.last_turns
+        if turns is None or len(steps) <= turns:
+            return self._after(steps[-1], observation, admissible_actions), False
+        kept = steps[-turns:]
+        ids = self._opening(steps[0], kept[0])
+        for step, after in itertools.pairwise(kept):
+            ids += self.completion(step) + self._after(step, after.observation, after.admissible_actions)
+        return ids + self.completion(kept[-1]) + self._after(kept[-1], observation, admissible_actions), True
 
     def observation(
         self, observation: str, admissible_actions: tuple[str, ...] = (), previous: str | None = None
@@ -110,26 +155,38 @@ class Renderer:
         """
         input_ids: list[int] = []
         labels: list[int] = []
+        starts: list[int] = []
         fitted = 0
-        before: Step | None = None
         for step in trajectory.steps:
-            shown = step.observation, step.admissible_actions
-            context = self.prompt_ids(*shown) if before is None else self.observation(*shown, before.observation)
-            if before is not None and before.truncated:
-                context = [self.end_token_id, *context]  # as the policy read it
+            context, new = self.next_context(trajectory.steps[:fitted], step.observation, step.admissible_actions)
             completion = self.completion(step)
-            if len(input_ids) + len(context) + len(completion) > self.max_length:
+            before = 0 if new else len(input_ids) - starts[-1]
+            if before + len(context) + len(completion) > self.max_length:
                 break
+            starts += [len(input_ids)] if new else []
             input_ids += context + completion
             labels += [IGNORED] * len(context) + completion
             fitted += 1
-            before = step
         if not fitted:
             raise InputError(
                 f"task {trajectory.task_id}: the prompt and the first completion exceed the context of "
                 f"{self.max_length} tokens; raise model.max_length"
             )
-        return Rendered(input_ids, labels, fitted)
+        return Rendered(input_ids, labels, fitted, tuple(starts))
+
+    def _after(self, step: Step, observation: str, admissible_actions: tuple[str, ...]) -> list[int]:
+        """Return the tokens between the completion of ``step`` and the next one, as the policy reads them."""
+        end = [self.end_token_id] if step.truncated else []
+        return end + self.observation(observation, admissible_actions, step.observation)
+
+    def _opening(self, first: Step, resumed: Step) -> list[int]:
+        """Return a prompt that goes on from the first observation to that of a later step."""
+        *others, user = self.prompt.messages(first.observation, first.admissible_actions)
+        turn = self.prompt.turn(resumed.observation, resumed.admissible_actions)
+        return self._prompt([*others, {**user, "content": f"{user['content']}{_LEFT_OUT}{turn}"}])
+
+    def _prompt(self, messages: list[Message]) -> list[int]:
+        return [*self._encode(self._chat(messages if self._takes_system else _without_system(messages)))]
 
     def _encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))

@@ -15,7 +15,7 @@ from prism_bench.errors import InputError
 HUB_TIMEOUT = 10.0
 """Seconds to wait for the hub's first answer."""
 
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+CHECKPOINT_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -56,7 +56,7 @@ def local_checkpoint(checkpoint: str | Path) -> Path:
         CheckpointError: it is neither a folder with the files of a checkpoint nor a model that can be had.
     """
     place = Path(locate_checkpoint(checkpoint))
-    return place if place.is_dir() else Path(snapshot_download(str(checkpoint), allow_patterns=_FILES))
+    return place if place.is_dir() else Path(snapshot_download(str(checkpoint), allow_patterns=CHECKPOINT_FILES))
 
 
 def _cached_snapshot(name: str) -> Path:

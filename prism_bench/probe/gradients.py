@@ -67,7 +67,7 @@ def gradient_norms(
     losses = np.zeros(len(episodes))
     watch = _Watch([matrix for layer in layers for matrix in layer], checkpointing)
     with _frozen(model), _checkpointed(model) if checkpointing else ExitStack(), watch:
-        for batch in groups_within_budget(_tokens(episodes)[0], tokens_per_batch):
+        for batch in groups_within_budget(_lengths(episodes), tokens_per_batch):
             squares, losses[batch] = watch.backward(model, [episodes[number] for number in batch])
             norms[batch] = squares.sqrt().cpu().numpy().reshape(len(batch), *norms.shape[1:])
             on_batch(batch, norms[batch], losses[batch])
@@ -88,7 +88,7 @@ def mean_losses(
     lengths, targets = _tokens(episodes)
     done = 0
     with _frozen(model), torch.inference_mode():
-        for batch in groups_within_budget(lengths, tokens_per_batch):
+        for batch in groups_within_budget(_lengths(episodes), tokens_per_batch):
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
             done += len(batch)
             progress(done)
@@ -103,9 +103,14 @@ def charge(meter: Meter, model: PreTrainedModel, episodes: Sequence[Rendered], c
     meter.add(prefill_tokens=sum(lengths), flops=flops)
 
 
+def _lengths(episodes: Sequence[Rendered]) -> list[int]:
+    return [len(episode.input_ids) for episode in episodes]
+
+
 def _tokens(episodes: Sequence[Rendered]) -> tuple[list[int], list[int]]:
-    """Return how many tokens each trajectory has, and how many of them are targets."""
-    return [len(episode.input_ids) for episode in episodes], [episode.agent_tokens for episode in episodes]
+    """Return how many tokens each context of the trajectories has, and how many of them are targets."""
+    contexts = [labels for episode in episodes for _, labels in episode.contexts]
+    return [len(labels) for labels in contexts], [sum(label != IGNORED for label in labels) for labels in contexts]
 
 
 class _Input:
@@ -263,7 +268,11 @@ def _losses(model: PreTrainedModel, episodes: Sequence[Rendered]) -> torch.Tenso
     labels = [episode.labels + [IGNORED] * (width - len(episode.labels)) for episode in episodes]
     targets = torch.tensor(labels, device=device)[:, 1:]
     decoder, head = decoder_and_head(model)
-    hidden = decoder(input_ids=torch.tensor(padded, device=device), use_cache=False).last_hidden_state[:, :-1]
+    inputs = {"input_ids": torch.tensor(padded, device=device)}
+    if any(len(episode.starts) > 1 for episode in episodes):  # positions that begin anew separate contexts
+        positions = [[*episode.positions, *range(1, 1 + width - len(episode.input_ids))] for episode in episodes]
+        inputs["position_ids"] = torch.tensor(positions, device=device)
+    hidden = decoder(**inputs, use_cache=False).last_hidden_state[:, :-1]
     chosen = targets != IGNORED
     logits = head(hidden[chosen]).float()
     losses = nn.functional.cross_entropy(logits, targets[chosen], reduction="none")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal
@@ -25,7 +25,8 @@ class Episode:
 
     ``prompt_ids`` is the prompt; ``completion_ids`` the rest, completions and observations in turn; ``agent_mask`` is 1
     where the policy wrote and 0 where the environment did; ``logprobs`` are those of the policy's tokens, 0 elsewhere.
-    ``inadmissible`` is the number of actions that the environment had not listed as admissible.
+    Where the policy reads the last turns only, contexts follow each other as in ``Rendered``. ``inadmissible`` is the
+    number of actions that the environment had not listed as admissible.
     """
 
     trajectory: Trajectory
@@ -50,6 +51,9 @@ class _Running:
     completion_ids: list[int] = field(default_factory=list)
     agent_mask: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    context: int = 0  # the backend's session that the policy reads
+    moved: bool = True  # it has to be a new one
+    used: int = 0  # tokens in it
     steps: list[Step] = field(default_factory=list)  # the last one without its reward until that is known
     inadmissible: int = 0
 
@@ -142,20 +146,24 @@ class RolloutRunner:
                     ended.append(session)
                 else:
                     unread[session] = tokens
+            if ended:
+                backend.close([running[session].context for session in ended])
             for session in ended:
                 finished[session] = _episode(running.pop(session), source)
                 self.environments.release(session)
             if ended:
-                backend.close(ended)
                 on_episode(len(finished))
             if answers:
                 continue  # others may have answered meanwhile, or at once where a new task took the place
             if not unread:
                 break
-            completions = backend.complete(unread, sampling)
+            _move({session: running[session] for session in unread}, backend)
+            speaking = {running[session].context: session for session in unread}
+            completions = backend.complete({name: unread[session] for name, session in speaking.items()}, sampling)
             env_steps += len(completions)
             unread = {}
-            for session, completion in completions.items():
+            for name, completion in completions.items():
+                session = speaking[name]
                 self.environments.step(session, self._act(running[session], completion))
         work = backend.take_work()
         meter.add(
@@ -180,34 +188,30 @@ class RolloutRunner:
         self, current: _Running, answer: Answer, sampling: Sampling, max_turns: int | None
     ) -> list[int] | _Ending:
         """Return the tokens of ``answer`` for the policy to read, or the reason why the episode ended."""
-        before = current.observation
         current.observation, current.info = answer.observation, answer.info
+        if current.steps:
+            current.steps[-1] = replace(current.steps[-1], reward=answer.reward)
+            if answer.over:
+                return "environment"
+            if len(current.steps) == max_turns:
+                return "out_of_turns"
+        new, current.moved = self.renderer.next_context(current.steps, current.observation, self._listed(current.info))
+        current.used = len(new) + (0 if current.moved else current.used)
+        if current.used + sampling.max_completion_tokens > self.renderer.max_length:
+            if current.steps:
+                return "context_full"
+            raise InputError(
+                f"task {current.task_id}: the prompt of {len(new)} tokens and a completion of "
+                f"{sampling.max_completion_tokens} exceed the context of {self.renderer.max_length}; "
+                "raise model.max_length"
+            )
         if not current.steps:
-            return self._open(current, sampling)
-        current.steps[-1] = replace(current.steps[-1], reward=answer.reward)
-        if answer.over:
-            return "environment"
-        if len(current.steps) == max_turns:
-            return "out_of_turns"
-        end = [self.renderer.end_token_id] if current.steps[-1].truncated else []
-        new = end + self.renderer.observation(current.observation, self._listed(current.info), before)
-        used = len(current.prompt_ids) + len(current.completion_ids) + len(new)
-        if used + sampling.max_completion_tokens > self.renderer.max_length:
-            return "context_full"
+            current.prompt_ids = new
+            return new
         current.completion_ids += new
         current.agent_mask += [0] * len(new)
         current.logprobs += [0.0] * len(new)
         return new
-
-    def _open(self, current: _Running, sampling: Sampling) -> list[int]:
-        current.prompt_ids = self.renderer.prompt_ids(current.observation, self._listed(current.info))
-        if len(current.prompt_ids) + sampling.max_completion_tokens > self.renderer.max_length:
-            raise InputError(
-                f"task {current.task_id}: the prompt of {len(current.prompt_ids)} tokens and a completion of "
-                f"{sampling.max_completion_tokens} exceed the context of {self.renderer.max_length}; "
-                "raise model.max_length"
-            )
-        return current.prompt_ids
 
     def _act(self, current: _Running, completion: Completion) -> str:
         """Return the action in ``completion``."""
@@ -218,6 +222,7 @@ class RolloutRunner:
         said = None if text == self.renderer.prompt.completion(action, *shown) else text
         truncated = completion.ids[-1] != self.renderer.end_token_id
         current.steps.append(Step(shown[0], action, 0.0, said, shown[1], truncated))
+        current.used += len(completion.ids)
         current.completion_ids += completion.ids
         current.agent_mask += [1] * len(completion.ids)
         current.logprobs += completion.logprobs
@@ -232,10 +237,22 @@ def session_numbers(task_ids: Sequence[str]) -> list[int]:
     earlier: Counter[str] = Counter()
     numbers = []
     for task_id in task_ids:
-        digest = hashlib.blake2b(f"{earlier[task_id]} {task_id}".encode(), digest_size=8).digest()
-        numbers.append(int.from_bytes(digest, "big") >> 1)  # the largest signed integer has 63 bits
+        numbers.append(_number(f"{earlier[task_id]} {task_id}"))
         earlier[task_id] += 1
     return numbers
+
+
+def _number(name: str) -> int:
+    """Return a digest of 63 bits, as many as the largest signed integer has."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _move(speaking: Mapping[int, _Running], backend: Backend) -> None:
+    """Give episodes that left out turns a new session of the backend, which has random numbers of its own."""
+    moved = {session: current for session, current in speaking.items() if current.moved}
+    backend.close([current.context for current in moved.values() if current.steps])
+    for session, current in moved.items():
+        current.context = _number(f"{session} {len(current.steps)}") if current.steps else session
 
 
 def _episode(current: _Running, source: str) -> Episode:

@@ -5,7 +5,7 @@ the environment. On the second half only the agent's tokens are: it learns to ac
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -16,7 +16,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.prompts import Prompt
-from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
+from prism_bench.data.rendering import Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import save_policy
 from prism_bench.models.precision import multiply_in
@@ -56,7 +56,7 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
         renderer = bench.renderer(policy)
         rendered = render_demonstrations(renderer, episodes, meter)
         middle = len(rendered) // 2
-        language = [Rendered(episode.input_ids, [*episode.input_ids], episode.steps) for episode in rendered[:middle]]
+        language = [replace(episode, labels=[*episode.input_ids]) for episode in rendered[:middle]]
         for part, algorithm in ((language, model.base.language), (rendered[middle:], model.base.sft)):
             with tools.progress("base", None, "updates") as progress, tools.trainer_folder() as trainer_folder:
                 context = _context(bench, renderer, meter, trainer_folder, progress.update)

@@ -276,3 +276,16 @@ def test_a_training_that_diverges_ends_with_one_sentence(corridor_policy, render
     policy.model.model.embed_tokens.weight.data[:] = float("nan")
     with pytest.raises(InputError, match="sft: loss is nan at update 1"):
         train(policy, rendered, phase={"points": 10, "evaluate": lambda policy, update: pytest.fail("evaluated")})
+
+
+def test_each_context_is_an_example(corridor_policy, corridor_episodes, train):
+    renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(last_turns=1), max_length=256)
+    sequences = [renderer.render(episode) for episode in corridor_episodes]
+    lengths = [len(ids) for sequence in sequences for ids, _ in sequence.contexts]
+    assert len(lengths) > len(sequences)
+    policy = corridor_policy()
+    before = agent_loss(policy, sequences)
+    phase = train(policy, sequences, num_train_epochs=4)
+    assert phase.progress[-1] == (4 * -(-len(lengths) // 8),) * 2
+    assert phase.meter.spent.trained_tokens == 4 * sum(lengths)
+    assert agent_loss(policy, sequences) < 0.5 * before

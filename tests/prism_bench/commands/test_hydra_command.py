@@ -38,7 +38,7 @@ def never(config: DictConfig, console: Console) -> None:
 
 
 REFUSALS = [
-    (["prompt=recat"], "there is no prompt 'recat'; choose from react, action"),
+    (["prompt=recat"], "there is no prompt 'recat'; choose from react, act, action"),
     (["sead=1"], "the configuration has no setting 'sead'; choose from seed, "),
     (["foo.bar=1"], "the configuration has no setting 'foo'; choose from "),
     (["model.bas.episodes=1"], "model has no setting 'bas'; choose from base, "),
@@ -49,7 +49,7 @@ REFUSALS = [
     (["+seed=1"], "An item is already at 'seed'."),
     (["=1"], "must be a string"),
     (["seed="], "seed= has no value; write seed=VALUE, or \"seed=''\" for an empty text"),
-    (["--multirun", "prompt=action,recat"], "there is no prompt 'recat'; choose from react, action"),
+    (["--multirun", "prompt=action,recat"], "there is no prompt 'recat'; choose from react, act, action"),
     (["hydra.run.dir=/dev/null/run"], "Not a directory: '/dev/null/run'"),
     (["--config-dir=broken", "+broken=broken"], '/broken/broken.yaml", line 1, column 5'),
 ]
@@ -68,7 +68,7 @@ def test_what_hydra_refuses_is_one_sentence(end, tmp_path, arguments, sentence):
 def test_the_programs_refuse_in_one_sentence_even_with_help(program):
     finished = start(PROGRAMS[program], "--help", "prompt=recat")
     assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr == "error: there is no prompt 'recat'; choose from react, action, indexed\n"
+    assert finished.stderr == "error: there is no prompt 'recat'; choose from react, act, action, indexed\n"
 
 
 @pytest.mark.parametrize(("group", "misspelt", "meant"), [("router", "prsm", "prism"), ("model", "tniy", "tiny")])

@@ -31,6 +31,7 @@ class Scripted:
         self.renderer, self.say = renderer, say
         self.read: dict[int, list[int]] = {}
         self.turns: dict[int, int] = {}
+        self.closed: list[int] = []
 
     def complete(self, new_tokens, sampling):
         completions = {}
@@ -48,7 +49,7 @@ class Scripted:
         return None
 
     def close(self, sessions):
-        pass
+        self.closed += sessions
 
     def take_work(self):
         return Work(prefill_tokens=7, generated_tokens=3, flops=11.0)
@@ -89,6 +90,50 @@ def test_an_episode_rendered_again_is_the_episode_played(
         assert rendered.agent_tokens == episode.trajectory.agent_tokens
         assert len(played) == episode.trajectory.agent_tokens + episode.trajectory.context_tokens
         assert [logprob != 0 for logprob in episode.logprobs] == [bool(flag) for flag in episode.agent_mask]
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("longest", [1000, 5], ids=["whole", "cut"])
+@pytest.mark.parametrize("name", ["scratch", "qwen2_5", "llama3_1"])
+def test_with_last_turns_the_contexts_of_a_rollout_are_those_of_the_rendered_episode(
+    name, longest, turns, chat_tokenizer, corridor_policy, corridor
+):
+    prompt = ActPrompt(instruction="Answer with one of", commands="go east, go west", last_turns=turns)
+    renderer = Renderer(chat_or_scratch(name, chat_tokenizer, corridor_policy), prompt, max_length=20_000)
+    backend = Scripted(renderer, lambda session, turn: ["go east", "dance around and around"][session % 2])
+    episodes = RolloutRunner(corridor, renderer, batch_size=2).run(
+        backend, TASKS, Sampling(max_completion_tokens=longest), "policy:scripted", Meter("eval")
+    )
+    contexts = []
+    for episode in episodes:
+        rendered = renderer.render(episode.trajectory)
+        assert rendered.input_ids == episode.prompt_ids + episode.completion_ids
+        mask = [0] * len(episode.prompt_ids) + episode.agent_mask
+        assert [label != IGNORED for label in rendered.labels] == [bool(flag) for flag in mask]
+        assert len(rendered.contexts) == max(1, len(episode.trajectory.steps) - turns)
+        for _, labels in rendered.contexts[1:]:  # one completion, at the end
+            first = next(place for place, label in enumerate(labels) if label != IGNORED)
+            assert IGNORED not in labels[first:]
+        contexts += [ids for ids, _ in rendered.contexts]
+    assert max(len(episode.trajectory.steps) for episode in episodes) == 8
+    assert sorted(backend.read.values()) == sorted(contexts)
+    assert sorted(backend.closed) == sorted(backend.read)
+
+
+def test_a_later_context_has_the_first_observation_and_the_last_turns(chat_tokenizer, corridor_episodes):
+    renderer = Renderer(chat_tokenizer("qwen2_5"), ActionPrompt(last_turns=2), max_length=1000)
+    rendered = renderer.render(corridor_episodes[4])
+    chat = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>".format
+    first = "You are in room 1. Your task is to: go to room 6."
+    texts = [renderer.tokenizer.decode(ids) for ids, _ in rendered.contexts]
+    assert len(texts) == 3 and texts[0].endswith(chat("You are in room 3.", "go east"))
+    assert texts[2].endswith(
+        chat(f"{first}\n...\nYou are in room 3.", "go east")
+        + "".join("\n" + chat(f"You are in room {room}.", "go east") for room in (4, 5))
+    )
+    assert rendered.positions == [place for ids, _ in rendered.contexts for place in range(len(ids))]
+    longest = max(len(ids) for ids, _ in rendered.contexts)
+    assert Renderer(renderer.tokenizer, renderer.prompt, longest).render(corridor_episodes[4]) == rendered
 
 
 @pytest.mark.parametrize("name", ["scratch", *CHATS])

@@ -1,5 +1,7 @@
 """The probe against autograd's parameter gradients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,14 +62,23 @@ def reference(model, rendered: Rendered) -> tuple[np.ndarray, float]:
     model.eval().double()
     for weight in weights:
         weight.requires_grad_(True)
-    logits = model(input_ids=torch.tensor([rendered.input_ids])).logits[0, :-1]
-    loss = cross_entropy(logits, torch.tensor(rendered.labels[1:]), ignore_index=IGNORED)
+    loss = torch.zeros((), dtype=torch.float64)
+    for ids, labels in rendered.contexts:
+        logits = model(input_ids=torch.tensor([ids])).logits[0, :-1]
+        loss += cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=IGNORED, reduction="sum")
+    loss /= rendered.agent_tokens
     found = torch.autograd.grad(loss, weights)
     model.float()
     for weight, flag in zip(weights, flags, strict=True):
         weight.requires_grad_(flag)
     norms = [part.norm().item() for whole, sizes in zip(found, parts, strict=True) for part in whole.split(sizes)]
     return np.array(norms).reshape(-1, 7), loss.item()
+
+
+def in_contexts(rendered: Rendered, *starts: int) -> Rendered:
+    """Return the tokens as several contexts, the first token of each being no target."""
+    labels = [IGNORED if place in starts else label for place, label in enumerate(rendered.labels)]
+    return replace(rendered, labels=labels, starts=(0, *starts))
 
 
 def norms_of(model, episodes, tokens_per_batch=200, **options):
@@ -245,3 +256,17 @@ def test_a_loss_that_is_no_number_is_refused(tiny_model):
     model.lm_head.weight.data[7] = torch.inf
     with pytest.raises(InputError, match="not a finite number"):
         norms_of(model, EPISODES)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_contexts_in_a_row_do_not_read_each_other(tiny_model, name):
+    model = tiny_model(**{"architecture": name} | MODELS[name])
+    episodes = [in_contexts(EPISODES[-1], 11, 40), EPISODES[2], in_contexts(EPISODES[-2], 20)]
+    for checkpointing in (False, True):
+        norms, losses = norms_of(model, episodes, checkpointing=checkpointing)
+        for rendered, found, loss in zip(episodes, norms, losses, strict=True):
+            expected, expected_loss = reference(model, rendered)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+            assert loss == pytest.approx(expected_loss, rel=1e-5)
+    scored = gradients.mean_losses(model, episodes, tokens_per_batch=200, meter=Meter("route"))
+    np.testing.assert_allclose(scored, losses, rtol=1e-5)

@@ -44,9 +44,11 @@ def policy():
     return policy
 
 
-@pytest.mark.parametrize("temperature", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
-def test_the_same_episodes_in_any_batch_and_order(policy, temperature):
-    renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
+@pytest.mark.parametrize(
+    ("temperature", "last_turns"), [pytest.param(0.0, None, marks=pytest.mark.slow), (1.0, None), (1.0, 2)]
+)
+def test_the_same_episodes_in_any_batch_and_order(policy, temperature, last_turns):
+    renderer = Renderer(policy.tokenizer, ActionPrompt(last_turns=last_turns), max_length=300)
     names = gymnasium.make(ID, split="train").unwrapped.task_ids[:12]
     tasks = [*names, *names]
     sampling = Sampling(temperature, max_completion_tokens=6, seed=3)
