@@ -218,9 +218,12 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 
 def save_weights(model: PreTrainedModel, folder: Path | str) -> None:
-    """Write model (or adapter) to ``folder``."""
-    # By default PEFT asks the hub whether the vocabulary has grown.
-    options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    """Write model (or the adapter that is trained) to ``folder``."""
+    options: dict[str, Any] = {}
+    if isinstance(model, PeftModel):
+        options["save_embedding_layers"] = False  # by default PEFT asks the hub whether the vocabulary has grown
+        # TRL's reference is a second adapter, and transformers loads nothing else from a folder that has several.
+        options["selected_adapters"] = model.active_adapters
     model.save_pretrained(folder, **options)
 
 
