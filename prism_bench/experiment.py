@@ -31,7 +31,6 @@ from prism_bench.outline import Outline, outline
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
-from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
@@ -114,12 +113,12 @@ class Experiment:
         Raises:
             InputError: the run could not be finished.
         """
-        model, warnings = self.parts.model, self.tasks.check()
+        model, router, warnings = self.parts.model, self.parts.router, self.tasks.check()
         if isinstance(model, ScratchModel):
             self.tasks.pretraining(model.base.episodes)
         for warning in warnings:
             self.console.print(warning, style="bold red", highlight=False, markup=False)
-        found = outline(model, probed=isinstance(self.parts.router, PrismRouter))
+        found = outline(model, probed=router is not None and router.needs_projections)
         if found.tokenizer is not None:
             Renderer(found.tokenizer, self.parts.prompt, model.max_length)
         if any(algorithm.needs_tasks for algorithm in self.parts.algorithms):
