@@ -41,6 +41,14 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True)
+class RLSettings:
+    """Settings of algorithms that explore to which an environment may give other values, whichever is chosen."""
+
+    learning_rate: Positive
+    max_steps: Count
+
+
+@dataclass(frozen=True)
 class BudgetSettings:
     """Limits of a run."""
 
@@ -62,6 +70,7 @@ class RunSettings:
     seed: Seed
     trajectories: Annotated[int, Ge(2)] | None
     rollout: RolloutSettings
+    rl: RLSettings
     budget: BudgetSettings
     cache: Text
     folder: Text
