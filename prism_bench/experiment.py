@@ -238,6 +238,8 @@ class Experiment:
         env = self.settings.env
         environment = self.tasks.wrapped(env.train_split)
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
+        limit = environment.spec.max_episode_steps if environment.spec is not None else None
+        turns = self.settings.rollout.max_turns
         return {
             "environment": env.make["id"],
             **base.protocol(),
@@ -248,7 +250,8 @@ class Experiment:
                 f"{len(self.tasks.evaluated(split))} of {len(self.tasks.environment(split).task_ids)} of {split}"
                 for split in self.tasks.eval_splits
             ),
-            "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
+            "steps": limit,
+            "steps in training": limit if turns is None or (limit is not None and limit < turns) else turns,
             "decoding": "greedy" if self.parts.eval.temperature == 0 else f"temperature {self.parts.eval.temperature}",
             "prompt": repr(self.parts.prompt),
             "context": self.parts.model.max_length,
