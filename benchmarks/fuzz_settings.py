@@ -1,17 +1,19 @@
 """Fuzzing of settings: drawn values, in and out of bounds and of any type, for every setting of a configuration.
 
-    python benchmarks/fuzz_settings.py [--examples 10000]
+    python benchmarks/fuzz_settings.py [--examples 10000] [--together 1]
 
 A configuration is validated as at the start of a run, and nothing is loaded or made. It has to pass or to be refused
 with one sentence; exits with 1 if it is not. The settings are those of the composed configurations, whatever they are.
+With ``--together 3`` one to three of them get other values at once.
 """
 
 import argparse
 import copy
+import itertools
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -39,6 +41,8 @@ CHOICES = (
 LONGEST = 600  # characters of a sentence
 
 Path = tuple[Any, ...]
+Change = tuple[Path, Any]
+"""The path of a setting, and another value."""
 
 VALUES = st.one_of(
     st.sampled_from(
@@ -83,24 +87,32 @@ def _inside(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from _inside(item, (*path, key))
 
 
-def changed(config: DictConfig, path: Path, value: Any) -> DictConfig:
-    """Return the configuration with another value of one setting, even if it refers to another setting."""
+def changed(config: DictConfig, *changes: Change) -> DictConfig:
+    """Return the configuration with other values of some settings, even if they refer to others."""
     made = copy.deepcopy(config)
-    group: Any = made
     with open_dict(made):
-        for key in path[:-1]:
-            group = group._get_node(key)  # not the value that a reference leads to
-        group[path[-1]] = value
+        for path, value in changes:
+            group: Any = made
+            for key in path[:-1]:
+                group = group._get_node(key)  # not the value that a reference leads to
+            group[path[-1]] = value
     return made
 
 
-def drawn(config: DictConfig) -> st.SearchStrategy[tuple[Path, Any]]:
-    """Return the strategy that draws a path and another value."""
+def drawn(config: DictConfig, together: int = 1) -> st.SearchStrategy[list[Change]]:
+    """Return the strategy that draws changes of at most ``together`` settings, none inside another."""
 
-    def value(path: Path, present: Any) -> st.SearchStrategy[tuple[Path, Any]]:
+    def value(path: Path, present: Any) -> st.SearchStrategy[Change]:
         return st.tuples(st.just(path), st.booleans().flatmap(lambda plausible: near(present) if plausible else VALUES))
 
-    return st.sampled_from(paths(config)).flatmap(lambda found: value(*found))
+    change = st.sampled_from(paths(config)).flatmap(lambda found: value(*found))
+    return st.lists(change, min_size=1, max_size=together).filter(_apart)
+
+
+def _apart(changes: Sequence[Change]) -> bool:
+    """Return whether no changed setting is inside another one, or the same."""
+    places = [path for path, _ in changes]
+    return not any(first == second[: len(first)] for first, second in itertools.permutations(places, 2))
 
 
 def validate(config: DictConfig) -> str | None:
@@ -112,7 +124,7 @@ def validate(config: DictConfig) -> str | None:
     return None
 
 
-def fuzz(choice: tuple[str, ...], examples: int) -> tuple[Counter[str], list[str]]:
+def fuzz(choice: tuple[str, ...], examples: int, together: int) -> tuple[Counter[str], list[str]]:
     """Return how many drawn configurations passed, were refused and failed, and what failed."""
     config = configured(*choice)
     counts: Counter[str] = Counter()
@@ -126,18 +138,17 @@ def fuzz(choice: tuple[str, ...], examples: int) -> tuple[Counter[str], list[str
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(drawn(config))
-    def attempt(setting: tuple[Path, Any]) -> None:
-        path, value = setting
+    @given(drawn(config, together))
+    def attempt(changes: list[Change]) -> None:
         try:
-            sentence = validate(changed(config, path, value))
+            sentence = validate(changed(config, *changes))
         except Exception as error:
             counts["failed"] += 1
-            failures.append(f"{path}={value!r}: {type(error).__name__}: {error}")
+            failures.append(f"{changes}: {type(error).__name__}: {error}")
             return
         counts["passed" if sentence is None else "refused"] += 1
         if sentence is not None and ("\n" in sentence or len(sentence) > LONGEST):
-            failures.append(f"{path}={value!r}: no short sentence: {sentence!r}")
+            failures.append(f"{changes}: no short sentence: {sentence!r}")
 
     attempt()
     return counts, failures
@@ -146,6 +157,7 @@ def fuzz(choice: tuple[str, ...], examples: int) -> tuple[Counter[str], list[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=10_000, help="all together")
+    parser.add_argument("--together", type=int, default=1, help="the most settings that get another value at once")
     options = parser.parse_args()
     console = Console()
     outcomes = ("passed", "refused", "failed")
@@ -153,7 +165,7 @@ def main() -> None:
     found: list[str] = []
     for choice in CHOICES:
         start = time.process_time()
-        counts, failures = fuzz(choice, -(-options.examples // len(CHOICES)))
+        counts, failures = fuzz(choice, -(-options.examples // len(CHOICES)), options.together)
         milliseconds = 1000 * (time.process_time() - start) / counts.total()
         numbers = [len(paths(configured(*choice))), counts.total(), *(counts[name] for name in outcomes)]
         row = (" ".join(choice), *(f"{number:,}" for number in numbers), f"{milliseconds:.0f}")

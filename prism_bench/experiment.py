@@ -31,7 +31,6 @@ from prism_bench.outline import Outline, outline
 from prism_bench.results.loggers import Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, result_metrics, write_result
-from prism_bench.routing.prism import PrismRouter
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
@@ -114,12 +113,12 @@ class Experiment:
         Raises:
             InputError: the run could not be finished.
         """
-        model, warnings = self.parts.model, self.tasks.check()
+        model, router, warnings = self.parts.model, self.parts.router, self.tasks.check()
         if isinstance(model, ScratchModel):
             self.tasks.pretraining(model.base.episodes)
         for warning in warnings:
             self.console.print(warning, style="bold red", highlight=False, markup=False)
-        found = outline(model, probed=isinstance(self.parts.router, PrismRouter))
+        found = outline(model, probed=router is not None and router.needs_projections)
         if found.tokenizer is not None:
             Renderer(found.tokenizer, self.parts.prompt, model.max_length)
         if any(algorithm.needs_tasks for algorithm in self.parts.algorithms):
@@ -239,6 +238,8 @@ class Experiment:
         env = self.settings.env
         environment = self.tasks.wrapped(env.train_split)
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
+        limit = environment.spec.max_episode_steps if environment.spec is not None else None
+        turns = self.settings.rollout.max_turns
         return {
             "environment": env.make["id"],
             **base.protocol(),
@@ -249,7 +250,8 @@ class Experiment:
                 f"{len(self.tasks.evaluated(split))} of {len(self.tasks.environment(split).task_ids)} of {split}"
                 for split in self.tasks.eval_splits
             ),
-            "steps": environment.spec.max_episode_steps if environment.spec is not None else None,
+            "steps": limit,
+            "steps in training": limit if turns is None or (limit is not None and limit < turns) else turns,
             "decoding": "greedy" if self.parts.eval.temperature == 0 else f"temperature {self.parts.eval.temperature}",
             "prompt": repr(self.parts.prompt),
             "context": self.parts.model.max_length,

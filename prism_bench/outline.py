@@ -74,6 +74,7 @@ def _without_weights(checkpoint: str, place: str, lora: LoraConfig | None) -> Pr
     if (Path(place) / "adapter_config.json").is_file():
         with loading(checkpoint, "adapter"):
             lora = cast(LoraConfig, LoraConfig.from_pretrained(place))
+        lora.inference_mode = False  # as it is written; a run trains the adapter
         base = base_of(Path(place))
         return _without_weights(base, locate_checkpoint(base), lora)
     with loading(checkpoint, "model"), torch.device("meta"):

@@ -42,6 +42,14 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True)
+class RLSettings:
+    """Settings of algorithms that explore to which an environment may give other values, whichever is chosen."""
+
+    learning_rate: Positive
+    max_steps: Count
+
+
+@dataclass(frozen=True)
 class BudgetSettings:
     """Limits of a run."""
 
@@ -64,6 +72,7 @@ class RunSettings:
     seed: Seed
     trajectories: Annotated[int, Ge(2)] | None
     rollout: RolloutSettings
+    rl: RLSettings
     budget: BudgetSettings
     cache: Text
     folder: Text

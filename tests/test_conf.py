@@ -79,8 +79,9 @@ def test_routers(group, choice):
 
 
 @choices("algorithm")
-def test_algorithms(group, choice):
-    algorithm = make(configured(f"algorithm={choice}")["algorithm"], group, Algorithm)
+@pytest.mark.parametrize("env", ["alfworld", "webshop"])
+def test_algorithms(group, choice, env):
+    algorithm = make(configured(f"env={env}", f"algorithm={choice}")["algorithm"], group, Algorithm)
     assert algorithm.needs_demonstrations or algorithm.needs_tasks
     assert callable(algorithm.train)
 
@@ -92,6 +93,13 @@ def test_strategies(group, choice, env):
     config = configured(f"env={env}", f"strategy={choice}", *one_loop)
     phases = read_strategy(config["strategy"]["phases"])
     assert all(make_algorithm(phase) for phase in phases) and (choice == "none") == (not phases)
+
+
+def test_an_environment_chooses_the_steps_of_every_algorithm_that_explores():
+    for algorithm in ("grpo", "luffy"):
+        chosen = configured("env=webshop", f"algorithm={algorithm}")["algorithm"]
+        assert (chosen["learning_rate"], chosen["max_steps"]) == (1e-4, 40)
+    assert configured("env=webshop", "algorithm.max_steps=2")["algorithm"]["max_steps"] == 2
 
 
 @choices("env")

@@ -5,15 +5,15 @@ the probe: a forward pass and no backward pass.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from prism_bench.data.rendering import render_demonstrations
 from prism_bench.data.trajectory import Trajectory
+from prism_bench.models.policy import weights_digest
 from prism_bench.probe.gradients import mean_losses
-from prism_bench.probe.record import probe_identity
 from prism_bench.routing.router import RoutingContext, ScoreRouter
 from prism_bench.settings.types import Count
 
@@ -35,5 +35,10 @@ class LossRouter(ScoreRouter):
             meter=context.meter,
             progress=context.progress,
         )
-        identity = probe_identity(context.policy.model, context.renderer)
-        return losses, asdict(identity)
+        model, renderer = context.policy.model, context.renderer
+        return losses, {
+            "checkpoint": weights_digest(model),
+            "prompt": repr(renderer.prompt),
+            "max_length": renderer.max_length,
+            "dtype": str(model.dtype).removeprefix("torch."),
+        }

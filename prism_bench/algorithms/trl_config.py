@@ -8,14 +8,17 @@ negative unless its default is, a text with a list of choices is one of them, an
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+import torch
 from annotated_types import Ge, Lt
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, SchedulerType, Trainer, TrainingArguments, get_scheduler
+from transformers.training_args import OptimizerNames
 
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
@@ -47,6 +50,7 @@ _BOUNDS: Mapping[str, Any] = {
     "adam_beta2": Annotated[float, Ge(0), Lt(1)],
     "adam_epsilon": Positive,
 }
+_STEPS = 1000  # of a schedule that is made to be checked, where the number of updates depends on the data
 _UNIONS = (Union, types.UnionType)
 
 
@@ -83,10 +87,42 @@ def _narrowed(hint: Any, default: Any) -> Any:
 def check_fields(kind: type[Config], values: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Make a configuration before anything is trained, so that TRL finds fields that contradict each other.
 
+    Optimizer and schedule are made too, for a model of two numbers.
+
     Raises:
-        InputError: TRL refuses it.
+        InputError: TRL refuses it, or a package is missing that it needs.
     """
-    _make(kind, {**_precision(), **ours, **values, "output_dir": "unused", "use_cpu": True})
+    config = _make(kind, {**_precision(), **ours, **values, "output_dir": "unused", "use_cpu": True})
+    with _refusals("optim", str(OptimizerNames(config.optim).value)):
+        optimizer = _optimizer(config, torch.nn.Linear(1, 1))
+    steps = config.max_steps if config.max_steps > 0 else _STEPS
+    with _refusals("lr_scheduler_type", str(SchedulerType(config.lr_scheduler_type).value)):
+        get_scheduler(
+            config.lr_scheduler_type,
+            optimizer,
+            num_warmup_steps=config.get_warmup_steps(steps),
+            num_training_steps=steps,
+            scheduler_specific_kwargs=cast(dict[str, Any] | None, config.lr_scheduler_kwargs),
+        )
+
+
+def _optimizer(config: TrainingArguments, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of a configuration, or another one in place of those that are made for certain layers."""
+    plain = torch.optim.SGD(model.parameters(), config.learning_rate)
+    if config.optim_target_modules is not None:
+        return plain
+    made, arguments = Trainer.get_optimizer_cls_and_kwargs(config, cast(PreTrainedModel, model))
+    if not (isinstance(made, type) and issubclass(made, torch.optim.Optimizer)) or "model" in arguments:
+        return plain
+    return made(**{"params": model.parameters(), **arguments})
+
+
+@contextmanager
+def _refusals(name: str, value: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, TypeError, ValueError) as error:
+        raise InputError(f"{name}={value} is not possible: {' '.join(str(error).split())}") from error
 
 
 def trainer_config(

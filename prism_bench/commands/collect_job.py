@@ -5,7 +5,7 @@ rates.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -55,6 +55,8 @@ class CollectSettings:
     prompt: Group
     env: EnvironmentSettings
     modules: Sequence[Text] = ()
+    sft: Group = field(default_factory=dict)  # these two: what the environment chooses for runs
+    rl: Group = field(default_factory=dict)
 
 
 def collect(config: DictConfig, console: Console) -> list[Trajectory]:

@@ -145,18 +145,18 @@ def check_weights(model: PreTrainedModel, where: str) -> None:
 
 
 def check_device(device: str, dtype: str) -> None:
-    """Check that PyTorch has the device here, and that the precision is known.
+    """Check that PyTorch can compute on the device here, and that the precision is known.
 
     Raises:
-        CheckpointError: it has not, or the precision is unknown.
+        CheckpointError: it cannot, or the precision is unknown.
     """
     if dtype not in get_args(Dtype):
         raise CheckpointError(f"model.dtype={dtype!r} is unknown; choose {', '.join(get_args(Dtype))}")
     try:
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()  # which the meta device cannot, though it has tensors
     except (RuntimeError, AssertionError):  # the latter where PyTorch was built without CUDA
         raise CheckpointError(
-            f"model.device={device!r} is no device that PyTorch sees here; use model.device=cpu"
+            f"model.device={device!r} is no device on which PyTorch can compute here; use model.device=cpu"
         ) from None
 
 
@@ -228,9 +228,12 @@ def save_policy(policy: Policy, folder: Path) -> None:
 
 
 def save_weights(model: PreTrainedModel, folder: Path | str) -> None:
-    """Write model (or adapter) to ``folder``."""
-    # By default PEFT asks the hub whether the vocabulary has grown.
-    options: dict[str, Any] = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    """Write model (or the adapter that is trained) to ``folder``."""
+    options: dict[str, Any] = {}
+    if isinstance(model, PeftModel):
+        options["save_embedding_layers"] = False  # by default PEFT asks the hub whether the vocabulary has grown
+        # TRL's reference is a second adapter, and transformers loads nothing else from a folder that has several.
+        options["selected_adapters"] = model.active_adapters
     model.save_pretrained(folder, **options)
 
 

@@ -26,7 +26,6 @@ MOST_TRUNCATED = 0.01
 
 _TRUNCATED = {
     "context_full": "of the rollouts in {phase} ended because the context was full; raise model.max_length",
-    "out_of_turns": "of the rollouts in {phase} ended at max_turns, before the environment's own limit",
     "demonstrations_truncated": "of the demonstrations in {phase} lost steps at the end of the context; "
     "raise model.max_length",
 }

@@ -8,7 +8,7 @@ is used is an option here. The norms and a plot of them stay beside the allocati
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from prism_bench.data.trajectory import Trajectory
 from prism_bench.marks import AfterMeasuring
 from prism_bench.probe.concentration import Concentration, concentration
 from prism_bench.probe.plot import plot_probe
-from prism_bench.probe.record import load_probe, probe_trajectories
+from prism_bench.probe.record import Probe, load_probe, probe_trajectories
 from prism_bench.routing.router import Allocation, RoutingContext, SplitRouter
 from prism_bench.settings.types import Count
 
@@ -30,6 +30,8 @@ class PrismRouter(SplitRouter):
     Attributes:
         checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.
     """
+
+    needs_projections: ClassVar[bool] = True
 
     concentration: Annotated[Concentration, AfterMeasuring()] = "gini"
     tokens_per_batch: Count = 16384
@@ -48,14 +50,13 @@ class PrismRouter(SplitRouter):
         )
 
     def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
-        probe = load_probe(measured / NORMS)
-        identity = asdict(probe.identity) | {"concentration": self.concentration}
-        return concentration(probe.norms, self.concentration), identity
+        return self._scores(load_probe(measured / NORMS))
 
     def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
-        allocation = super().route(trajectories, measured, folder, seed)
+        probe = load_probe(measured / NORMS)
+        allocation = self.divide(*self._scores(probe), seed)
         plot_probe(
-            load_probe(measured / NORMS),
+            probe,
             np.array(allocation.scores),
             {stage: allocation.indices(stage) for stage in ("sft", "rl")},
             allocation.threshold,
@@ -63,3 +64,7 @@ class PrismRouter(SplitRouter):
             folder / "gradients.png",
         )
         return allocation
+
+    def _scores(self, probe: Probe) -> tuple[np.ndarray, Mapping[str, Any]]:
+        identity = asdict(probe.identity) | {"concentration": self.concentration}
+        return concentration(probe.norms, self.concentration), identity

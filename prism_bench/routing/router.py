@@ -98,9 +98,11 @@ class Router(Protocol):
 
     Attributes:
         needs_tasks: whether trajectories without a task id are refused.
+        needs_projections: whether a model is refused in whose layers the probe finds no projections.
     """
 
     needs_tasks: ClassVar[bool]
+    needs_projections: ClassVar[bool]
 
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         """Write the files into ``context.folder`` that :meth:`route` needs."""
@@ -126,6 +128,7 @@ class SplitRouter(ABC):
     """
 
     needs_tasks: ClassVar[bool] = False
+    needs_projections: ClassVar[bool] = False
 
     quantile: Annotated[Fraction, AfterMeasuring()] = 0.5
     ties: Annotated[Literal["random", "paper"], AfterMeasuring()] = "random"
@@ -140,7 +143,10 @@ class SplitRouter(ABC):
         """Return one score per trajectory, and what the scores depend on, from a folder of :meth:`measure`."""
 
     def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
-        scores, identity = self.read_scores(measured)
+        return self.divide(*self.read_scores(measured), seed)
+
+    def divide(self, scores: np.ndarray, identity: Mapping[str, Any], seed: int) -> Allocation:
+        """Return the split of trajectories with these scores."""
         return split(scores, quantile=self.quantile, ties=self.ties, reverse=self.reverse, seed=seed, identity=identity)
 
 

@@ -2,8 +2,12 @@
 
 On the first half of the expert's episodes every token is a target, as in pretraining: the model learns the language of
 the environment. On the second half only the agent's tokens are: it learns to act.
+
+A run that is interrupted resumes each half at its last checkpoint; after one of the second half, the few updates
+between the last checkpoint of the first and its end are repeated.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +29,7 @@ from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
+from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 
@@ -43,7 +48,7 @@ class Pretraining:
     sft: SFT
 
 
-@stage("base", settings=POLICY_SETTINGS, parents=("trajectories",))
+@stage("base", settings=POLICY_SETTINGS, parents=("trajectories",), resumable=True)
 def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the checkpoint of a new model that was trained on the expert's episodes."""
     bench = Workbench(inputs, tools)
@@ -57,14 +62,19 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
         rendered = render_demonstrations(renderer, episodes, meter)
         middle = len(rendered) // 2
         language = [replace(episode, labels=[*episode.input_ids]) for episode in rendered[:middle]]
-        for part, algorithm in ((language, model.base.language), (rendered[middle:], model.base.sft)):
+        halves = {"language": (model.base.language, language), "sft": (model.base.sft, rendered[middle:])}
+        unfinished = {name: UnfinishedPhase(folder / UNFINISHED / name, tools.ledger, meter) for name in halves}
+        for name, (algorithm, part) in halves.items():
             with tools.progress("base", None, "updates") as progress, tools.trainer_folder() as trainer_folder:
-                context = _context(bench, renderer, meter, trainer_folder, progress.update)
+                context = _context(bench, renderer, meter, trainer_folder, progress.update, unfinished[name])
                 algorithm.fit(policy, part, context)
         save_policy(policy, folder)
+        shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # there is none if the stage was short
 
 
-def _context(bench: Workbench, renderer: Renderer, meter: Meter, folder: Path, progress: Any) -> TrainingContext:
+def _context(
+    bench: Workbench, renderer: Renderer, meter: Meter, folder: Path, progress: Any, unfinished: UnfinishedPhase
+) -> TrainingContext:
     return TrainingContext(
         phase="base",
         renderer=renderer,
@@ -76,6 +86,7 @@ def _context(bench: Workbench, renderer: Renderer, meter: Meter, folder: Path, p
         folder=folder,
         log=bench.tools.log,
         progress=progress,
+        unfinished=unfinished,
     )
 
 

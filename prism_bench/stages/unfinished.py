@@ -8,6 +8,9 @@ from typing import Any
 
 from prism_bench.accounting.ledger import Ledger, LedgerRow, Meter
 
+UNFINISHED = "unfinished"
+"""Name of the folder for checkpoints, inside that of a stage."""
+
 
 class UnfinishedPhase:
     """State of the stage in the checkpoints of a phase, an :class:`prism_bench.algorithms.contract.Unfinished`.

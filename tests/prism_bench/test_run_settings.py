@@ -20,7 +20,19 @@ REFUSED = [
     ("model.hidden_size=33", "model: hidden_size=33 is not possible with heads=4"),
     ("model.key_value_heads=3", "model: key_value_heads=3 is not possible"),
     ("model.max_completion_tokens=0", "model.max_completion_tokens=0 is not possible; it should be 1 or more"),
-    ("model.device=foo", "model.device='foo' is no device that PyTorch sees here; use model.device=cpu"),
+    ("model.device=foo", "model.device='foo' is no device on which PyTorch can compute here; use model.device=cpu"),
+    ("model.device=meta", "model.device='meta' is no device on which PyTorch can compute here"),
+    (
+        "algorithm.lr_scheduler_type=cosine_with_min_lr",
+        "algorithm: lr_scheduler_type=cosine_with_min_lr is not possible: One of min_lr or min_lr_rate should be set",
+    ),
+    (
+        "sft.lr_scheduler_type=polynomial +sft.lr_scheduler_kwargs={lr_end:1.0}",
+        "sft: lr_scheduler_type=polynomial is not possible: lr_end (1.0) must be smaller than initial lr",
+    ),
+    ("+sft.optim=adamw_8bit", "sft: optim=adamw_8bit is not possible: "),
+    ("+algorithm.optim=lomo", "algorithm: optim=lomo is not possible: "),
+    ("+model.base.sft.optim=galore_adamw", "model.base.sft: optim=galore_adamw is not possible: "),
     (
         "logger=wandb logger.mode=onlin",
         "logger.mode=onlin is not possible; it should be 'online' or 'offline'",

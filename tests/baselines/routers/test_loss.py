@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 import torch
 from routed import routed
 
 from baselines.routers.loss import LossRouter
+from prism_bench.errors import InputError
 from prism_bench.routing.prism import PrismRouter
 
 
@@ -31,3 +33,11 @@ def test_scores_do_not_depend_on_the_order(context, corridor_episodes):
     forward = routed(LossRouter(), corridor_episodes, context()).scores
     backward = routed(LossRouter(), corridor_episodes[::-1], context()).scores
     np.testing.assert_allclose(forward, backward[::-1], rtol=1e-5)
+
+
+def test_a_model_whose_projections_the_probe_does_not_know_will_do(context, corridor_episodes):
+    made = context(architecture="gpt2")
+    with pytest.raises(InputError, match="does not have the projections"):
+        routed(PrismRouter(), corridor_episodes, made)
+    assert PrismRouter.needs_projections and not LossRouter.needs_projections
+    assert routed(LossRouter(), corridor_episodes, made).identity["max_length"] == 256

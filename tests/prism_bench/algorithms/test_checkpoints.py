@@ -1,8 +1,6 @@
 """A phase that is interrupted and continued ends with the weights of one that never was, to the bit."""
 
-import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +10,20 @@ from phase import Phase
 from transformers import TrainerControl, TrainerState
 
 from baselines.algorithms.chord import CHORD
+from baselines.algorithms.luffy import LUFFY
 from baselines.algorithms.no_success import NoSuccess
 from baselines.algorithms.rejection import RejectionSampling
+from baselines.algorithms.srft import SRFT
 from prism_bench.accounting.ledger import Ledger, Meter
 from prism_bench.algorithms import checkpoints
+from prism_bench.algorithms.gigpo import GiGPO
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.sft import SFT
-from prism_bench.models.policy import Policy, weights_digest, with_lora
+from prism_bench.models.policy import load_policy, save_policy, weights_digest, with_lora
 from prism_bench.stages.unfinished import UnfinishedPhase
 
-START: list[Policy] = []
-"""The policy that all phases start from, made once."""
+START: list[Path] = []
+"""The checkpoint that all phases start from, made once; a reference policy is read from it."""
 
 UPDATES = 9
 STOP = 6
@@ -56,8 +57,13 @@ ALGORITHMS = {
     ),
     "grpo": lambda: GRPO(**RL),
     "grpo, batches of several updates": lambda: GRPO(**RL | {"steps_per_generation": 2}),
+    "grpo, passes with a reference": lambda: GRPO(**RL | {"beta": 0.1, "num_iterations": 2}),
+    "gigpo": lambda: GiGPO(**RL),
+    "luffy": lambda: LUFFY(**RL | {"loss_type": "grpo"}),
+    "srft": lambda: SRFT(**RL | {"loss_type": "grpo"}),
     "chord": lambda: CHORD(demonstrations_per_update=3, mu_warmup=2, mu_decay=4, **RL),
-    "hpt": lambda: NoSuccess(**RL),
+    "hpt": lambda: NoSuccess(gate=1, **RL),
+    "superrl": lambda: NoSuccess(solved=1e-6, **RL),
     "relift": lambda: NoSuccess(buffer=3, **RL),
 }
 
@@ -73,16 +79,17 @@ def after_every_update(monkeypatch):
 
 
 @pytest.fixture
-def train(undecided, corridor, corridor_episodes, tmp_path):
+def train(undecided, corridor, corridor_episodes, tmp_path, tmp_path_factory):
     """Return a function that trains a phase, until an update at which it is interrupted, and returns its record."""
 
     def run(algorithm, folder: Path | None, stop: int | None = None, lora=()):
         if not START:
-            START.append(undecided(seed=3))
-        policy = replace(START[0], model=copy.deepcopy(START[0].model))
+            START.append(tmp_path_factory.mktemp("start"))
+            save_policy(undecided(seed=3), START[0])
+        policy = load_policy(START[0])
         if lora:
             torch.manual_seed(0)
-            policy = with_lora(policy, LoraConfig(r=4, target_modules=list(lora)))
+            policy = with_lora(policy, LoraConfig(r=4, target_modules=list(lora), init_lora_weights=False))
         ledger = Ledger()
         with ledger.phase("phase") as meter:
             unfinished = None if folder is None else UnfinishedPhase(folder, ledger, meter)
@@ -140,11 +147,14 @@ def test_checkpoints_do_not_change_the_training(train, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_adapter_continues(train, tmp_path):
+@pytest.mark.parametrize("name", ["sft", "grpo", "grpo, passes with a reference"])
+def test_an_adapter_continues(train, tmp_path, name):
     lora = ("q_proj", "v_proj")
-    expected = train(ALGORITHMS["sft"](), tmp_path / "whole", lora=lora)[1]
-    train(ALGORITHMS["sft"](), tmp_path / "unfinished", stop=STOP, lora=lora)
-    assert train(ALGORITHMS["sft"](), tmp_path / "unfinished", lora=lora)[1] == expected
+    expected = train(ALGORITHMS[name](), tmp_path / "whole", lora=lora)[1]
+    _, half_way, *_ = train(ALGORITHMS[name](), tmp_path / "unfinished", stop=STOP, lora=lora)
+    second, continued, *_ = train(ALGORITHMS[name](), tmp_path / "unfinished", lora=lora)
+    assert second.progress[0][0] >= STOP - 1
+    assert continued == expected != half_way
 
 
 @pytest.mark.slow

@@ -61,6 +61,12 @@ def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list
     return run_expert(environment, name, environment.unwrapped.task_ids[:tasks], Meter("collect"))
 
 
+@pytest.mark.parametrize("env", sorted(file.stem for file in (CONF / "env").glob("*.yaml")))
+def test_it_collects_in_every_environment(env, tmp_path):
+    episodes, _ = collected(f"env={env}", "tasks=3", f"out={tmp_path / 'episodes.parquet'}")
+    assert episodes and all(episode.success for episode in episodes)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows the words and nothing else."""

@@ -117,7 +117,9 @@ def test_dtypes_are_those_asked_for(saved):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_devices_that_are_not_there_are_refused(saved, device):
-    with pytest.raises(CheckpointError, match=f"model.device='{device}' is no device that PyTorch sees here"):
+    with pytest.raises(
+        CheckpointError, match=f"model.device='{device}' is no device on which PyTorch can compute here"
+    ):
         load_policy(saved, device=device)
 
 

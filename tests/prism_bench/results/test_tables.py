@@ -80,10 +80,9 @@ def test_truncation_is_a_warning_above_one_per_cent():
     text = printed(print_result, run(ledger=rows))
     assert "1.5 % of the rollouts in rl ended because the context was full; raise model.max_length.\n" in text
     assert "12.3 % of the demonstrations in sft lost steps at the end of the context; raise model.max_length.\n" in text
-    assert "max_turns" not in text  # exactly one per cent
-    rows = [LedgerRow("route", episodes=10, out_of_turns=10)]
+    rows = [LedgerRow("route", episodes=200, context_full=2, out_of_turns=200)]
     text = printed(print_result, run(ledger=rows))
-    assert "100.0 % of the rollouts in route ended at max_turns, before the environment's own limit.\n" in text
+    assert "of the rollouts" not in text  # exactly one per cent; and the limit of turns is a setting, in the protocol
     assert "%" not in printed(print_result, run(ledger=LEDGER)).partition("time.\n")[2]
 
 

@@ -1,5 +1,6 @@
 """Episodes depend on the seed and the tasks, not on their order or the batch size; the meter counts how they ended."""
 
+import functools
 import random
 
 import gymnasium
@@ -69,6 +70,26 @@ def test_the_same_episodes_in_any_batch_and_order(policy, temperature, last_turn
     for batch_size, settings in ((1, {}), (7, {"tokens_per_forward": 100})):
         shuffled = random.Random(batch_size).sample(tasks, 24)
         assert play(shuffled, batch_size, **settings) == expected
+
+
+@pytest.mark.slow
+def test_neither_batch_size_nor_workers_change_an_episode(policy):
+    """They are in no stage's key, since in float32 on a CPU they change nothing."""
+    renderer = Renderer(policy.tokenizer, ActionPrompt(), max_length=300)
+    make = functools.partial(gymnasium.make, ID, split="train")
+    tasks = make().unwrapped.task_ids[:40]
+
+    def play(batch_size, workers):
+        backend = TransformersBackend(policy.model, renderer.end_token_id)
+        with RolloutRunner(make, renderer, batch_size, workers) as runner:
+            episodes = runner.run(backend, tasks, Sampling(1.0, 6, seed=3), "policy:x", Meter("eval"), max_turns=8)
+        return [
+            (episode.trajectory, episode.prompt_ids, episode.completion_ids, episode.agent_mask) for episode in episodes
+        ]
+
+    expected = play(256, False)
+    for batch_size, workers in ((256, True), (7, False), (7, True), (1, False)):
+        assert play(batch_size, workers) == expected, (batch_size, workers)
 
 
 def test_the_cache_stays_within_its_setting(policy):

@@ -7,6 +7,7 @@ from prism_bench.models.policy import weights_digest
 from prism_bench.probe.concentration import concentration
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.record import load_probe
+from prism_bench.routing import prism
 from prism_bench.routing.prism import PrismRouter
 
 
@@ -45,3 +46,10 @@ def test_the_probe_is_billed_and_changes_nothing(context, corridor_episodes):
     assert made.meter.spent.flops > 0
     assert weights_digest(made.policy.model) == before
     assert all(parameter.grad is None for parameter in made.policy.model.parameters())
+
+
+def test_the_norms_are_read_once(context, corridor_episodes, monkeypatch):
+    read = []
+    monkeypatch.setattr(prism, "load_probe", lambda path: read.append(path) or load_probe(path))
+    routed(PrismRouter(), corridor_episodes, context())
+    assert len(read) == 1
