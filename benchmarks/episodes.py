@@ -42,7 +42,7 @@ from prism_bench.models.decoder import evaluation_mode
 from prism_bench.models.policy import Policy
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Backend, Completion, Sampling, Work
-from prism_bench.rollouts.episodes import Episode, RolloutRunner
+from prism_bench.rollouts.episodes import Episode, Limits, RolloutRunner
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import draw
@@ -163,7 +163,7 @@ class Contest:
     def play(self, backend: Backend, way: str | None = None) -> list[Episode]:
         meter = Meter("play")
         start = time.perf_counter()
-        episodes = self.runner.run(backend, self.tasks, self.sampling, way or "", meter, max_turns=self.max_turns)
+        episodes = self.runner.run(backend, self.tasks, self.sampling, way or "", meter, limits=Limits(self.max_turns))
         if way is not None:
             self.seconds[way].append(time.perf_counter() - start)
             self.read[way] = meter.spent.prefill_tokens

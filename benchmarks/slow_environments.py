@@ -82,9 +82,9 @@ def main() -> None:
             if way.startswith("processes"):
                 runner.environments = (Lockstep if "slowest" in way else WorkerEnvironments)(partial(make, True))
             engine = transformers_backend.TransformersBackend(policy.model, renderer.end_token_id)
-            runner.run(engine, tasks[:PLACES], sampling, "", Meter("eval"), max_turns=1)  # until all have started
+            runner.run(engine, tasks[:PLACES], sampling, "", Meter("eval"), limits=episodes.Limits(1))  # until all have started
             start = time.perf_counter()
-            played.append(runner.run(engine, tasks, sampling, "", Meter("eval"), max_turns=TURNS))
+            played.append(runner.run(engine, tasks, sampling, "", Meter("eval"), limits=episodes.Limits(TURNS)))
             seconds[way] = time.perf_counter() - start
     assert all([e.completion_ids for e in played[0]] == [e.completion_ids for e in other] for other in played[1:])
     table = Table("environments", "seconds", "times as fast", title=f"{EPISODES} episodes, {PLACES} at once")

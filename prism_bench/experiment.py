@@ -239,7 +239,7 @@ class Experiment:
         environment = self.tasks.wrapped(env.train_split)
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
         limit = environment.spec.max_episode_steps if environment.spec is not None else None
-        turns = self.settings.rollout.max_turns
+        turns, strays = self.settings.rollout.max_turns, self.settings.rollout.max_inadmissible
         return {
             "environment": env.make["id"],
             **base.protocol(),
@@ -251,6 +251,7 @@ class Experiment:
                 for split in self.tasks.eval_splits
             ),
             "steps": limit,
+            "inadmissible actions in training": "any number" if strays is None else strays,
             "steps in training": limit if turns is None or (limit is not None and limit < turns) else turns,
             "decoding": "greedy" if self.parts.eval.temperature == 0 else f"temperature {self.parts.eval.temperature}",
             "prompt": repr(self.parts.prompt),

@@ -39,6 +39,7 @@ class RolloutSettings:
 
     temperature: Positive
     max_turns: Count | None
+    max_inadmissible: CountFromZero | None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from prism_bench.algorithms.sft import SFT
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy, save_policy
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.settings.types import Count, Positive
+from prism_bench.rollouts.episodes import Limits
+from prism_bench.settings.types import Count, CountFromZero, Positive
 
 
 class RejectionSampling:
@@ -35,6 +36,7 @@ class RejectionSampling:
         threshold: the least reward of a rollout that becomes a demonstration.
         temperature: of sampling.
         max_turns: turns after which an episode has failed; None for the environment's own limit.
+        max_inadmissible: the most actions of an episode that are not admissible; None for any number.
     """
 
     needs_demonstrations: ClassVar[bool] = False
@@ -49,13 +51,14 @@ class RejectionSampling:
         threshold: float = 1.0,
         temperature: Positive = 1.0,
         max_turns: Count | None = None,
+        max_inadmissible: CountFromZero | None = None,
     ) -> None:
         self.sft = sft
         self.rounds = rounds
         self.samples = samples
         self.threshold = threshold
         self.temperature = temperature
-        self.max_turns = max_turns
+        self.limits = Limits(max_turns, max_inadmissible)
 
     def train(
         self,
@@ -100,7 +103,7 @@ class RejectionSampling:
                     sampling,
                     f"policy:{context.phase} round {number}",
                     context.meter,
-                    max_turns=self.max_turns,
+                    limits=self.limits,
                 )
         finally:
             shutil.rmtree(checkpoint)

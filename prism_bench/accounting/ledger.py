@@ -51,6 +51,7 @@ class LedgerRow:
         episodes: finished rollouts, of policies and of experts.
         context_full: rollouts that ended because the next turn did not fit the context.
         out_of_turns: rollouts that ended at ``max_turns``, before the environment's own limit.
+        strayed: rollouts that ended past ``max_inadmissible``.
         demonstrations: trajectories rendered for training.
         demonstrations_truncated: how many of them lost steps at the end, because the context was full.
         lost_episodes: rollouts that ended because the environment failed, in one of the following ways; a failure in
@@ -72,6 +73,7 @@ class LedgerRow:
     episodes: Count = 0
     context_full: Count = 0
     out_of_turns: Count = 0
+    strayed: Count = 0
     demonstrations: Count = 0
     demonstrations_truncated: Count = 0
     lost_episodes: Count = 0
@@ -139,6 +141,7 @@ class Meter:
         episodes: int = 0,
         context_full: int = 0,
         out_of_turns: int = 0,
+        strayed: int = 0,
         demonstrations: int = 0,
         demonstrations_truncated: int = 0,
         lost_episodes: int = 0,
@@ -162,6 +165,7 @@ class Meter:
             episodes=int(episodes),
             context_full=int(context_full),
             out_of_turns=int(out_of_turns),
+            strayed=int(strayed),
             demonstrations=int(demonstrations),
             demonstrations_truncated=int(demonstrations_truncated),
             lost_episodes=int(lost_episodes),

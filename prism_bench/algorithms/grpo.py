@@ -34,7 +34,8 @@ from prism_bench.algorithms.target_head import remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, fields_of, trainer_config
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy
-from prism_bench.settings.types import Count, NotNegative, Positive
+from prism_bench.rollouts.episodes import Limits
+from prism_bench.settings.types import Count, CountFromZero, NotNegative, Positive
 
 _OURS = {
     "shuffle_dataset": False,  # the schedule of tasks is random already
@@ -67,6 +68,7 @@ class GRPO:
     Args:
         max_steps: number of updates.
         max_turns: turns after which an episode has failed; None for the environment's own limit.
+        max_inadmissible: the most actions of an episode that are not admissible; None for any number.
         reward: of an episode, the field ``kind`` of :class:`prism_bench.algorithms.reward.Reward`.
         inadmissible_price: what every action that was not admissible takes from the reward.
         config: fields of ``trl.GRPOConfig`` by TRL's names.
@@ -86,11 +88,12 @@ class GRPO:
         *,
         max_steps: Count,
         max_turns: Count | None = None,
+        max_inadmissible: CountFromZero | None = None,
         reward: Literal["score", "success"] = "score",
         inadmissible_price: NotNegative = 0.0,
         **config: Annotated[Any, _FIELDS],
     ) -> None:
-        self.max_turns = max_turns
+        self.limits = Limits(max_turns, max_inadmissible)
         self.reward = Reward(reward, inadmissible_price)
         self.config = {"max_steps": max_steps, **config}
         check_fields(GRPOConfig, self.config, _OURS)
@@ -125,7 +128,7 @@ class GRPO:
             context,
             self.reward,
             config.temperature,
-            self.max_turns,
+            self.limits,
             cast(int, config.num_generations),
             report.extra,
             available if self.demonstration_in_group else None,

@@ -17,7 +17,7 @@ from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.reward import Reward
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import Episode
+from prism_bench.rollouts.episodes import Episode, Limits
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Rollouts:
         context: of the phase; its meter is charged with the rollouts.
         reward: of an episode.
         temperature: of sampling.
-        max_turns: of an episode; None for the environment's own limit.
+        limits: of an episode.
         on_batch: takes the means of a step, to be logged.
         in_group: demonstrations, one of which replaces the last episode of each group whose task has any; or None.
         group_size: episodes per group.
@@ -66,7 +66,7 @@ class Rollouts:
         context: TrainingContext,
         reward: Reward,
         temperature: float,
-        max_turns: int | None,
+        limits: Limits,
         group_size: int,
         on_batch: Callable[[Mapping[str, float]], None],
         in_group: Demonstrations | None = None,
@@ -74,7 +74,7 @@ class Rollouts:
         self.context = context
         self.reward = reward
         self.temperature = temperature
-        self.max_turns = max_turns
+        self.limits = limits
         self.group_size = group_size
         self.on_batch = on_batch
         self.in_group = in_group
@@ -123,7 +123,7 @@ class Rollouts:
         sampling = Sampling(self.temperature, context.max_completion_tokens, seed)
         backend = context.engine.in_trainer(trainer, context.renderer.end_token_id)
         episodes = context.runner.run(
-            backend, task_ids, sampling, f"policy:{context.phase}", context.meter, max_turns=self.max_turns
+            backend, task_ids, sampling, f"policy:{context.phase}", context.meter, limits=self.limits
         )
         lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes]
         self.on_batch(

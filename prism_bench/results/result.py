@@ -53,7 +53,7 @@ def build_result(
     try:
         result = ResultFile(
             format="prism-bench result",
-            version=4,
+            version=5,
             strategy=strategy,
             router=router,
             config=dict(config),
@@ -187,6 +187,7 @@ def _truncation(row: LedgerRow) -> Truncation:
     return Truncation(
         context_full=share(row.context_full, row.episodes),
         out_of_turns=share(row.out_of_turns, row.episodes),
+        strayed=share(row.strayed, row.episodes),
         lost=share(row.lost_episodes, row.episodes),
         demonstrations_truncated=share(row.demonstrations_truncated, row.demonstrations),
     )

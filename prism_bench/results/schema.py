@@ -117,12 +117,14 @@ class Truncation:
     Attributes:
         context_full: rollouts that ended because the next turn did not fit the context.
         out_of_turns: rollouts that ended at ``max_turns``, before the environment's own limit.
+        strayed: rollouts that ended past ``max_inadmissible``.
         lost: rollouts that ended because the environment failed, see :mod:`prism_bench.rollouts.faults`.
         demonstrations_truncated: demonstrations that did not fit the context.
     """
 
     context_full: float | None
     out_of_turns: float | None
+    strayed: float | None
     lost: float | None
     demonstrations_truncated: float | None
 
@@ -133,7 +135,7 @@ class ResultFile(BaseModel):
     model_config = EXACT
 
     format: Literal["prism-bench result"]
-    version: Literal[4]
+    version: Literal[5]
     strategy: str
     router: str | None
     config: dict[str, Any]

@@ -37,7 +37,22 @@ class Episode:
     inadmissible: int = 0
 
 
-_Ending = Literal["environment", "out_of_turns", "context_full"]
+@dataclass(frozen=True)
+class Limits:
+    """Limits of an episode, past which it has failed; None leaves it to the environment.
+
+    Attributes:
+        max_turns: its most turns.
+        max_inadmissible: its most actions that are not admissible.
+    """
+
+    max_turns: int | None = None
+    max_inadmissible: int | None = None
+
+
+NO_LIMITS = Limits()
+
+_Ending = Literal["environment", "out_of_turns", "strayed", "context_full"]
 
 
 @dataclass(slots=True)
@@ -104,13 +119,13 @@ class RolloutRunner:
         source: str,
         meter: Meter,
         on_episode: Callable[[int], None] = lambda finished: None,
-        max_turns: int | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> list[Episode]:
         """Roll out every task once (a task may be listed several times) and return the episodes in that order.
 
         The next task takes the place of a finished episode in the batch. An episode ends when the environment ends
-        it, when its context is full, or after ``max_turns``. Its randomness depends on ``sampling.seed``, the task, and
-        how often the task is listed before; not on other tasks or ``batch_size``.
+        it, when its context is full, or past one of ``limits``. Its randomness depends on ``sampling.seed``, the task,
+        and how often the task is listed before; not on other tasks or ``batch_size``.
 
         Args:
             source: the policy's name in the trajectories.
@@ -140,7 +155,7 @@ class RolloutRunner:
                 self.rules.check_lost(spent.lost_episodes + faults["lost_episodes"], spent.episodes + len(task_ids))
             ended = []
             for session, answer in answers.items():
-                tokens = self._take(running[session], answer, sampling, max_turns)
+                tokens = self._take(running[session], answer, sampling, limits)
                 if isinstance(tokens, str):
                     endings[tokens] += 1
                     ended.append(session)
@@ -174,6 +189,7 @@ class RolloutRunner:
             episodes=endings.total(),
             context_full=endings["context_full"],
             out_of_turns=endings["out_of_turns"],
+            strayed=endings["strayed"],
             **faults,
         )
         return [finished[session] for session in sessions]
@@ -184,16 +200,16 @@ class RolloutRunner:
             running[session] = _Running(task_id)
             self.environments.reset(session, task_id)
 
-    def _take(
-        self, current: _Running, answer: Answer, sampling: Sampling, max_turns: int | None
-    ) -> list[int] | _Ending:
+    def _take(self, current: _Running, answer: Answer, sampling: Sampling, limits: Limits) -> list[int] | _Ending:
         """Return the tokens of ``answer`` for the policy to read, or the reason why the episode ended."""
         current.observation, current.info = answer.observation, answer.info
         if current.steps:
             current.steps[-1] = replace(current.steps[-1], reward=answer.reward)
             if answer.over:
                 return "environment"
-            if len(current.steps) == max_turns:
+            if limits.max_inadmissible is not None and current.inadmissible > limits.max_inadmissible:
+                return "strayed"
+            if len(current.steps) == limits.max_turns:
                 return "out_of_turns"
         new, current.moved = self.renderer.next_context(current.steps, current.observation, self._listed(current.info))
         current.used = len(new) + (0 if current.moved else current.used)

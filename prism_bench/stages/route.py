@@ -10,6 +10,7 @@ from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
+from prism_bench.rollouts.episodes import Limits
 from prism_bench.routing.router import Router, RoutingContext, save_allocation
 from prism_bench.settings.making import make
 from prism_bench.stage_cache import Inputs, stage
@@ -78,7 +79,7 @@ def _rollouts(
                 "policy:base",
                 meter,
                 lambda done: progress(done // k),
-                max_turns=rollout["max_turns"],
+                Limits(rollout["max_turns"], rollout["max_inadmissible"]),
             )
         return [[e.trajectory for e in episodes[first : first + k]] for first in range(0, len(episodes), k)]
 

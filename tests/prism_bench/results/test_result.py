@@ -43,7 +43,7 @@ def built(**changes):
 
 def test_a_result_holds_the_parts_of_the_run_and_the_tables_of_its_outcomes():
     result = built()
-    assert (result["format"], result["version"]) == ("prism-bench result", 4)
+    assert (result["format"], result["version"]) == ("prism-bench result", 5)
     assert (result["strategy"], result["router"], result["allocation"]) == ("split", "prism", {"sft": 1500, "rl": 1501})
     assert result["phases"] == [phase("warm-up"), phase("rl")]
     assert result["curves"] == CURVES
@@ -78,8 +78,20 @@ def test_the_ledger_has_one_row_per_phase_and_origin():
 
 def test_truncation_is_a_share_of_each_phases_rollouts_and_demonstrations():
     assert built()["truncation"] == {
-        "eval": {"context_full": 0.08, "out_of_turns": 0.02, "lost": 0.0, "demonstrations_truncated": None},
-        "warm-up": {"context_full": None, "out_of_turns": None, "lost": None, "demonstrations_truncated": 0.015},
+        "eval": {
+            "context_full": 0.08,
+            "out_of_turns": 0.02,
+            "strayed": 0.0,
+            "lost": 0.0,
+            "demonstrations_truncated": None,
+        },
+        "warm-up": {
+            "context_full": None,
+            "out_of_turns": None,
+            "strayed": None,
+            "lost": None,
+            "demonstrations_truncated": 0.015,
+        },
     }
 
 
@@ -208,7 +220,7 @@ def reverse_stages(result):
             damage(lambda result: result.update(format="other")),
             "format: input should be 'prism-bench result', found 'ot",
         ),
-        (damage(lambda result: result.update(version=3)), "version: input should be 4, found 3"),
+        (damage(lambda result: result.update(version=4)), "version: input should be 5, found 4"),
         (damage(lambda result: result.pop("ledger")), "ledger: field required"),
         (damage(lambda result: result.update(extra=1)), "extra: extra inputs are not permitted, found 1"),
         (damage(lambda result: result["ledger"][1].update(flops=-1)), "ledger 1: phase 'route': flops cannot be -1"),

@@ -15,7 +15,7 @@ from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import RolloutRunner, session_numbers
+from prism_bench.rollouts.episodes import Limits, RolloutRunner, session_numbers
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
@@ -57,7 +57,7 @@ def test_the_same_episodes_in_any_batch_and_order(policy, temperature, last_turn
     def play(tasks, batch_size, **settings):
         runner = RolloutRunner(lambda: gymnasium.make(ID, split="train"), renderer, batch_size)
         backend = TransformersBackend(policy.model, renderer.end_token_id, **settings)
-        episodes = runner.run(backend, tasks, sampling, "policy:x", Meter("eval"), max_turns=8)
+        episodes = runner.run(backend, tasks, sampling, "policy:x", Meter("eval"), limits=Limits(8))
         assert [episode.trajectory.task_id for episode in episodes] == tasks
         tokens = [(episode.prompt_ids, episode.completion_ids, episode.agent_mask) for episode in episodes]
         return dict(zip(session_numbers(tasks), tokens, strict=True))
@@ -82,7 +82,7 @@ def test_neither_batch_size_nor_workers_change_an_episode(policy):
     def play(batch_size, workers):
         backend = TransformersBackend(policy.model, renderer.end_token_id)
         with RolloutRunner(make, renderer, batch_size, workers) as runner:
-            episodes = runner.run(backend, tasks, Sampling(1.0, 6, seed=3), "policy:x", Meter("eval"), max_turns=8)
+            episodes = runner.run(backend, tasks, Sampling(1.0, 6, seed=3), "policy:x", Meter("eval"), limits=Limits(8))
         return [
             (episode.trajectory, episode.prompt_ids, episode.completion_ids, episode.agent_mask) for episode in episodes
         ]
@@ -110,7 +110,7 @@ def test_the_cache_stays_within_its_setting(policy):
             return completions
 
         backend.complete = watched
-        episodes = runner.run(backend, names, sampling, "x", Meter("eval"), max_turns=8)
+        episodes = runner.run(backend, names, sampling, "x", Meter("eval"), limits=Limits(8))
         return [episode.completion_ids for episode in episodes], max(used), max(open_at_once)
 
     bound = 2_000_000
@@ -127,9 +127,9 @@ def test_an_episode_does_not_change_with_the_tasks_beside_it(policy):
     runner = RolloutRunner(lambda: gymnasium.make(ID, split="train"), renderer, 6)
     backend = TransformersBackend(policy.model, renderer.end_token_id)
     torch.manual_seed(1)  # no global generator takes part
-    all_of_them = runner.run(backend, names, Sampling(seed=1), "x", Meter("eval"), max_turns=3)
+    all_of_them = runner.run(backend, names, Sampling(seed=1), "x", Meter("eval"), limits=Limits(3))
     torch.manual_seed(2)
-    last_only = runner.run(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), max_turns=3)
+    last_only = runner.run(backend, names[5:], Sampling(seed=1), "x", Meter("eval"), limits=Limits(3))
     assert last_only[0].completion_ids == all_of_them[5].completion_ids
     assert {tuple(episode.logprobs) for episode in all_of_them} != {tuple(last_only[0].logprobs)}
 
@@ -152,13 +152,26 @@ def test_the_meter_counts_why_episodes_ended(
     meter = Meter("rl")
     with RolloutRunner(corridor, renderer, batch_size=2) as runner:
         sampling = Sampling(max_completion_tokens=3)
-        episodes = runner.run(Saying(renderer, text), ["1-2", "1-6", "2-6"], sampling, "x", meter, max_turns=max_turns)
+        episodes = runner.run(
+            Saying(renderer, text), ["1-2", "1-6", "2-6"], sampling, "x", meter, limits=Limits(max_turns)
+        )
     spent = meter.spent
     assert (spent.episodes, spent.context_full, spent.out_of_turns) == (3, context_full, out_of_turns)
     steps = [len(episode.trajectory.steps) for episode in episodes]
     assert spent.env_steps == sum(steps)
     unfinished = [n for n, episode in zip(steps, episodes, strict=True) if not episode.trajectory.success and n < 8]
     assert len(unfinished) == context_full + out_of_turns
+
+
+@pytest.mark.parametrize(("most", "steps"), [(None, 8), (0, 1), (2, 3), (7, 8)])
+def test_an_episode_may_end_after_some_actions_that_are_not_admissible(corridor, corridor_policy, most, steps):
+    renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), 1000)
+    meter = Meter("rl")
+    with RolloutRunner(corridor, renderer, batch_size=2) as runner:
+        sampling = Sampling(max_completion_tokens=3)
+        episodes = runner.run(Saying(renderer, "stay"), ["1-2", "1-6"], sampling, "x", meter, limits=Limits(None, most))
+    assert [(len(episode.trajectory.steps), episode.inadmissible) for episode in episodes] == [(steps, steps)] * 2
+    assert meter.spent.strayed == (2 if steps < 8 else 0)
 
 
 def test_episodes_of_an_expert_are_counted(corridor):

@@ -23,7 +23,7 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories, save_trajectories
 from prism_bench.errors import InputError
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.rollouts.episodes import Episode, RolloutRunner
+from prism_bench.rollouts.episodes import Episode, Limits, RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersBackend, TransformersEngine
 from prism_bench.rollouts.workers import HOPELESS_TASKS, WorkerEnvironments
 
@@ -70,7 +70,7 @@ def test_workers_play_the_episodes_that_this_process_plays(corridor_policy, tmp_
     for workers, meter in zip((False, True), meters, strict=True):
         with RolloutRunner(troubled(tmp_path), renderer, 3, workers=workers) as runner:
             backend = TransformersBackend(policy.model, renderer.end_token_id)
-            played.append(runner.run(backend, TASKS, sampling, "policy:x", meter, max_turns=6))
+            played.append(runner.run(backend, TASKS, sampling, "policy:x", meter, limits=Limits(6)))
     local, remote = played
     for one, other in zip(local, remote, strict=True):
         assert replace(one, logprobs=[]) == replace(other, logprobs=[])
