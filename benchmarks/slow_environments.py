@@ -82,7 +82,7 @@ def main() -> None:
             if way.startswith("processes"):
                 runner.environments = (Lockstep if "slowest" in way else WorkerEnvironments)(partial(make, True))
             engine = transformers_backend.TransformersBackend(policy.model, renderer.end_token_id)
-            runner.run(engine, tasks[:PLACES], sampling, "", Meter("eval"), limits=episodes.Limits(1))  # until all have started
+            runner.run(engine, tasks[:PLACES], sampling, "", Meter("eval"), limits=episodes.Limits(1))  # all start
             start = time.perf_counter()
             played.append(runner.run(engine, tasks, sampling, "", Meter("eval"), limits=episodes.Limits(TURNS)))
             seconds[way] = time.perf_counter() - start
