@@ -10,7 +10,8 @@
 set -euo pipefail
 games=$1 model=$2 out=${3:-runs/gpu}
 device=${DEVICE:-cuda} share=${SHARE:-1} python=${PYTHON:-python}
-part() { "$python" -c "print($1 * $share)"; }
+part() { "$python" -c "print($1 * $share)"; }              # of hours
+some() { "$python" -c "print(max(4, round($1 * $share)))"; } # of games
 mkdir -p "$out"
 
 step() { # NAME COMMAND: unless an earlier start has finished it
@@ -28,7 +29,7 @@ step learning "$python" run.py experiment=smollm2 strategy=sft_then_rl trajector
   model.path="$model" model.device="$device" "${on_gpu[@]}" sft.per_device_train_batch_size=8 \
   rollout.max_turns=30 algorithm.learning_rate=1e-5 algorithm.max_steps=1000 \
   algorithm.per_device_train_batch_size=16 algorithm.gradient_accumulation_steps=8 \
-  budget.hours_per_phase="$(part 0.15)" eval.tasks="$("$python" -c "print(max(8, round(140 * $share)))")" \
-  eval.curve_points=10 logger=none cache="$out/stages" hydra.run.dir="$out/run"
+  budget.hours_per_phase="$(part 0.15)" eval.tasks="$(some 140)" eval.curve_tasks="$(some 36)" \
+  logger=none cache="$out/stages" hydra.run.dir="$out/run"
 step probe "$python" benchmarks/probe.py --models "${sizes[@]}" --device "$device" --repeats 1
-step speed "$python" benchmarks/smollm2.py --device "$device" --episodes "$("$python" -c "print(max(4, round(64 * $share)))")"
+step speed "$python" benchmarks/smollm2.py --device "$device" --episodes "$(some 64)"
