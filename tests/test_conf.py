@@ -19,6 +19,7 @@ from prism_bench.results.evaluation import EvaluationSettings
 from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
 from prism_bench.rollouts.backend import Engine
 from prism_bench.routing.router import Router
+from prism_bench.run_parts import make_parts
 from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
 from prism_bench.stages.tools import environment_maker
@@ -47,7 +48,7 @@ def choices(*groups: str) -> pytest.MarkDecorator:
 
 
 def test_every_group_is_tried_below():
-    assert {group for group, _ in CHOICES} == {*KINDS, "env", "router", "logger", "algorithm", "strategy"}
+    assert {group for group, _ in CHOICES} == {*KINDS, "env", "router", "logger", "algorithm", "strategy", "experiment"}
 
 
 @choices(*KINDS)
@@ -115,6 +116,15 @@ def test_environments(group, choice):
 @choices("logger")
 def test_loggers(group, choice):
     assert make(configured(f"{group}={choice}")["logger"], group, Logger).func in (FileLogger, WandbLogger)
+
+
+@choices("experiment")
+def test_experiments(group, choice):
+    """Every setting of the study is one that a run knows, and the command line has the last word."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["folder=run", "strategy.name=tried", f"{group}={choice}", "env.data=FOLDER", "trajectories=7"]
+        parts = make_parts(compose("config", overrides=overrides))
+    assert parts.settings.trajectories == 7 and parts.phases
 
 
 def test_a_first_sentence_explains_every_choice_in_the_help():
