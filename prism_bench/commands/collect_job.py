@@ -55,7 +55,8 @@ class CollectSettings:
     prompt: Group
     env: EnvironmentSettings
     modules: Sequence[Text] = ()
-    sft: Group = field(default_factory=dict)  # these two: what the environment chooses for runs
+    sft: Group = field(default_factory=dict)  # these three: what the environment chooses for runs
+    rollout: Group = field(default_factory=dict)
     rl: Group = field(default_factory=dict)
 
 

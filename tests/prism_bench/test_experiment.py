@@ -245,7 +245,7 @@ def test_phases_of_two_strategies_that_are_the_same_are_shared(planned, tmp_path
         (("router=difficulty",), "rollout.temperature=0.3", {"measure", "train rl"}),
         (("router=prism",), "+model.projections=[q_proj]", AFTER_BASE | {"base"}),
         (
-            ("model=checkpoint", "prompt=react"),
+            ("model=checkpoint", "prompt=act"),
             "model.max_completion_tokens=9",
             AFTER_BASE,
         ),

@@ -30,7 +30,7 @@ def test_the_identity_names_all_that_the_scores_depend_on(context, corridor_epis
     identity = routed(PrismRouter(), corridor_episodes, made).identity
     assert identity["checkpoint"] == weights_digest(made.policy.model)
     assert identity["concentration"] == "gini"
-    assert identity["prompt"] == "ActionPrompt(list_admissible=False)"
+    assert identity["prompt"] == "ActionPrompt(list_admissible=False, last_turns=None)"
     assert identity["max_length"] == 256
     assert identity["matrices"][0] == "layers.0.self_attn.q_proj"
     other = routed(PrismRouter(), corridor_episodes, context(initializer_range=0.1)).identity
