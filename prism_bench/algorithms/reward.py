@@ -2,7 +2,7 @@
 
 GRPO needs one number per episode. An environment gives two, a score between 0 and 1 and whether the task is solved, and
 they can rank two failures differently: a shop rewards a product that is nearly right. Actions that the environment does
-not list as admissible may cost something, as in the training of verl-agent (arXiv 2505.10978, appendix E).
+not list as admissible may cost something, as they do in GiGPO's training (arXiv 2505.10978).
 """
 
 from collections.abc import Sequence

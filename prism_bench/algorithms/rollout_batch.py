@@ -90,8 +90,6 @@ class Rollouts:
         self.episodes = [demonstrations.get(n) or next(remaining) for n in range(len(task_ids))]
         self.demonstrated = [n in demonstrations for n in range(len(task_ids))]
         self.rewards = [self.reward.of(episode) for episode in self.episodes]
-        groups = np.reshape(self.rewards, (-1, self.group_size))
-        self.on_batch({"groups_alike": float(np.mean(groups.min(axis=1) == groups.max(axis=1)))})
         return {
             "prompt_ids": [episode.prompt_ids for episode in self.episodes],
             "completion_ids": [episode.completion_ids for episode in self.episodes],

@@ -359,4 +359,4 @@ def test_the_reward_counts_successes_only_and_charges_for_actions_that_are_not_l
     assert torch.cat([batch.rewards for batch in batches]).tolist() == pytest.approx(expected)
     assert phase.values("inadmissible_per_episode") == pytest.approx(np.reshape(strange, (2, -1)).mean(axis=1))
     alike = [group.min() == group.max() for group in np.reshape(expected, (-1, 4))]
-    assert phase.values("groups_alike") == pytest.approx(np.reshape(alike, (2, -1)).mean(axis=1))
+    assert phase.values("frac_reward_zero_std") == pytest.approx(np.reshape(alike, (2, -1)).mean(axis=1))
