@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from prism_bench.algorithms.contract import Algorithm
-from prism_bench.algorithms.grpo import GRPO
 from prism_bench.data.prompts import Prompt
 from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, check_device
@@ -74,7 +73,7 @@ def make_parts(config: DictConfig) -> RunParts:
     make_environment(settings.env.train_split)  # a function, which checks the arguments
     prompt: Prompt = make(settings.prompt, root.below("prompt"), Prompt)
     algorithms = tuple(make_algorithm(phase) for phase in phases)
-    if prompt.last_turns is not None and any(isinstance(algorithm, GRPO) for algorithm in algorithms):
+    if prompt.last_turns is not None and any(algorithm.needs_one_context for algorithm in algorithms):
         raise InputError(
             "prompt.last_turns has to be null for GRPO and its variants, which train on one growing context per "
             "episode; choose null, or a strategy without them, such as strategy=sft or strategy=rejection"

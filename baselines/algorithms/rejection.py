@@ -41,6 +41,7 @@ class RejectionSampling:
 
     needs_demonstrations: ClassVar[bool] = False
     needs_tasks: ClassVar[bool] = True
+    needs_one_context: ClassVar[bool] = False
 
     def __init__(
         self,

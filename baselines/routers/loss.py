@@ -13,6 +13,7 @@ import numpy as np
 from prism_bench.data.rendering import render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import weights_digest
+from prism_bench.models.precision import precision_name
 from prism_bench.probe.gradients import mean_losses
 from prism_bench.routing.router import RoutingContext, ScoreRouter
 from prism_bench.settings.types import Count
@@ -40,5 +41,5 @@ class LossRouter(ScoreRouter):
             "checkpoint": weights_digest(model),
             "prompt": repr(renderer.prompt),
             "max_length": renderer.max_length,
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": precision_name(model),
         }

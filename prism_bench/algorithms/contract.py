@@ -76,10 +76,12 @@ class Algorithm(Protocol):
 
     Attributes:
         needs_demonstrations, needs_tasks: the data that a phase has to provide; a run refuses other data at its start.
+        needs_one_context: whether an episode has to be one growing context, so that ``prompt.last_turns`` is refused.
     """
 
     needs_demonstrations: ClassVar[bool]
     needs_tasks: ClassVar[bool]
+    needs_one_context: ClassVar[bool]
 
     def train(
         self,

@@ -79,6 +79,7 @@ class GRPO:
 
     needs_demonstrations: ClassVar[bool] = False
     needs_tasks: ClassVar[bool] = True
+    needs_one_context: ClassVar[bool] = True
     trainer: ClassVar[type[EpisodeGRPOTrainer]] = EpisodeGRPOTrainer
     demonstration_in_group: ClassVar[bool] = False
     """True if a demonstration of the task, where there is one, replaces the last rollout of each group."""

@@ -65,6 +65,7 @@ class SFT:
 
     needs_demonstrations: ClassVar[bool] = True
     needs_tasks: ClassVar[bool] = False
+    needs_one_context: ClassVar[bool] = False
 
     def __init__(
         self,

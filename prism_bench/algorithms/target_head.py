@@ -15,7 +15,7 @@ Padding is not counted as tokens, but its operations are.
 
 import functools
 import types
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from peft import PeftModel
@@ -27,7 +27,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 from prism_bench.accounting.flops import forward_flops, training_flops
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.rendering import IGNORED
-from prism_bench.models.decoder import decoder_and_head, model_shape
+from prism_bench.models.decoder import bare_model, decoder_and_head, model_shape
 
 
 def add_target_head(
@@ -41,7 +41,7 @@ def add_target_head(
         temperature: divides the logits.
         entropy_gradient: let gradients flow through the entropies as well.
     """
-    bare = _bare(model)
+    bare = bare_model(model)
     forward_of_trl = bare.forward
     tiles = is_triton_available() and model.device.type in ("cuda", "xpu")
     charge = _Bill(model, meter, tiles)
@@ -60,19 +60,15 @@ def add_target_head(
 
 def remove_target_head(model: PreTrainedModel) -> None:
     """Give ``model`` back the forward pass of its class, after training."""
-    for module in (model, _bare(model)):
+    for module in (model, bare_model(model)):
         vars(module).pop("forward", None)
-
-
-def _bare(model: PreTrainedModel) -> PreTrainedModel:
-    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
 class _Bill:
     """Bill of a model: charges a meter with its forward passes, and with the backward passes that follow."""
 
     def __init__(self, model: PreTrainedModel, meter: Meter, head_again: bool) -> None:
-        self.bare = _bare(model)
+        self.bare = bare_model(model)
         self.meter = meter
         self.head_again = head_again
         self.shape = model_shape(model)

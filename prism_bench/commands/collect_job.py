@@ -21,7 +21,7 @@ from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.files import writing
 from prism_bench.models.checkpoints import CheckpointError
-from prism_bench.models.policy import ModelSettings, Policy, load_policy, weights_digest
+from prism_bench.models.policy import ModelSettings, Policy, weights_digest
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.results.statistics import Estimate, summarise
 from prism_bench.results.tables import lost_words
@@ -148,7 +148,7 @@ def _no_expert(environment: TextEnvironment, name: str) -> str | None:
 def _load(checkpoint: str, model: ModelSettings, no_expert: str) -> Policy:
     """Load a policy; if there is none, say that there is no expert of this name, either."""
     try:
-        return load_policy(checkpoint, dtype=model.dtype, device=model.device, autocast=model.autocast)
+        return model.load(checkpoint)
     except CheckpointError as error:
         if Path(checkpoint).expanduser().is_dir():
             raise

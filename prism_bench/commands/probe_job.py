@@ -12,7 +12,7 @@ from prism_bench.data.prompts import Prompt, check_thoughts
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories
 from prism_bench.errors import InputError
-from prism_bench.models.policy import PretrainedModel, load_policy
+from prism_bench.models.policy import PretrainedModel
 from prism_bench.probe.concentration import Concentration, concentration
 from prism_bench.probe.plot import plot_probe
 from prism_bench.probe.record import probe_trajectories
@@ -60,13 +60,7 @@ def probe(config: DictConfig, console: Console) -> None:
     trajectories = load_trajectories(_file("trajectories", settings.trajectories, ".parquet"))
     check_thoughts(prompt, trajectories, f"trajectories={settings.trajectories}")
     split(range(len(trajectories)), quantile=settings.quantile)  # refuses too few of them before the probe, not after
-    policy = load_policy(
-        model.path,
-        dtype=model.dtype,
-        device=model.device,
-        autocast=model.autocast,
-        projections=model.projections,
-    )
+    policy = model.load(model.path)
     renderer = Renderer(policy.tokenizer, prompt, model.max_length)
     ledger = Ledger([model.device])
     with ledger.phase("probe") as meter, PhaseProgress(console, "probe", len(trajectories), "trajectories") as progress:

@@ -22,6 +22,11 @@ _UNKNOWN_LOGIT_TRANSFORMS = {
 """Settings with which some models change logits after the LM head, and their values without effect."""
 
 
+def bare_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model of transformers that PEFT has wrapped; any other is returned as it is."""
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
 def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
     """Return the decoder (tokens to hidden states) and the head (hidden states to logits), a LoRA adapter included.
 
@@ -30,7 +35,7 @@ def decoder_and_head(model: PreTrainedModel) -> tuple[torch.nn.Module, Callable[
     Raises:
         InputError: the model does more to its logits than soft-capping (Gemma 2).
     """
-    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    bare = bare_model(model)
     config = bare.config.get_text_config()
     for name, neutral in _UNKNOWN_LOGIT_TRANSFORMS.items():
         if getattr(config, name, None) not in neutral:

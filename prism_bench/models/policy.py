@@ -73,6 +73,16 @@ class ModelSettings:
     autocast: Literal["bfloat16", "float16"] | None = None  # of matrix products, beside weights in dtype
     projections: Sequence[str] | None = None  # the linear layers to probe, if they have other names
 
+    def load(self, checkpoint: str | Path) -> Policy:
+        """Load a policy of this kind, see :func:`load_policy`."""
+        return load_policy(
+            checkpoint,
+            dtype=self.dtype,
+            device=self.device,
+            autocast=self.autocast,
+            projections=self.projections,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedModel(ModelSettings):

@@ -12,8 +12,9 @@ import functools
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
+
+from prism_bench.models.decoder import bare_model
 
 
 def multiply_in(model: PreTrainedModel, dtype: str | None) -> None:
@@ -23,15 +24,20 @@ def multiply_in(model: PreTrainedModel, dtype: str | None) -> None:
     """
     if dtype is None:
         return
-    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    bare = bare_model(model)
     for module in (bare.base_model, bare.get_output_embeddings()):
         module.forward = _under_autocast(module.forward, model.device.type, getattr(torch, dtype))
 
 
 def product_dtype(model: PreTrainedModel) -> torch.dtype:
     """Return the type in which ``model`` computes matrix products."""
-    bare = cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    bare = bare_model(model)
     return cast(torch.dtype, getattr(bare.base_model.forward, "product_dtype", model.dtype))
+
+
+def precision_name(model: PreTrainedModel) -> str:
+    """Return the name of that type, for the identity of scores."""
+    return str(product_dtype(model)).removeprefix("torch.")
 
 
 def _under_autocast(forward: Any, device: str, dtype: torch.dtype) -> Any:

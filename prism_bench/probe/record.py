@@ -26,6 +26,7 @@ from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
 from prism_bench.files import atomic_path, writing
 from prism_bench.models.policy import Policy, weights_digest
+from prism_bench.models.precision import precision_name
 from prism_bench.probe.concentration import KINDS, concentration
 from prism_bench.probe.gradients import charge, gradient_norms
 from prism_bench.probe.projections import find_matrices
@@ -62,7 +63,7 @@ def probe_identity(model: PreTrainedModel, renderer: Renderer, names: Sequence[s
         targets="the agent's tokens, end-of-turn tokens included",
         reduction="mean per trajectory",
         matrices=tuple(matrix.name for layer in find_matrices(model, names) for matrix in layer),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=precision_name(model),
     )
 
 

@@ -2,7 +2,7 @@
 
 from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer
-from prism_bench.models.policy import ModelSettings, Policy, load_policy
+from prism_bench.models.policy import ModelSettings, Policy
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.settings.making import make
@@ -25,13 +25,7 @@ class Workbench:
 
     def load(self, parent: str = "policy") -> Policy:
         """Return the policy whose checkpoint is a parent of the stage."""
-        return load_policy(
-            self.inputs.parents[parent].path,
-            dtype=self.model.dtype,
-            device=self.model.device,
-            autocast=self.model.autocast,
-            projections=self.model.projections,
-        )
+        return self.model.load(self.inputs.parents[parent].path)
 
     def renderer(self, policy: Policy) -> Renderer:
         """Return the renderer of trajectories for a policy."""

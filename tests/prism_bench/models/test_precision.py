@@ -15,6 +15,7 @@ from prism_bench.data.rendering import Renderer
 from prism_bench.models.policy import Policy, load_policy, save_policy, with_lora
 from prism_bench.models.precision import multiply_in, product_dtype
 from prism_bench.probe.gradients import gradient_norms
+from prism_bench.probe.record import probe_identity
 from prism_bench.rollouts.transformers_backend import TransformersBackend
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are using 'rollout_func'")
@@ -80,6 +81,7 @@ def test_the_probe_measures_it(saved, corridor_episodes, lora):
         rendered = [renderer.render(episode) for episode in corridor_episodes[:6]]
         norms.append(gradient_norms(policy.model, rendered, tokens_per_batch=400, meter=Meter("route"))[0])
     assert not (norms[0] == norms[1]).all()
+    assert probe_identity(policy.model, renderer).dtype == "bfloat16"  # so the scores do not pass for those in float32
     assert norms[1] == pytest.approx(norms[0], rel=0.1)
 
 
