@@ -20,7 +20,7 @@ help: ## show this
 demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
 	$(BIN)/python run.py seed=0 $(ARGS)
 
-demo-smollm2: $(VENV)/.installed ## a real model, SmolLM2-135M, learns the official ALFWorld games; about an hour
+demo-smollm2: $(VENV)/.installed ## a real model, SmolLM2-135M, learns the official ALFWorld games; an hour or two
 	test -e .cache/smollm2 || $(BIN)/prism-bench download smollm2 .cache/smollm2
 	test -e .cache/alfworld/json_2.1.1 || $(BIN)/prism-bench download alfworld .cache/alfworld
 	$(BIN)/python run.py experiment=smollm2 model.path=.cache/smollm2 env.data=.cache/alfworld $(ARGS)
