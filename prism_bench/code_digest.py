@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import distribution, packages_distributions, version
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 
@@ -72,10 +72,15 @@ def is_own(top: str) -> bool:
         return False
     spec = _spec(top)
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
-    installed = any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
+    distributions = _distributions()
+    # A folder of `pip install --target` has any name, and what an installer wrote beside the packages.
+    found = [distribution(name) for name in distributions.get(top, [])]
+    beside = {Path(str(one.locate_file(""))) for one in found if one.read_text("INSTALLER")}
+    installed = any(
+        {"site-packages", "dist-packages"} & set(Path(place).parts) or Path(place).parent in beside for place in places
+    )
     if not installed:
         return bool(places)
-    distributions = _distributions()
     return distributions.get(top) == distributions.get(_OWN)
 
 
@@ -102,6 +107,8 @@ def source_files(name: str) -> Iterator[tuple[str, Path]]:
 @functools.lru_cache(maxsize=1024)
 def _read(module: str, path: Path, modified: int) -> tuple[str, list[str]]:
     """Return the digest of a module and the names that it imports; ``modified`` keeps edited files out of the cache."""
+    if path.suffix != ".py":  # an extension module
+        return xxhash.xxh3_128_hexdigest(path.read_bytes()), []
     tree = ast.parse(path.read_bytes(), filename=str(path))
     imports = _imports(tree, module if path.name == "__init__.py" else module.rpartition(".")[0])
     for node in ast.walk(tree):

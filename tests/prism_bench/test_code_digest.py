@@ -1,6 +1,7 @@
 """The code that a stage can run: its own imports, in whatever form, and nothing else."""
 
 import importlib
+import importlib.machinery
 import sys
 from pathlib import Path
 
@@ -31,12 +32,43 @@ def package(tmp_path, monkeypatch) -> Path:
         (tmp_path / "shop" / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / "shop" / name).write_text(content)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (code_digest._spec, code_digest.is_own):
-        cached.cache_clear()
+    clear_caches()
     importlib.invalidate_caches()
     yield tmp_path / "shop"
-    for cached in (code_digest._spec, code_digest.is_own):
+    clear_caches()
+
+
+def clear_caches() -> None:
+    for cached in (code_digest._spec, code_digest.is_own, code_digest._distributions):
         cached.cache_clear()
+
+
+def test_a_package_installed_into_a_folder_of_any_name_counts_by_its_version(package):
+    (package / "start.py").write_text("import tool\n")
+    target = package.parent
+    for name, content in {
+        "tool/__init__.py": "from . import fast\n",
+        "tool/fast.so": "\0",
+        "tool-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: tool\nVersion: 1.2\n",
+        "tool-1.2.dist-info/RECORD": "tool/__init__.py,,\ntool/fast.so,,\n",
+        "tool-1.2.dist-info/INSTALLER": "pip\n",
+    }.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text(content)
+    clear_caches()
+    code = code_of(["shop.start"])
+    assert set(code.modules) == {"shop", "shop.start"}
+    assert code.packages["tool"] == "1.2"
+
+
+def test_an_extension_module_of_ones_own_counts_by_its_bytes(package):
+    (package / "start.py").write_text("import native\n")
+    extension = package.parent / f"native{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    extension.write_bytes(b"\0one")
+    before = code_of(["shop.start"])
+    assert "native" in before.modules
+    extension.write_bytes(b"\0another")
+    assert code_of(["shop.start"]) != before
 
 
 def test_imports_are_followed_wherever_they_stand(package):
