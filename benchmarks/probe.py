@@ -36,6 +36,7 @@ from prism_bench.commands.hydra_command import CONF, quieten
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered, Renderer
 from prism_bench.models.decoder import model_shape
+from prism_bench.models.precision import to_device
 from prism_bench.models.scratch import create_policy
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.projections import find_matrices
@@ -64,7 +65,7 @@ SIZES = {
     },
 }
 EPISODES = {"tiny": 512, "100m": 8, "8b": 64}
-TOKENS_PER_BATCH = {"tiny": 16_384, "100m": 1_024, "8b": 8_192}
+TOKENS_PER_BATCH = {"tiny": 16_384, "100m": 1_024, "8b": 2_048}
 
 
 def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
@@ -78,11 +79,13 @@ def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
         texts = [text for episode in episodes for step in episode.steps for text in (step.observation, step.action)]
         policy = create_policy(instantiate(config.model, _convert_="object"), texts, seed=0)
         renderer = Renderer(policy.tokenizer, instantiate(config.prompt), config.model.max_length)
-        return policy.model.to(device), [renderer.render(episode) for episode in episodes]
+        to_device(policy.model, device, None)
+        return policy.model, [renderer.render(episode) for episode in episodes]
     torch.manual_seed(0)
     with torch.device(device):
         dtype = torch.bfloat16 if name == "8b" else torch.float32
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SIZES[name]), dtype=dtype)
+    to_device(model, device, None)
     rng = np.random.default_rng(0)
     rendered = []
     for length in rng.integers(120, 481, EPISODES[name]):
@@ -144,6 +147,9 @@ def peak(key: str, name: str, device: str) -> float:
 
 
 def measure(name: str, device: str, repeats: int, console: Console) -> None:
+    command = [sys.executable, __file__, "--device", device, "--models", name, "--peak"]
+    # First, while the device is empty.
+    memory = {key: float(subprocess.check_output([*command, key], text=True)) for key in METHODS}
     model, episodes = load(name, device)
     budget, tokens = TOKENS_PER_BATCH[name], sum(len(episode.input_ids) for episode in episodes)
     for key in METHODS:
@@ -152,8 +158,6 @@ def measure(name: str, device: str, repeats: int, console: Console) -> None:
     for _ in range(repeats):
         for key in METHODS:
             times[key].append(seconds(key, model, episodes, budget))
-    command = [sys.executable, __file__, "--device", device, "--models", name, "--peak"]
-    memory = {key: float(subprocess.check_output([*command, key], text=True)) for key in METHODS}
     size = sum(weight.numel() for weight in model.parameters())
     gradients = sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 2**20
     lengths = [len(episode.input_ids) for episode in episodes]

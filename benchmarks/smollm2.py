@@ -1,10 +1,12 @@
 """Speed of SFT, rollouts and GRPO updates with a model of SmolLM2-135M's sizes, against its matrix products alone.
 
-    python benchmarks/smollm2.py [--episodes 16] [--repeats 3] [--device cuda]
+    python benchmarks/smollm2.py [--model SMOLLM2] [--episodes 16] [--repeats 3] [--device cuda --autocast bfloat16]
 
-The episodes are those of the expert on generated ALFWorld games of all task types. The weights are random, which
-changes no time. The *limit* of each case takes the same matrix products, of the same shapes and in the same order: the
-linear layers of every block, and the LM head where it is evaluated, but no attention, norms, masks or tokenizer.
+The episodes are those of the expert on generated ALFWorld games of all task types. With ``--model`` weights and
+tokenizer are those of a folder (``prism-bench download smollm2 SMOLLM2``); without it the weights are random, which
+changes no time, and a tokenizer that knows every word makes the episodes three times shorter. The *limit* of each case
+takes the same matrix products, of the same shapes and in the same order: the linear layers of every block, and the LM
+head where it is evaluated, but no attention, norms, masks or tokenizer.
 
 * SFT: updates of four demonstrations, all weights or LoRA of rank 16.
 * Rollouts: the episodes at once, turn by turn, with the expert's observations and completions of eight tokens.
@@ -31,15 +33,18 @@ from peft import LoraConfig
 from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
+from trl.trainer.utils import add_fused_lm_head
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
+from prism_bench.algorithms.target_head import add_target_head, remove_target_head
 from prism_bench.commands.hydra_command import quieten
 from prism_bench.data.batching import groups_of_similar_length, groups_within_budget
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import IGNORED, Rendered, Renderer
-from prism_bench.models.policy import Policy, with_lora
+from prism_bench.models.policy import Policy, load_policy, with_lora
+from prism_bench.models.precision import to_device
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
@@ -67,17 +72,23 @@ Timed = tuple[float, float, int]
 class Bench:
     """Episodes of the expert as tokens, and a model."""
 
-    def __init__(self, episodes: int, device: str) -> None:
+    def __init__(self, model: str | None, episodes: int, device: str, autocast: str | None) -> None:
         quieten()
         environment = gymnasium.make("envs.alfworld:prism_bench/ALFWorld-v0", preset="full", split="train")
         self.make = lambda: environment
         tasks = environment.unwrapped.task_ids[: 8 * episodes : 8]  # type: ignore[attr-defined]
         self.trajectories = run_expert(environment, "search", tasks, Meter("collect"))
-        texts = [text for t in self.trajectories for step in t.steps for text in (step.observation, step.action)]
-        self.tokenizer = build_tokenizer(texts)
-        torch.manual_seed(0)
-        ids = {"eos_token_id": self.tokenizer.eos_token_id, "pad_token_id": self.tokenizer.pad_token_id}
-        self.model = LlamaForCausalLM(LlamaConfig(**SIZES, **ids, bos_token_id=None)).to(device)
+        self.autocast = torch.autocast(device, getattr(torch, autocast or "float32"), enabled=autocast is not None)
+        if model is not None:
+            policy = load_policy(model, device=device, autocast=autocast)
+            self.model, self.tokenizer = policy.model, policy.tokenizer
+        else:
+            texts = [text for t in self.trajectories for step in t.steps for text in (step.observation, step.action)]
+            self.tokenizer = build_tokenizer(texts)
+            torch.manual_seed(0)
+            ids = {"eos_token_id": self.tokenizer.eos_token_id, "pad_token_id": self.tokenizer.pad_token_id}
+            self.model = LlamaForCausalLM(LlamaConfig(**SIZES, **ids, bos_token_id=None))
+            to_device(self.model, device, autocast)
         self.renderer = Renderer(self.tokenizer, ActionPrompt(), 2048)
         self.rendered = [self.renderer.render(trajectory) for trajectory in self.trajectories]
 
@@ -95,7 +106,7 @@ class Bench:
             (self.model.lm_head, logits),
         ]
         inputs: dict[tuple[int, int], torch.Tensor] = {}
-        with torch.set_grad_enabled(bool(backward)):
+        with torch.set_grad_enabled(bool(backward)), self.autocast:
             for module, rows in parts:
                 weight = module.weight.detach().requires_grad_(backward == "all")
                 shape = rows, weight.shape[1]
@@ -159,8 +170,7 @@ def rollouts(bench: Bench) -> Timed:
 
 def grpo_update(bench: Bench) -> Timed:
     """Compute the gradient of a GRPO loss over the episodes, in groups of similar length as its trainer does."""
-    from prism_bench.algorithms.target_head import add_target_head, remove_target_head
-
+    add_fused_lm_head(bench.model, outputs=("log_probs", "entropy"))
     add_target_head(bench.model, Meter("rl"))
     lengths = [len(one.input_ids) for one in bench.rendered]
     groups = list(groups_of_similar_length(range(len(lengths)), lengths.__getitem__, factor=1.25, slack=8))
@@ -235,17 +245,21 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=16, help="in each process")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--autocast", choices=["bfloat16", "float16"])
+    parser.add_argument("--model", help="folder of a checkpoint")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
-        bench = Bench(arguments.episodes, arguments.device)
+        bench = Bench(arguments.model, arguments.episodes, arguments.device, arguments.autocast)
         bench.products(64, 64)
         print(json.dumps(CASES[arguments.case](bench)))
         return
     table = Table("", "processes x threads", title=f"{arguments.episodes} episodes in each process")
     for header in ("tokens a second", "share of the limit"):
         table.add_column(header, justify="right")
-    options = "--episodes", str(arguments.episodes), "--device", arguments.device
+    options = ["--episodes", str(arguments.episodes), "--device", arguments.device]
+    for name in ("autocast", "model"):
+        options += [f"--{name}", getattr(arguments, name)] if getattr(arguments, name) else []
     for case in CASES:
         for processes, threads in ((1, 2), (2, 1)) if arguments.device == "cpu" else ((1, 1),):
             speeds, shares = [], []

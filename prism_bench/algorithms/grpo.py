@@ -71,6 +71,7 @@ class GRPO:
         max_inadmissible: the most actions of an episode that are not admissible; None for any number.
         reward: of an episode, the field ``kind`` of :class:`prism_bench.algorithms.reward.Reward`.
         inadmissible_price: what every action that was not admissible takes from the reward.
+        resample: rounds in which groups without variance are replaced by groups of other tasks.
         config: fields of ``trl.GRPOConfig`` by TRL's names.
 
     Raises:
@@ -92,10 +93,12 @@ class GRPO:
         max_inadmissible: CountFromZero | None = None,
         reward: Literal["score", "success"] = "score",
         inadmissible_price: NotNegative = 0.0,
+        resample: CountFromZero = 0,
         **config: Annotated[Any, _FIELDS],
     ) -> None:
         self.limits = Limits(max_turns, max_inadmissible)
         self.reward = Reward(reward, inadmissible_price)
+        self.resample = resample
         self.config = {"max_steps": max_steps, **config}
         check_fields(GRPOConfig, self.config, _OURS)
 
@@ -133,6 +136,8 @@ class GRPO:
             cast(int, config.num_generations),
             report.extra,
             available if self.demonstration_in_group else None,
+            self.resample,
+            tasks,
         )
         trainer = self.trainer(
             meter=context.meter,

@@ -129,7 +129,7 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
         assert isinstance(rollouts, Rollouts)
         advantages = output["advantages"]
         batch = RolloutBatch(
-            tasks=[row["prompt"] for row in inputs],
+            tasks=rollouts.tasks,
             episodes=rollouts.episodes,
             rewards=torch.tensor(rollouts.rewards, dtype=advantages.dtype, device=advantages.device),
             group_size=rollouts.group_size,

@@ -3,6 +3,10 @@
 TRL's experimental ``rollout_func`` is given the prompt column, in which every row is already repeated once per
 generation. That column holds task ids here, so that every episode is rendered by the one renderer as it grows and a
 group shares its task. ``env_mask`` keeps the environment's tokens out of the loss.
+
+A group whose episodes all earned the same has no advantage and teaches nothing. It can be replaced by a group of
+another task, as in DAPO's dynamic sampling (arXiv 2503.14476). DAPO samples until a batch is full; here the number of
+rounds is bounded, and each is as large as what is missing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -56,9 +60,11 @@ class Rollouts:
         reward: of an episode.
         temperature: of sampling.
         limits: of an episode.
+        group_size: episodes per group.
         on_batch: takes the means of a step, to be logged.
         in_group: demonstrations, one of which replaces the last episode of each group whose task has any; or None.
-        group_size: episodes per group.
+        resample: rounds in which groups that all earned the same are replaced.
+        pool: the tasks of the phase, from which their replacements are drawn.
     """
 
     def __init__(
@@ -70,6 +76,8 @@ class Rollouts:
         group_size: int,
         on_batch: Callable[[Mapping[str, float]], None],
         in_group: Demonstrations | None = None,
+        resample: int = 0,
+        pool: Sequence[str] = (),
     ) -> None:
         self.context = context
         self.reward = reward
@@ -78,18 +86,33 @@ class Rollouts:
         self.group_size = group_size
         self.on_batch = on_batch
         self.in_group = in_group
+        self.resample = resample
+        self.pool = pool
         self.calls = 0
+        self.tasks: list[str] = []
         self.episodes: list[Episode] = []
         self.rewards: list[float] = []
         self.demonstrated: list[bool] = []
 
     def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
-        demonstrations = self._demonstrations(task_ids)
-        rolled_out = self._roll_out([task for n, task in enumerate(task_ids) if n not in demonstrations], trainer)
-        remaining = iter(rolled_out)
-        self.episodes = [demonstrations.get(n) or next(remaining) for n in range(len(task_ids))]
-        self.demonstrated = [n in demonstrations for n in range(len(task_ids))]
+        self.tasks = list(task_ids)
+        batch = self._play(range(len(self.tasks)), trainer)
+        played = [*batch.values()]
+        for _ in range(self.resample):
+            alike = self._groups_alike([self.reward.of(episode) for episode, _ in batch.values()])
+            if not alike:
+                break
+            generator = np.random.default_rng([self.context.seed, self.calls])
+            chosen = generator.choice(len(self.pool), len(alike), replace=len(alike) > len(self.pool))
+            for group, number in zip(alike, chosen.tolist(), strict=True):
+                self.tasks[group.start : group.stop] = [self.pool[number]] * len(group)
+            others = self._play([place for group in alike for place in group], trainer)
+            batch |= others
+            played += others.values()
+        self.episodes = [episode for episode, _ in batch.values()]
+        self.demonstrated = [demonstrated for _, demonstrated in batch.values()]
         self.rewards = [self.reward.of(episode) for episode in self.episodes]
+        self._report([episode for episode, demonstrated in played if not demonstrated])
         return {
             "prompt_ids": [episode.prompt_ids for episode in self.episodes],
             "completion_ids": [episode.completion_ids for episode in self.episodes],
@@ -106,12 +129,23 @@ class Rollouts:
         """Go on from a state."""
         self.calls = state["calls"]
 
-    def _demonstrations(self, task_ids: Sequence[str]) -> dict[int, Episode]:
-        """Return the demonstrations that replace the last episodes of groups, by position."""
+    def _play(self, places: Sequence[int], trainer: GRPOTrainer) -> dict[int, tuple[Episode, bool]]:
+        """Return for each place an episode of its task, and True where it is a demonstration."""
+        demonstrations = self._demonstrations(places)
+        rolled_out = iter(self._roll_out([self.tasks[n] for n in places if n not in demonstrations], trainer))
+        return {n: (demonstrations.get(n) or next(rolled_out), n in demonstrations) for n in places}
+
+    def _groups_alike(self, rewards: Sequence[float]) -> list[range]:
+        """Return the places of each group whose episodes all earned the same."""
+        groups = [range(start, start + self.group_size) for start in range(0, len(rewards), self.group_size)]
+        return [group for group in groups if len({rewards[place] for place in group}) == 1]
+
+    def _demonstrations(self, places: Sequence[int]) -> dict[int, Episode]:
+        """Return the demonstrations that replace the last episodes of groups, by place."""
         if self.in_group is None:
             return {}
-        places = range(self.group_size - 1, len(task_ids), self.group_size)
-        drawn = {place: self.in_group.of_task(task_ids[place]) for place in places}
+        last = [place for place in places if place % self.group_size == self.group_size - 1]
+        drawn = {place: self.in_group.of_task(self.tasks[place]) for place in last}
         return {place: demonstration.episode() for place, demonstration in drawn.items() if demonstration is not None}
 
     def _roll_out(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> list[Episode]:
@@ -120,9 +154,11 @@ class Rollouts:
         self.calls += 1
         sampling = Sampling(self.temperature, context.max_completion_tokens, seed)
         backend = context.engine.in_trainer(trainer, context.renderer.end_token_id)
-        episodes = context.runner.run(
+        return context.runner.run(
             backend, task_ids, sampling, f"policy:{context.phase}", context.meter, limits=self.limits
         )
+
+    def _report(self, episodes: Sequence[Episode]) -> None:
         lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes]
         self.on_batch(
             {
@@ -130,6 +166,6 @@ class Rollouts:
                 "steps_per_episode": float(np.mean([len(episode.trajectory.steps) for episode in episodes])),
                 "tokens_per_episode": float(np.mean(lengths)),
                 "inadmissible_per_episode": float(np.mean([episode.inadmissible for episode in episodes])),
+                "rollouts": float(len(episodes)),
             }
         )
-        return episodes

@@ -28,7 +28,7 @@ from prism_bench.files import write_atomically
 from prism_bench.marks import Execution
 from prism_bench.models.checkpoints import CheckpointError, check_tokenizer, local_checkpoint, locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
-from prism_bench.models.precision import multiply_in
+from prism_bench.models.precision import to_device
 from prism_bench.settings.types import Count
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -121,8 +121,7 @@ def load_policy(
     check_weights(model, str(checkpoint))
     for check in (decoder_and_head, model_shape):  # better refused now than by the probe, hours later
         check(model)
-    model = cast(Any, model).to(device)
-    multiply_in(model, autocast)
+    to_device(model, device, autocast)
     return Policy(model, tokenizer, None if projections is None else tuple(projections))
 
 

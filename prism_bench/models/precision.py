@@ -17,6 +17,18 @@ from transformers import PreTrainedModel
 from prism_bench.models.decoder import bare_model
 
 
+def to_device(model: PreTrainedModel, device: str, autocast: str | None) -> None:
+    """Move ``model`` to a device, and let it compute matrix products there in ``autocast``; None for its own type.
+
+    On CUDA and in fewer than 32 bits PyTorch prefers cuDNN's attention, which builds a plan for every new shape: with
+    episodes, whose shapes never repeat, that takes longer than everything else. It is switched off, for the process.
+    """
+    cast(torch.nn.Module, model).to(device)
+    if model.device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    multiply_in(model, autocast)
+
+
 def multiply_in(model: PreTrainedModel, dtype: str | None) -> None:
     """Let every forward pass of ``model``, which stays on its device, compute matrix products in ``dtype``.
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
-import torch
 from annotated_types import Ge
 
 from prism_bench.accounting.ledger import Meter
@@ -23,7 +22,7 @@ from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import save_policy
-from prism_bench.models.precision import multiply_in
+from prism_bench.models.precision import to_device
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
@@ -56,8 +55,7 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     episodes = load_trajectories(inputs.parents["trajectories"].path)
     with tools.ledger.phase("base") as meter:
         policy = create_policy(model, _texts(episodes, bench.prompt), bench.seed)
-        cast(torch.nn.Module, policy.model).to(model.device)
-        multiply_in(policy.model, model.autocast)
+        to_device(policy.model, model.device, model.autocast)
         renderer = bench.renderer(policy)
         rendered = render_demonstrations(renderer, episodes, meter)
         middle = len(rendered) // 2

@@ -4,6 +4,7 @@ import copy
 import gc
 import os
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -63,6 +64,36 @@ def test_what_is_rewarded_becomes_probable(undecided, corridor, train):
     np.testing.assert_allclose(phase.values("success"), rewards, atol=1e-6)
     assert phase.progress[-1] == (6, 6)
     assert "forward" not in vars(policy.model)
+
+
+def test_groups_that_all_earned_the_same_are_replaced_by_other_tasks(undecided, corridor, train):
+    """An undecided policy solves 3-4 in some rollouts; in two turns it cannot solve the others."""
+    tasks, settings = ["1-6", "6-1", "1-5", "3-4"], {"max_turns": 2, "reward": "success"}
+    plain = train(undecided(), corridor, tasks, **settings)
+    phase = train(undecided(), corridor, tasks, **settings, resample=3)
+    assert plain.values("rollouts") == [8, 8]
+    assert sum(phase.values("rollouts")) > 16
+    assert np.mean(phase.values("frac_reward_zero_std")) < np.mean(plain.values("frac_reward_zero_std"))
+    assert sum(map(len, phase.runner.episodes)) == sum(phase.values("rollouts"))
+    assert phase.meter.spent.generated_tokens == sum(e.trajectory.agent_tokens for e in phase.all_episodes)
+
+
+def test_replaced_groups_share_their_new_task(undecided, corridor, train):
+    class Watching(GRPO):
+        batches: ClassVar[list[RolloutBatch]] = []
+
+        def advantages(self, batch):
+            self.batches.append(batch)
+            return batch.advantages
+
+    train(undecided(), corridor, ["1-6", "3-4"], kind=Watching, max_steps=2, max_turns=2, resample=2)
+    for batch in Watching.batches:
+        assert [episode.trajectory.task_id for episode in batch.episodes] == list(batch.tasks)
+        for first in range(0, len(batch.tasks), batch.group_size):
+            rewards = batch.rewards[first : first + batch.group_size]
+            assert len(set(batch.tasks[first : first + batch.group_size])) == 1
+            advantages = batch.advantages[first : first + batch.group_size]
+            torch.testing.assert_close(advantages, (rewards - rewards.mean()) / (rewards.std() + 1e-4))
 
 
 def test_rollouts_are_billed_and_what_is_trained_on(undecided, corridor, train):
