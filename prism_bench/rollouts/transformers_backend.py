@@ -116,7 +116,7 @@ class TransformersBackend:
     def most_sessions(self, tokens: int) -> int:
         """Return how many sessions of up to ``tokens`` tokens the cache can hold, at least one."""
         shape = self.shape
-        bytes_per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * self.model.dtype.itemsize
+        bytes_per_token = 2 * shape.layers * shape.kv_heads * shape.head_dim * product_dtype(self.model).itemsize
         return max(1, int(self.cache_gib * 2**30 / (bytes_per_token * GROWTH * tokens)))
 
     def close(self, sessions: Sequence[int]) -> None:
