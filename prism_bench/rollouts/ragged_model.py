@@ -51,23 +51,24 @@ class RaggedModel:
                     end = start + self.tokens_per_forward
                     scores = self._append(rows, [new[row][start:end] for row in rows])
                 order += rows
-                logits.append(scores)
+                logits.append(scores[:, 0])
         if order == list(new):
             return torch.cat(logits)
         place = {row: number for number, row in enumerate(order)}
         return torch.cat(logits)[[place[row] for row in new]]
 
-    def step(self, tokens: Mapping[int, int]) -> torch.Tensor:
-        """Append one token to each row in ``tokens`` and return the logits after it, as :meth:`read` does.
+    def step(self, new: Mapping[int, Sequence[int]]) -> torch.Tensor:
+        """Append a few tokens to each row in ``new`` and return the logits after each, (rows, most tokens, vocabulary).
 
         If most rows take part, the others get an idle token, since a view of the whole cache is
         cheaper than a copy of some of its rows; the idle token is overwritten later.
         """
-        if len(tokens) < 0.5 * len(self.lengths):
-            return self.read({row: [token] for row, token in tokens.items()})
-        rows = list(range(len(self.lengths)))
-        scores = self._append(rows, [[tokens[row]] if row in tokens else [] for row in rows])
-        return scores if rows == list(tokens) else scores[list(tokens)]
+        rows = list(range(len(self.lengths))) if len(new) >= 0.5 * len(self.lengths) else sorted(new)
+        scores = self._append(rows, [new.get(row, ()) for row in rows], after_each=True)
+        if rows == list(new):
+            return scores
+        place = {row: number for number, row in enumerate(rows)}
+        return scores[[place[row] for row in new]]
 
     def read_alone(self, ids: Sequence[int]) -> torch.Tensor:
         """Return the logits after a whole sequence, (1, vocabulary), read at once without batch, cache or budget."""
@@ -85,15 +86,15 @@ class RaggedModel:
         self.lengths = [self.lengths[row] for row in rows]
 
     def forward(
-        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, last: torch.Tensor
+        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Run the model once and return the logits of each row's token number ``last``, (rows, vocabulary).
+        """Run the model once and return the logits of each row's tokens number ``wanted``, (rows, wanted, vocabulary).
 
         Args:
             ids: (rows, new tokens), padded behind.
             rows: their rows of the cache, ascending.
             positions: (rows, new tokens), those of ``ids``.
-            last: (rows,).
+            wanted: (rows, wanted).
         """
         self.cache.select(rows, positions, len(self.lengths))
         mask = self.cache.additive_mask(self.model.dtype) if self.additive_mask else self.cache.mask()
@@ -101,17 +102,18 @@ class RaggedModel:
             hidden = self.decoder(
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True
             ).last_hidden_state
-        return self.head(hidden[torch.arange(len(rows), device=rows.device), last]).float()
+        return self.head(hidden[torch.arange(len(rows), device=rows.device)[:, None], wanted]).float()
 
-    def _append(self, rows: Sequence[int], new: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _append(self, rows: Sequence[int], new: Sequence[Sequence[int]], *, after_each: bool = False) -> torch.Tensor:
+        """Return the logits after the last of the ``new`` tokens of each row, (rows, 1, vocabulary), or after each."""
         width = max(map(len, new))
         padded = [[*ids, *[self.padding_id] * (width - len(ids))] for ids in new]
-        last = [max(len(ids), 1) - 1 for ids in new]
-        ids, index, before, last_of_row = (
+        wanted = [[*range(width)] if after_each else [max(len(ids), 1) - 1] for ids in new]
+        ids, index, before, places = (
             torch.from_numpy(np.array(numbers)).to(self.model.device)
-            for numbers in (padded, rows, [self.lengths[row] for row in rows], last)
+            for numbers in (padded, rows, [self.lengths[row] for row in rows], wanted)
         )
-        scores = self.forward(ids, index, before[:, None] + torch.arange(width, device=ids.device), last_of_row)
+        scores = self.forward(ids, index, before[:, None] + torch.arange(width, device=ids.device), places)
         for row, ids_of_row in zip(rows, new, strict=True):
             self.lengths[row] += len(ids_of_row)
         self._check_window()

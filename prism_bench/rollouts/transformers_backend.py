@@ -3,7 +3,8 @@
 A turn has one or a few prefills of the new tokens and then one forward per sampled token for the whole batch. A session
 whose completion has ended waits for the longest completion of the turn; once fewer than half of the sessions still
 write, only these are computed. The token that ends a completion gets no forward pass of its own: it is read together
-with the observation that follows it. (``Work`` counts it once, as generated.)
+with the observation that follows it. (``Work`` counts it once, as generated.) A forward can also read a draft of the
+next tokens (:mod:`prism_bench.rollouts.drafts`); what it reads in vain is billed and counts as no token.
 
 Completions do not depend on the batch if the weights are float32: a draw that is too close to call
 (:mod:`prism_bench.rollouts.sampling`) is made from one forward over that session's tokens alone. With fewer bits
@@ -12,7 +13,7 @@ rounding is too coarse for this, and now and then another batch leads to another
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,11 @@ from prism_bench.models.decoder import evaluation_mode, model_shape
 from prism_bench.models.policy import Policy
 from prism_bench.models.precision import product_dtype
 from prism_bench.rollouts.backend import Completion, Sampling, Work
+from prism_bench.rollouts.drafts import Lookup
 from prism_bench.rollouts.ragged_cache import GROWTH
 from prism_bench.rollouts.ragged_model import RaggedModel
 from prism_bench.rollouts.sampling import LOGIT_NOISE, draw
-from prism_bench.settings.types import Count, Positive
+from prism_bench.settings.types import Count, CountFromZero, Positive
 
 if TYPE_CHECKING:
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -41,10 +43,12 @@ class TransformersEngine:
     Attributes:
         tokens_per_forward: the most that one prefill reads, padding included.
         cache_gib: the most memory for keys and values, in GiB; fewer episodes run at once where they would need more.
+        draft: the most tokens that are guessed and read together with the one before them; 0 for none.
     """
 
     tokens_per_forward: Count = 16_384
     cache_gib: Positive = 8.0
+    draft: CountFromZero = 0
 
     @property
     def name(self) -> str:
@@ -66,19 +70,24 @@ class TransformersEngine:
 
     def backend(self, model: PreTrainedModel, end_token_id: int) -> "TransformersBackend":
         """Return what generates with a model, within the limits of this engine."""
-        return TransformersBackend(model, end_token_id, self.tokens_per_forward, self.cache_gib)
+        return TransformersBackend(model, end_token_id, self.tokens_per_forward, self.cache_gib, self.draft)
 
     def leave_trainer(self, trainer: "GRPOTrainer") -> None:
         """Do nothing: the model is the trainer's own."""
 
 
-@dataclass(slots=True)
 class _Session:
-    """A session: ``ids`` are all its tokens; the cache holds the first of them, in ``row``."""
+    """A session: its tokens, of which the cache holds the first in ``row``, and its random numbers."""
 
-    row: int
-    stream: np.random.Generator
-    ids: list[int] = field(default_factory=list)
+    def __init__(self, row: int, stream: np.random.Generator) -> None:
+        self.row = row
+        self.stream = stream
+        self.lookup = Lookup()
+
+    @property
+    def ids(self) -> list[int]:
+        """All its tokens."""
+        return self.lookup.ids
 
 
 class TransformersBackend:
@@ -90,15 +99,22 @@ class TransformersBackend:
         end_token_id: the token with which a completion ends.
         tokens_per_forward: the most tokens that a forward reads at once, padding included.
         cache_gib: the most memory for keys and values, in GiB.
+        draft: the most tokens of a draft.
 
     Raises:
         InputError: the model's kind of attention or logits is not supported.
     """
 
     def __init__(
-        self, model: PreTrainedModel, end_token_id: int, tokens_per_forward: int = 16_384, cache_gib: float = 8.0
+        self,
+        model: PreTrainedModel,
+        end_token_id: int,
+        tokens_per_forward: int = 16_384,
+        cache_gib: float = 8.0,
+        draft: int = 0,
     ) -> None:
         self.model = model
+        self.draft = draft
         self.cache_gib = cache_gib
         self.end_token_id = end_token_id
         self.shape = model_shape(model)
@@ -136,29 +152,57 @@ class TransformersBackend:
         speaking = {name: self.sessions.get(name) or self._open(name, sampling.seed) for name in new_tokens}
         cached = [self.reader.lengths[session.row] for session in speaking.values()]
         for name, session in speaking.items():
-            session.ids += new_tokens[name]
+            session.lookup.extend(new_tokens[name])
         unread = {session.row: session.ids[length:] for session, length in zip(speaking.values(), cached, strict=True)}
-        scores = self.reader.read(unread)
+        scores = self.reader.read(unread)[:, None]
         completions = {name: Completion([], []) for name in new_tokens}
-        going = [(session, completions[name]) for name, session in speaking.items()]
+        going = [(session, completions[name], list[int]()) for name, session in speaking.items()]
         while True:
-            drawn = self._draw([session for session, _ in going], scores, sampling)
-            unfinished = {}
-            for (session, completion), token, logprob in zip(going, *drawn, strict=True):
-                session.ids.append(token)
-                completion.ids.append(token)
-                completion.logprobs.append(logprob)
-                if token != self.end_token_id and len(completion.ids) < sampling.max_completion_tokens:
-                    unfinished[session.row] = token
-            if not unfinished:
+            self._write(going, scores, sampling)
+            going = [
+                (session, completion, session.lookup.draft(min(self.draft, left - 1), self.end_token_id))
+                for session, completion, _ in going
+                if (left := self._left(completion, sampling))
+            ]
+            if not going:
                 break
-            going = [pair for pair in going if pair[0].row in unfinished]
-            scores = self.reader.step(unfinished)
+            scores = self.reader.step({session.row: [session.ids[-1], *draft] for session, _, draft in going})
         read, before = np.array([len(ids) for ids in unread.values()]), np.array(cached)
         written = np.array([len(completion.ids) for completion in completions.values()])
         flops = forward_flops(self.shape, read, before, logits=1) + decode_flops(self.shape, written - 1, before + read)
         self._count(sum(map(len, new_tokens.values())), int(written.sum()), flops)
         return completions
+
+    def _write(
+        self, going: Sequence[tuple[_Session, Completion, list[int]]], scores: torch.Tensor, sampling: Sampling
+    ) -> None:
+        """Draw a token for each session, and one more wherever the draft has foreseen the last.
+
+        Args:
+            going: sessions, their completions and the drafts that were read.
+            scores: logits after the token before the draft and after each of the draft, (sessions, tokens, vocabulary).
+        """
+        right, place = list(range(len(going))), 0
+        while right:
+            chosen = scores[:, place] if len(right) == len(going) else scores[right, place]
+            drawn = self._draw([going[number][0] for number in right], chosen, sampling)
+            foreseen = []
+            for number, token, logprob in zip(right, *drawn, strict=True):
+                session, completion, draft = going[number]
+                session.lookup.extend([token])
+                completion.ids.append(token)
+                completion.logprobs.append(logprob)
+                if draft[place : place + 1] == [token] and self._left(completion, sampling):
+                    foreseen.append(number)
+                elif missed := len(draft) - place:
+                    self._count(0, 0, forward_flops(self.shape, missed, len(session.ids) - 1, logits=missed))
+            right, place = foreseen, place + 1
+        for session, _, _ in going:
+            self.reader.lengths[session.row] = len(session.ids) - 1  # what the draft has added is overwritten
+
+    def _left(self, completion: Completion, sampling: Sampling) -> int:
+        """Return how many tokens the completion may still have."""
+        return 0 if completion.ids[-1] == self.end_token_id else sampling.max_completion_tokens - len(completion.ids)
 
     def _open(self, name: int, seed: int) -> _Session:
         row = self.free_rows.pop() if self.free_rows else self.reader.add_row()

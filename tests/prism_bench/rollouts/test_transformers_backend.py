@@ -126,6 +126,41 @@ def test_the_same_session_and_seed_reply_alike_in_any_batch(tiny_model, sampling
     assert {session: c.completions for session, c in alone.items()} == {s: c.completions for s, c in batched.items()}
 
 
+@pytest.mark.parametrize("draft", [1, 3, 20])
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_drafts_change_no_reply(tiny_model, sampling, draft):
+    model = tiny_model("qwen3")
+    expected = play(TransformersBackend(model, END), sampling, sessions=9, places=4)
+    played = play(TransformersBackend(model, END, draft=draft), sampling, sessions=9, places=4)
+    assert {session: c.completions for session, c in played.items()} == {s: c.completions for s, c in expected.items()}
+    assert_agrees_with_full_forward(model, played, sampling)
+
+
+def test_drafts_save_forwards_and_what_they_read_in_vain_is_billed(tiny_model, monkeypatch):
+    model, widths = tiny_model("llama"), []
+    step = RaggedModel.step
+
+    def watched(self, new):
+        widths.append(sum(map(len, new.values())))
+        return step(self, new)
+
+    monkeypatch.setattr(RaggedModel, "step", watched)
+    sampling, shape = Sampling(0.0, 40), ModelShape.from_config(model.config)
+    completions, passes, work, read = [], [], [], []
+    for draft in (0, 4):
+        backend = TransformersBackend(model, 400, draft=draft)
+        widths.clear()
+        completions.append(backend.complete({0: [5, 6, 7]}, sampling)[0].ids)
+        passes.append(len(widths))
+        read.append(sum(widths))
+        work.append(backend.take_work())
+    assert completions[0] == completions[1]
+    assert passes[1] < passes[0] == 39
+    assert work[0].generated_tokens == work[1].generated_tokens == 40
+    per_token = forward_flops(shape, 1, 20, logits=1)
+    assert work[1].flops - work[0].flops == pytest.approx((read[1] - 39) * per_token, rel=0.1)
+
+
 @pytest.mark.parametrize("budget", [1, 7, 50])
 def test_a_budget_of_tokens_bounds_prefills_and_changes_no_reply(tiny_model, monkeypatch, budget):
     model = tiny_model("qwen3")
@@ -195,7 +230,7 @@ def test_the_noise_of_batches_is_far_below_what_is_allowed_for(tiny_model):
     sequences = {reader.add_row(): rng.integers(0, 480, rng.integers(20, 200)).tolist() for _ in range(32)}
     with torch.inference_mode():
         reader.read({row: ids[:-1] for row, ids in sequences.items()})
-        batched = reader.step({row: ids[-1] for row, ids in sequences.items()})
+        batched = reader.step({row: ids[-1:] for row, ids in sequences.items()})[:, 0]
         alone = torch.cat([reader.read_alone(ids) for ids in sequences.values()])
     change = (batched - alone).abs().amax(dim=-1) / alone.abs().amax(dim=-1)
     assert 0 < float(change.max()) < LOGIT_NOISE / 3
@@ -264,11 +299,12 @@ def test_work_counts_every_token_once(tiny_model):
     assert work.flops == forward_flops(shape, 5, cached, logits=1) + decode_flops(shape, second - 1, cached + 5)
 
 
-def test_idle_rows_cost_nothing_on_the_bill(tiny_model):
+@pytest.mark.parametrize("draft", [0, 4])
+def test_neither_the_batch_nor_idle_rows_change_the_bill(tiny_model, draft):
     model = tiny_model()
     costs = []
     for places in (1, 6):
-        backend = TransformersBackend(model, END)
+        backend = TransformersBackend(model, END, draft=draft)
         play(backend, SAMPLED, sessions=6, places=places)
         costs.append(backend.take_work())
     assert costs[0] == costs[1]
