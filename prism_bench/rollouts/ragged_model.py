@@ -43,7 +43,7 @@ class RaggedModel:
         """Append ``new`` tokens to rows and return the logits after the last of each, (rows, vocabulary) in float32."""
         order: list[int] = []
         logits: list[torch.Tensor] = []
-        for group in groups_of_similar_length(new, lambda row: len(new[row]), factor=2, slack=32):
+        for group in groups_of_similar_length(new, lambda row: len(new[row]), factor=1.5, slack=16):
             rows_at_once = max(1, self.tokens_per_forward // len(new[group[-1]]))
             for first in range(0, len(group), rows_at_once):
                 rows = sorted(group[first : first + rows_at_once])
