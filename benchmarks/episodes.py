@@ -125,16 +125,16 @@ class Recording(RaggedModel):
         self.alone = 0
 
     def forward(
-        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, last: torch.Tensor
+        self, ids: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
         size = len(self.lengths)
 
         def again(other: RaggedModel) -> None:
             other.lengths = [0] * size
-            other.forward(ids, rows, positions, last)
+            other.forward(ids, rows, positions, wanted)
 
         self.tape.append(again)
-        return super().forward(ids, rows, positions, last)
+        return super().forward(ids, rows, positions, wanted)
 
     def keep(self, rows: Sequence[int]) -> None:
         self.tape.append(lambda other: other.keep(rows))

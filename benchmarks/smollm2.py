@@ -9,7 +9,8 @@ takes the same matrix products, of the same shapes and in the same order: the li
 head where it is evaluated, but no attention, norms, masks or tokenizer.
 
 * SFT: updates of four demonstrations, all weights or LoRA of rank 16.
-* Rollouts: the episodes at once, turn by turn, with the expert's observations and completions of eight tokens.
+* Rollouts: the episodes at once, turn by turn, with the expert's observations and the model's own completions of up to
+  eight tokens. The limit is that of one token at a time, also for drafts.
 * GRPO update: the loss and gradient of 16 episodes whose advantage is not zero.
 
 On a CPU each case is measured in one process of two threads, and in two processes of one thread at the same time.
@@ -146,26 +147,29 @@ def sft(bench: Bench, lora: bool) -> Timed:
     return seconds, _time(limit), sum(len(one.input_ids) for one in bench.rendered)
 
 
-def rollouts(bench: Bench) -> Timed:
-    """Play the episodes at once; the tokens are those that the model reads or writes."""
+def rollouts(bench: Bench, draft: int) -> Timed:
+    """Play the episodes at once; the tokens are those that the model is given or writes."""
     turns = [list(_contexts(one)) for one in bench.rendered]
-    backend = TransformersBackend(bench.model, end_token_id=bench.tokenizer.eos_token_id)
+    backend = TransformersBackend(bench.model, end_token_id=bench.tokenizer.eos_token_id, draft=draft)
     sampling = Sampling(0.0, COMPLETION)
+    written: list[list[int]] = []  # lengths of the completions, turn by turn
 
     def play() -> None:
         for number in range(max(map(len, turns))):
-            backend.complete({row: own[number] for row, own in enumerate(turns) if number < len(own)}, sampling)
+            new = {row: own[number] for row, own in enumerate(turns) if number < len(own)}
+            written.append([len(completion.ids) for completion in backend.complete(new, sampling).values()])
             backend.close([row for row, own in enumerate(turns) if len(own) == number + 1])
 
     def limit() -> None:
-        for number in range(max(map(len, turns))):
-            new = [len(own[number]) + (number > 0) for own in turns if number < len(own)]
-            bench.products(sum(new), len(new))
-            for _ in range(COMPLETION - 1):
-                bench.products(len(new), len(new))
+        for number, lengths in enumerate(written):
+            given = [len(own[number]) + (number > 0) for own in turns if number < len(own)]
+            bench.products(sum(given), len(given))
+            for place in range(1, max(lengths)):
+                rows = sum(length > place for length in lengths)
+                bench.products(rows, rows)
 
-    tokens = sum(len(context) + COMPLETION for own in turns for context in own)
-    return _time(play), _time(limit), tokens
+    seconds = _time(play)
+    return seconds, _time(limit), sum(len(context) for own in turns for context in own) + sum(map(sum, written))
 
 
 def grpo_update(bench: Bench) -> Timed:
@@ -200,7 +204,8 @@ def grpo_update(bench: Bench) -> Timed:
 CASES: dict[str, Callable[[Bench], Timed]] = {
     "SFT, all weights": lambda bench: sft(bench, lora=False),
     "SFT, LoRA": lambda bench: sft(bench, lora=True),
-    "rollouts": rollouts,
+    "rollouts": lambda bench: rollouts(bench, draft=0),
+    "rollouts, drafts of 4": lambda bench: rollouts(bench, draft=4),
     "GRPO update": grpo_update,
 }
 

@@ -122,7 +122,14 @@ def test_loggers(group, choice):
 def test_experiments(group, choice):
     """Every setting of the study is one that a run knows, and the command line has the last word."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        overrides = ["folder=run", "strategy.name=tried", f"{group}={choice}", "env.data=FOLDER", "trajectories=7"]
+        overrides = [
+            "folder=run",
+            "strategy.name=tried",
+            f"{group}={choice}",
+            "env.data=FOLDER",
+            "trajectories=7",
+            "model.device=cpu",
+        ]
         parts = make_parts(compose("config", overrides=overrides))
     assert parts.settings.trajectories == 7 and parts.phases
 
