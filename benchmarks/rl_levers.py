@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -99,7 +100,7 @@ def table(name: str, out: Path, seeds: int) -> Table:
     """Return the table of all cells that are there."""
     study = STUDIES[name]
     columns = ("lever", "seeds", "RL - SFT", f"RL - SFT, difference to {NONE}", "final", f"final, {study.test}")
-    shown = Table(title=f"{name}: {' '.join(study.common)}", title_justify="left")
+    shown = Table(title=f"{name}: {' '.join(study.common)}", title_justify="left", box=box.MARKDOWN)
     for column in (*columns, f"difference to {NONE}, {study.test}", "FLOPs of RL", "groups alike"):
         shown.add_column(column, justify="left" if column == "lever" else "right")
     found = {lever: results(out, lever, seeds) for lever in study.levers}
@@ -111,7 +112,7 @@ def table(name: str, out: Path, seeds: int) -> Table:
         base = {seed: gain(result, study.validation) for seed, result in found[NONE].items()}
         base_of_test = {seed: gain(result, study.test) for seed, result in found[NONE].items()}
         shown.add_row(
-            f"{lever}: {' '.join(study.levers[lever])}".removesuffix(": "),
+            f"{lever} `{' '.join(study.levers[lever])}`".removesuffix(" ``"),
             str(len(runs)),
             with_interval(list(gains.values())),
             "" if lever == NONE else with_interval([gains[seed] - base[seed] for seed in gains if seed in base]),
@@ -174,8 +175,7 @@ def main() -> None:
         cells = [(lever, seed) for lever in arguments.levers or study.levers for seed in range(arguments.seeds)]
         with ThreadPoolExecutor(arguments.processes) as pool:
             list(pool.map(lambda one: run(study, *one, out, arguments.set), cells))
-    console = Console(width=None if sys.stdout.isatty() else 220)
-    console.print(table(arguments.study, out, arguments.seeds))
+    Console(width=400).print(table(arguments.study, out, arguments.seeds))
 
 
 if __name__ == "__main__":
