@@ -96,3 +96,9 @@ def test_none_changes_nothing(corridor_policy):
     policy = corridor_policy()
     multiply_in(policy.model, None)
     assert "forward" not in vars(policy.model.base_model)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_no_attention_plans_anew_for_every_shape(saved):
+    load_policy(saved, device="cuda", autocast="bfloat16")
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
