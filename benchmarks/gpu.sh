@@ -30,7 +30,8 @@ learn() { # EXPERIMENT DATA SETTING...
 
 bench=(--device "$device") sizes=(8b) settings=()
 if [ "$device" = cpu ]; then
-  sizes=(tiny) settings=(model.autocast=null generation.cache_gib=2)
+  sizes=(tiny) # and what fits 16 GiB
+  settings=(model.autocast=null generation.cache_gib=2 sft.tokens_per_forward=1024 algorithm.per_device_train_batch_size=2)
 else
   bench+=(--autocast bfloat16)
 fi
