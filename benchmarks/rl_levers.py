@@ -30,6 +30,7 @@ from scipy import stats
 from prism_bench.results.loggers import METRICS_FILE
 from prism_bench.results.result import read_result
 
+ROOT = Path(__file__).resolve().parents[1]
 NONE, RESULT = "none", "result.json"
 ALIKE = "rl/frac_reward_zero_std"  # in metrics
 
@@ -85,7 +86,7 @@ def run(study: Study, lever: str, seed: int, out: Path, further: Sequence[str]) 
     if (folder / RESULT).exists():
         return
     settings = [*study.common, *study.levers[lever], f"seed={seed}", f"cache={out / 'stages'}", *further]
-    command = [sys.executable, "run.py", *settings, f"hydra.run.dir={folder}"]
+    command = [sys.executable, str(ROOT / "run.py"), *settings, f"hydra.run.dir={folder}"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".log").open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=log, env={"OMP_NUM_THREADS": "1", **os.environ}).returncode
@@ -107,20 +108,14 @@ def table(name: str, out: Path, seeds: int) -> Table:
     for lever, runs in found.items():
         if not runs:
             continue
-        gains = {seed: gain(result, study.validation) for seed, result in runs.items()}
-        of_test = {seed: gain(result, study.test) for seed, result in runs.items()}
-        base = {seed: gain(result, study.validation) for seed, result in found[NONE].items()}
-        base_of_test = {seed: gain(result, study.test) for seed, result in found[NONE].items()}
         shown.add_row(
             f"{lever} `{' '.join(study.levers[lever])}`".removesuffix(" ``"),
             str(len(runs)),
-            with_interval(list(gains.values())),
-            "" if lever == NONE else with_interval([gains[seed] - base[seed] for seed in gains if seed in base]),
+            with_interval([gain(result, study.validation) for result in runs.values()]),
+            difference(runs, found[NONE], study.validation),
             f"{statistics.mean(final(result, study.validation) for result in runs.values()):.1f}",
             f"{statistics.mean(final(result, study.test) for result in runs.values()):.1f}",
-            ""
-            if lever == NONE
-            else with_interval([of_test[seed] - base_of_test[seed] for seed in of_test if seed in base_of_test]),
+            difference(runs, found[NONE], study.test),
             f"{statistics.mean(flops(result) for result in runs.values()) / 1e12:.2f} T",
             f"{statistics.mean(groups_alike(cell(out, lever, seed)) for seed in runs):.0%}",
         )
@@ -139,6 +134,12 @@ def final(result: Mapping[str, Any], split: str) -> float:
 
 def gain(result: Mapping[str, Any], split: str) -> float:
     return 100 * result["paired"]["rl - sft"][split]["mean"]
+
+
+def difference(runs: Mapping[int, Any], others: Mapping[int, Any], split: str) -> str:
+    """Return by how much RL gained more than in ``others``, seed by seed; nothing if these are the same runs."""
+    seeds = [] if runs is others else [seed for seed in runs if seed in others]
+    return with_interval([gain(runs[seed], split) - gain(others[seed], split) for seed in seeds])
 
 
 def flops(result: Mapping[str, Any]) -> float:

@@ -87,6 +87,7 @@ def test_replaced_groups_share_their_new_task(undecided, corridor, train):
             return batch.advantages
 
     train(undecided(), corridor, ["1-6", "3-4"], kind=Watching, max_steps=2, max_turns=2, resample=2)
+    assert len(Watching.batches) == 2
     for batch in Watching.batches:
         assert [episode.trajectory.task_id for episode in batch.episodes] == list(batch.tasks)
         for first in range(0, len(batch.tasks), batch.group_size):
