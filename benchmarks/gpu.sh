@@ -40,6 +40,7 @@ learn smollm2_gpu "$games" eval.tasks="$(some 140)" eval.curve_tasks="$(some 36)
   algorithm.gradient_accumulation_steps="$(some 32)" "${settings[@]}" & first=$!
 learn smollm2_webshop "$products" eval.tasks="$(some 128)" eval.curve_tasks="$(some 64)" \
   algorithm.gradient_accumulation_steps="$(some 32)" "${settings[@]}" & second=$!
-wait $first && wait $second
+wait $first  # of its own line each, since a failure before && would not end the script
+wait $second
 step probe "$python" benchmarks/probe.py --models "${sizes[@]}" --device "$device" --repeats 1
 step speed "$python" benchmarks/smollm2.py --model "$model" --episodes "$(some 64)" "${bench[@]}"
