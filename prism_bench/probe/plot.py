@@ -17,9 +17,6 @@ def plot_probe(
 ) -> None:
     """Write a PNG: mean norms by layer and matrix for each of two groups, and the distribution of their scores.
 
-    The norms of each trajectory are divided by their mean, as every concentration does, so that long and short or easy
-    and hard trajectories count alike.
-
     Args:
         scores: one number per trajectory of ``probe``.
         groups: the positions of the trajectories of both groups, by name.
@@ -27,17 +24,14 @@ def plot_probe(
         score: the name of the score.
     """
     layers, columns = probe.norms.shape[1:]
-    names = [name.rpartition(".")[2].rpartition("[")[2].rstrip("]") for name in probe.identity.matrices[:columns]]
-    means = probe.norms.mean(axis=(1, 2), keepdims=True)
-    relative = probe.norms / np.where(means > 0, means, 1.0)
-    mean_norms = {group: relative[list(members)].mean(axis=0) for group, members in groups.items()}
+    norms_of = {group: mean_norms(probe, members) for group, members in groups.items()}
     figure = Figure(figsize=(13, 3.8 + 0.12 * layers), layout="constrained")
     axes = figure.subplots(1, 3)
-    brightest = max(norms.max() for norms in mean_norms.values())
+    brightest = max(norms.max() for norms in norms_of.values())
     for axis, (group, members) in zip(axes, groups.items(), strict=False):
-        image = axis.imshow(mean_norms[group], aspect="auto", vmin=0.0, vmax=brightest, origin="lower")
+        image = axis.imshow(norms_of[group], aspect="auto", vmin=0.0, vmax=brightest, origin="lower")
         axis.set_title(f"{group.upper()}, {len(members):,} trajectories")
-        axis.set_xticks(range(columns), names, rotation=45, ha="right")
+        axis.set_xticks(range(columns), matrix_names(probe), rotation=45, ha="right")
         axis.set_yticks(range(0, layers, max(1, layers // 8)))
         axis.set_ylabel("layer")
     figure.colorbar(image, ax=axes[:2], label="norm / mean norm")
@@ -50,3 +44,20 @@ def plot_probe(
     axes[2].legend(fontsize="small", loc="upper left")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+def mean_norms(probe: Probe, members: Sequence[int]) -> np.ndarray:
+    """Return the mean norms of some trajectories, (layers, matrices).
+
+    The norms of each trajectory are divided by their mean, as every concentration does, so that long and short or easy
+    and hard trajectories count alike.
+    """
+    means = probe.norms.mean(axis=(1, 2), keepdims=True)
+    relative = probe.norms / np.where(means > 0, means, 1.0)
+    return np.asarray(relative[list(members)].mean(axis=0))
+
+
+def matrix_names(probe: Probe) -> list[str]:
+    """Return short names of the matrices of a layer."""
+    columns = probe.norms.shape[2]
+    return [name.rpartition(".")[2].rpartition("[")[2].rstrip("]") for name in probe.identity.matrices[:columns]]

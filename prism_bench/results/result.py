@@ -106,7 +106,7 @@ def read_result(path: Path) -> dict[str, Any]:
         raise ResultError(f"{path}: {error}") from None
     content = result.model_dump()
     for name, table in expected.items():
-        if not _same(_PLAIN.dump_python(table), content[name]):
+        if not same_numbers(_PLAIN.dump_python(table), content[name]):
             source = "ledger" if name == "truncation" else "outcomes"
             raise ResultError(f"{path}: the table {name!r} does not follow from the {source}; the file was changed")
     return content
@@ -193,9 +193,12 @@ def _truncation(row: LedgerRow) -> Truncation:
     )
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_numbers(one: Any, other: Any) -> bool:
     """Compare two tables, order of keys included; numbers may differ by rounding, which depends on the processor."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
-    numbers = isinstance(one, int | float) and isinstance(other, int | float)
-    return (numbers and isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)) or one is other is None
+        return list(one) == list(other) and all(same_numbers(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_numbers, one, other))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return bool(one == other)

@@ -27,17 +27,16 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from prism_bench.errors import InputError
 
 CONFIDENCE = 0.95
-_Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over ``n`` values and the ends of its 95 % interval."""
+    """A mean over ``n`` values and the ends of its interval, of 95 % where nothing else is said."""
 
     mean: float
     low: float
@@ -45,7 +44,7 @@ class Estimate:
     n: int
 
 
-def mean_estimate(values: Sequence[float]) -> Estimate:
+def mean_estimate(values: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the mean of ``values``, each between 0 and 1 (or False and True), with its interval.
 
     Raises:
@@ -61,11 +60,11 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
     largest_variance = mean * (1 - mean)
     squares = float(((array - mean) ** 2).sum())
     ratio = min(1.0, (squares / largest_variance + 1) / n) if largest_variance > 0 else 1.0
-    low, high = _wilson(mean, n / ratio)
+    low, high = _wilson(mean, n / ratio, float(ndtri((1 + confidence) / 2)))
     return Estimate(mean, min(low, mean), max(high, mean), n)
 
 
-def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estimate:
+def paired_difference(before: Sequence[float], after: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
     """Return the mean of ``after - before``, task by task, with its interval; positive where ``after`` is better.
 
     Raises:
@@ -74,7 +73,7 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Estima
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"a paired difference needs the same tasks on both sides, got {first.size} and {second.size}")
-    half = mean_estimate((1 + second - first) / 2)  # type: ignore[arg-type]  # arrays serve as sequences
+    half = mean_estimate((1 + second - first) / 2, confidence)  # type: ignore[arg-type]  # arrays serve as sequences
     return Estimate(2 * half.mean - 1, 2 * half.low - 1, 2 * half.high - 1, half.n)
 
 
@@ -88,24 +87,26 @@ def mean_over_seeds(values: Sequence[Sequence[float]]) -> Estimate:
             of range.
     """
     array = np.asarray(values, dtype=np.float64)
-    return _over_seeds(array, mean_estimate(array.mean(0)))
+    return _over_seeds(array, mean_estimate(array.mean(0)), CONFIDENCE)
 
 
-def paired_over_seeds(before: Sequence[Sequence[float]], after: Sequence[Sequence[float]]) -> Estimate:
+def paired_over_seeds(
+    before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], confidence: float = CONFIDENCE
+) -> Estimate:
     """Return the mean of ``after - before``, seed by seed and task by task; as :func:`mean_over_seeds`."""
     first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"a paired difference needs the same seeds and tasks, got {first.shape} and {second.shape}")
-    of_tasks = paired_difference(first.mean(0), second.mean(0))
-    return _over_seeds(second - first, of_tasks)
+    of_tasks = paired_difference(first.mean(0), second.mean(0), confidence)
+    return _over_seeds(second - first, of_tasks, confidence)
 
 
-def _over_seeds(array: np.ndarray, of_tasks: Estimate) -> Estimate:
+def _over_seeds(array: np.ndarray, of_tasks: Estimate, confidence: float) -> Estimate:
     """Add the interval over the rows' means to that over tasks."""
     if array.ndim != 2 or len(array) < 2:
         raise ValueError(f"an interval over seeds needs a row for each of at least two, got the shape {array.shape}")
     seeds, mean = len(array), float(array.mean())
-    of_seeds = float(stdtrit(seeds - 1, (1 + CONFIDENCE) / 2) * array.mean(1).std(ddof=1)) / sqrt(seeds)
+    of_seeds = float(stdtrit(seeds - 1, (1 + confidence) / 2) * array.mean(1).std(ddof=1)) / sqrt(seeds)
     return Estimate(
         mean, mean - hypot(of_seeds, mean - of_tasks.low), mean + hypot(of_seeds, of_tasks.high - mean), seeds
     )
@@ -126,9 +127,9 @@ def summarise(values: Sequence[float], task_types: Sequence[str]) -> dict[str, E
     return {"all": mean_estimate(values)} | {name: mean_estimate(group) for name, group in groups.items()}
 
 
-def _wilson(mean: float, n: float) -> tuple[float, float]:
+def _wilson(mean: float, n: float, z: float) -> tuple[float, float]:
     """Solve |mean - p| = z sqrt(p (1 - p) / n) for p."""
-    weight = _Z * _Z / n
+    weight = z * z / n
     centre = (mean + weight / 2) / (1 + weight)
-    half_width = _Z * sqrt((mean * (1 - mean) + weight / 4) / n) / (1 + weight)
+    half_width = z * sqrt((mean * (1 - mean) + weight / 4) / n) / (1 + weight)
     return max(0.0, centre - half_width), min(1.0, centre + half_width)

@@ -93,6 +93,12 @@ def load_allocation(path: Path) -> Allocation:
     return Allocation(stages=tuple(row["stage"] for row in rows), scores=tuple(row["score"] for row in rows), **content)
 
 
+def load_routed(path: Path) -> tuple[list[str | None], list[str | None]]:
+    """Return the task and the task type of every trajectory in a file of :func:`save_allocation`."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["trajectories"]
+    return [row["task_id"] for row in rows], [row["task_type"] for row in rows]
+
+
 class Router(Protocol):
     """A router: anything with these two steps.
 

@@ -1,0 +1,246 @@
+"""A comparison made of finished runs: which of them are one configuration, and what each of them left in its folder.
+
+Runs are of one configuration if their configurations, as resolved, differ only in what belongs to a single run. Names
+of configurations come from Hydra's record in the folder of a run (``.hydra``): the choices and settings that differ.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import yaml
+
+from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.comparison.record import (
+    Comparison,
+    Configuration,
+    FailedRun,
+    Routing,
+    Run,
+    StageOutcomes,
+    TaskList,
+)
+from prism_bench.digests import digest
+from prism_bench.errors import InputError
+from prism_bench.probe.plot import matrix_names, mean_norms
+from prism_bench.probe.record import load_probe
+from prism_bench.results.result import read_result
+from prism_bench.results.schema import CurvePoint, PhaseResult
+from prism_bench.routing.prism import NORMS
+from prism_bench.routing.router import Stage, load_allocation, load_routed
+
+OF_A_RUN = ("seed", "folder", "cache", "force", "logger")
+"""Settings that belong to a single run and not to what it tests."""
+
+RESULT, ALLOCATION = "result.json", "allocation.json"
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is compared with what: settings that the baseline and the unit of compute have."""
+
+    baseline: Settings
+    reference: Settings
+    reach: float
+
+
+class Lists:
+    """Lists of tasks by name, each held once."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, TaskList] = {}
+
+    def add(self, ids: Sequence[str | None], types: Sequence[str | None]) -> str:
+        name = digest([list(ids), list(types)])[:10]
+        self.by_name[name] = TaskList(list(ids), list(types))
+        return name
+
+
+def gather(
+    folders: Sequence[Path],
+    wanted: Wanted,
+    *,
+    command: str = "",
+    failed: Sequence[FailedRun] = (),
+    root: Path | None = None,
+) -> Comparison:
+    """Return the comparison of the runs in ``folders``.
+
+    Args:
+        command: that made the runs.
+        failed: runs without a result.
+        root: the folder of the comparison; folders of runs inside of it are written as seen from there.
+
+    Raises:
+        ResultError: a result is damaged.
+        InputError: two runs are one configuration and have one seed.
+    """
+    results = {folder: read_result(folder / RESULT) for folder in folders}
+    settings = {folder: settings_of(folder, result) for folder, result in results.items()}
+    names = _names(settings, {folder: _identity(result) for folder, result in results.items()})
+    lists, runs = Lists(), []
+    seen: dict[tuple[str, int], Path] = {}
+    for folder, result in results.items():
+        place = folder.relative_to(root) if root is not None and folder.is_relative_to(root) else folder
+        run = _run(folder, str(place), names[folder], result, lists)
+        if (first := seen.setdefault((run.configuration, run.seed), folder)) != folder:
+            raise InputError(f"{first} and {folder} are the same run twice: {run.configuration}, seed {run.seed}")
+        runs.append(run)
+    varied = _varied(list(settings.values()))
+    first_of = {names[folder]: folder for folder in reversed(results)}
+    configurations = [
+        Configuration(
+            name,
+            {key: value for key, value in settings[first_of[name]].items() if key in varied},
+            results[first_of[name]]["strategy"],
+            settings[first_of[name]].get("router"),
+        )
+        for name in dict.fromkeys(names.values())
+    ]
+    return Comparison(
+        command=command,
+        reach=wanted.reach,
+        configurations=[_compared(each, configurations, wanted) for each in configurations],
+        lists=lists.by_name,
+        runs=runs,
+        failed=list(failed),
+    )
+
+
+def settings_of(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return router and strategy of a run, its other choices, and the settings that were given to it."""
+    hydra = _yaml(folder / ".hydra" / "hydra.yaml") or {"hydra": {"runtime": {"choices": {}}}}
+    chosen = {name: choice for name, choice in hydra["hydra"]["runtime"]["choices"].items() if "/" not in name}
+    given = {}
+    for override in _yaml(folder / ".hydra" / "overrides.yaml") or []:
+        key, _, value = override.lstrip("+").partition("=")
+        given[key] = yaml.safe_load(value)
+    found = {"router": result["router"], "strategy": result["strategy"]} | chosen
+    if result["router"] is None:
+        del found["router"]
+    found |= {key: value for key, value in given.items() if key not in chosen}
+    return {key: value for key, value in found.items() if key.partition(".")[0] not in OF_A_RUN}
+
+
+def _identity(result: Mapping[str, Any]) -> str:
+    """Return the same text for runs of one configuration."""
+    unused = ("router",) if result["router"] is None else ()
+    config = {key: value for key, value in result["config"].items() if key not in (*OF_A_RUN, *unused)}
+    return digest([result["strategy"], config])
+
+
+def _varied(settings: Sequence[Settings]) -> list[str]:
+    """Return the settings that are not the same everywhere."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
+
+
+def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) -> dict[Path, str]:
+    """Return the name of every run's configuration: router, strategy, and whatever else differs.
+
+    Configurations that differ in something of which Hydra has no record are numbered.
+    """
+    varied = _varied(list(settings.values()))
+    names: dict[Path, str] = {}
+    known: dict[str, list[str]] = {}
+    for folder, given in settings.items():
+        words = [str(given[key]) for key in ("router", "strategy") if key in given]
+        words += [f"{key}={given[key]}" for key in varied if key in given and key not in ("router", "strategy")]
+        name = "-".join(words)
+        same = known.setdefault(name, [])
+        if identities[folder] not in same:
+            same.append(identities[folder])
+        number = same.index(identities[folder]) + 1
+        names[folder] = name if number == 1 else f"{name}#{number}"
+    return names
+
+
+def _compared(each: Configuration, others: Sequence[Configuration], wanted: Wanted) -> Configuration:
+    baseline = _nearest(each, others, wanted.baseline) or others[0].name
+    reference = _nearest(each, others, wanted.reference)
+    return replace(
+        each,
+        baseline=None if baseline == each.name else baseline,
+        reference=None if reference == each.name else reference,
+    )
+
+
+def _nearest(each: Configuration, others: Sequence[Configuration], settings: Settings) -> str | None:
+    """Return the configuration with these settings that shares most others with ``each``: itself, if it has them."""
+
+    def shared(other: Configuration) -> tuple[bool, int]:
+        equal = sum(_known(other).get(key) == value for key, value in _known(each).items())
+        return other.name == each.name, equal
+
+    candidates = [
+        other for other in others if settings and all(_known(other).get(key) == settings[key] for key in settings)
+    ]
+    return max(candidates, key=shared).name if candidates else None
+
+
+def _known(configuration: Configuration) -> dict[str, Any]:
+    return {"strategy": configuration.strategy, "router": configuration.router} | configuration.settings
+
+
+def _run(folder: Path, place: str, name: str, result: Mapping[str, Any], lists: Lists) -> Run:
+    outcomes: dict[str, dict[str, StageOutcomes]] = {}
+    for stage, splits in result["success"].items():
+        for split in splits:
+            rows = [row for row in result["outcomes"] if (row["stage"], row["split"]) == (stage, split)]
+            outcomes.setdefault(stage, {})[split] = StageOutcomes(
+                lists.add([row["task_id"] for row in rows], [row["task_type"] for row in rows]),
+                _flags(row["success"] for row in rows),
+                [row["score"] for row in rows] if any(row["score"] != row["success"] for row in rows) else None,
+                [row["steps"] for row in rows],
+            )
+    return Run(
+        configuration=name,
+        seed=result["seeds"]["seed"],
+        folder=place,
+        command=_command(folder),
+        versions=result["versions"],
+        protocol=result["protocol"],
+        outcomes=outcomes,
+        phases=[PhaseResult(**phase) for phase in result["phases"]],
+        curves=[CurvePoint(**point) for point in result["curves"]],
+        ledger=[LedgerRow(**row) for row in result["ledger"]],
+        routing=_routing(folder, lists) if (folder / ALLOCATION).is_file() else None,
+    )
+
+
+def _command(folder: Path) -> str:
+    """Return the command line that makes a run again, without the settings of its place."""
+    overrides = _yaml(folder / ".hydra" / "overrides.yaml") or []
+    kept = [each for each in overrides if each.partition("=")[0] not in ("cache", "logger", "folder", "force")]
+    return shlex.join(["python", "run.py", *kept])
+
+
+def _routing(folder: Path, lists: Lists) -> Routing:
+    allocation, (ids, types) = load_allocation(folder / ALLOCATION), load_routed(folder / ALLOCATION)
+    matrices: list[str] = []
+    norms: dict[str, list[list[float]]] | None = None
+    if (folder / NORMS).is_file():
+        probe = load_probe(folder / NORMS)
+        matrices = matrix_names(probe)
+        norms = {part: np.round(mean_norms(probe, allocation.indices(part)), 4).tolist() for part in get_args(Stage)}
+    return Routing(
+        demonstrations=lists.add(ids, types),
+        to_rl=_flags(stage == "rl" for stage in allocation.stages),
+        scores=[float(f"{score:.6g}") for score in allocation.scores],
+        threshold=allocation.threshold,
+        matrices=matrices,
+        norms=norms,
+    )
+
+
+def _flags(values: Iterable[bool]) -> str:
+    return "".join("1" if value else "0" for value in values)
+
+
+def _yaml(file: Path) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
