@@ -83,6 +83,13 @@ class Experiment:
                 self.logger.finish()
 
     def _run(self) -> dict[str, Any]:
+        result = self._result(*self.walk())
+        write_result(self.folder / "result.json", result)
+        self.logger.summary(result_metrics(result))
+        return result
+
+    def walk(self) -> tuple[dict[str, Files], list[dict[str, Any]], list[Outcome]]:
+        """Find or make every stage; return the checkpoint of each, the records of the phases, and the outcomes."""
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()
@@ -100,10 +107,7 @@ class Experiment:
             for split in self.tasks.eval_splits
             for outcome in self._evaluate(name, checkpoint, split)
         ]
-        result = self._result(checkpoints, records, outcomes)
-        write_result(self.folder / "result.json", result)
-        self.logger.summary(result_metrics(result))
-        return result
+        return checkpoints, records, outcomes
 
     def check(self) -> Outline:
         """Check what takes more than the settings: environments, expert, model and engine; return the model's outline.

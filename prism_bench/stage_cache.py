@@ -170,19 +170,40 @@ class StageCache:
             InputError: an input is not plain JSON, the folder cannot be written, or the disk is full. Exceptions of the
                 function pass through; nothing of its stage is left.
         """
-        inputs = Inputs(
-            settings={path: part_of(config, path) for path in function.settings},
-            parents={name: (parents or {})[name] for name in function.parents},
-            values={name: (values or {})[name] for name in function.values},
-        )
-        described = self.describe(function, inputs)
-        folder = self._root / function.name / digest(described)
+        inputs, described, folder = self._placed(function, config, parents or {}, values or {})
         with self._lock(function.name, folder):
             if folder not in self._billed and self._force & {function.name, function.phase, inputs.values.get("phase")}:
                 self._remove(folder)
             found = self._found(folder) or self._make(function, inputs, tools, described, folder)
             self._note_use(folder)
             return found
+
+    def find(
+        self,
+        function: StageFunction[Tools],
+        *,
+        config: Mapping[str, Any],
+        parents: Mapping[str, Files] | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> Stage | None:
+        """Return the stage that :meth:`get` would return without making it; None if it is not there."""
+        return self._found(self._placed(function, config, parents or {}, values or {})[2])
+
+    def _placed(
+        self,
+        function: StageFunction[Tools],
+        config: Mapping[str, Any],
+        parents: Mapping[str, Files],
+        values: Mapping[str, Any],
+    ) -> tuple[Inputs, dict[str, Any], Path]:
+        """Return the inputs of a stage, their description, and its folder."""
+        inputs = Inputs(
+            settings={path: part_of(config, path) for path in function.settings},
+            parents={name: parents[name] for name in function.parents},
+            values={name: values[name] for name in function.values},
+        )
+        described = self.describe(function, inputs)
+        return inputs, described, self._root / function.name / digest(described)
 
     def describe(self, function: StageFunction[Tools], inputs: Inputs) -> dict[str, Any]:
         """Return everything that enters the key of a stage.

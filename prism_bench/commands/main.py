@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "run": "run:main",
     "check": "check:main",
+    "compare": "compare:main",
     "collect": "collect:main",
     "probe": "probe:main",
     "report": "report:main",

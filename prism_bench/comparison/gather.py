@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.comparison.identity import OF_A_RUN, identity, name_of
 from prism_bench.comparison.record import (
     Comparison,
     Configuration,
@@ -24,16 +25,12 @@ from prism_bench.comparison.record import (
     TaskList,
 )
 from prism_bench.digests import digest
-from prism_bench.errors import InputError
 from prism_bench.probe.plot import matrix_names, mean_norms
 from prism_bench.probe.record import load_probe
 from prism_bench.results.result import read_result
 from prism_bench.results.schema import CurvePoint, PhaseResult
 from prism_bench.routing.prism import NORMS
 from prism_bench.routing.router import Stage, load_allocation, load_routed
-
-OF_A_RUN = ("seed", "folder", "cache", "force", "logger")
-"""Settings that belong to a single run and not to what it tests."""
 
 RESULT, ALLOCATION = "result.json", "allocation.json"
 
@@ -69,7 +66,7 @@ def gather(
     failed: Sequence[FailedRun] = (),
     root: Path | None = None,
 ) -> Comparison:
-    """Return the comparison of the runs in ``folders``.
+    """Return the comparison of the runs in ``folders``; of a run that is there twice, the first counts.
 
     Args:
         command: that made the runs.
@@ -78,19 +75,19 @@ def gather(
 
     Raises:
         ResultError: a result is damaged.
-        InputError: two runs are one configuration and have one seed.
     """
     results = {folder: read_result(folder / RESULT) for folder in folders}
     settings = {folder: settings_of(folder, result) for folder, result in results.items()}
-    names = _names(settings, {folder: _identity(result) for folder, result in results.items()})
+    identities = {folder: identity(each["config"], each["router"] is not None) for folder, each in results.items()}
+    names = _names(settings, identities)
     lists, runs = Lists(), []
-    seen: dict[tuple[str, int], Path] = {}
+    seen: set[tuple[str, int]] = set()
     for folder, result in results.items():
         place = folder.relative_to(root) if root is not None and folder.is_relative_to(root) else folder
         run = _run(folder, str(place), names[folder], result, lists)
-        if (first := seen.setdefault((run.configuration, run.seed), folder)) != folder:
-            raise InputError(f"{first} and {folder} are the same run twice: {run.configuration}, seed {run.seed}")
-        runs.append(run)
+        if (run.configuration, run.seed) not in seen:
+            seen.add((run.configuration, run.seed))
+            runs.append(run)
     varied = _varied(list(settings.values()))
     first_of = {names[folder]: folder for folder in reversed(results)}
     configurations = [
@@ -127,13 +124,6 @@ def settings_of(folder: Path, result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key.partition(".")[0] not in OF_A_RUN}
 
 
-def _identity(result: Mapping[str, Any]) -> str:
-    """Return the same text for runs of one configuration."""
-    unused = ("router",) if result["router"] is None else ()
-    config = {key: value for key, value in result["config"].items() if key not in (*OF_A_RUN, *unused)}
-    return digest([result["strategy"], config])
-
-
 def _varied(settings: Sequence[Settings]) -> list[str]:
     """Return the settings that are not the same everywhere."""
     keys = dict.fromkeys(key for each in settings for key in each)
@@ -149,9 +139,7 @@ def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) ->
     names: dict[Path, str] = {}
     known: dict[str, list[str]] = {}
     for folder, given in settings.items():
-        words = [str(given[key]) for key in ("router", "strategy") if key in given]
-        words += [f"{key}={given[key]}" for key in varied if key in given and key not in ("router", "strategy")]
-        name = "-".join(words)
+        name = name_of(given, varied)
         same = known.setdefault(name, [])
         if identities[folder] not in same:
             same.append(identities[folder])

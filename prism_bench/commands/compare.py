@@ -1,0 +1,54 @@
+"""Comparisons: a run for every combination of settings, and the tables and the page that compare them.
+
+    prism-bench compare env=alfworld 'router=[prism,random]' 'strategy=[split,sft]' 'seed=range(10)'
+
+The same command again continues where the last one ended: runs that have a result are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the plan makes the parts of runs, GRPO among them
+
+from prism_bench.commands.hydra_command import CONF, clean_exit, new_console, quieten
+from prism_bench.commands.refusals import composition_refusal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run every combination of settings, and compare the results."""
+    parser = argparse.ArgumentParser(
+        prog="prism-bench compare",
+        description=f"{main.__doc__} KEY=VALUES are settings of prism-bench run, as in 'seed=range(10)'.",
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUES", help="settings, with all values to be compared")
+    parser.add_argument("--plan", action="store_true", help="print what would be run and what it costs, and stop")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the comparison; by default one in runs/")
+    parser.add_argument("--launcher", metavar="NAME", help="where: local, submitit, ray or your own")
+    parser.add_argument("--processes", metavar="N", help="runs at the same time")
+    parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="what configurations are compared with")
+    parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of conf/compare.yaml")
+    parser.add_argument("--verify", type=Path, metavar="FILE", help="check that the tables of a comparison.json hold")
+    options = parser.parse_args(arguments)
+    given = {"launcher": options.launcher, "launcher.processes": options.processes, "reach": options.reach}
+    study = [*(f"{key}={value}" for key, value in given.items() if value is not None), *options.set]
+    quieten()
+    with clean_exit(composition_refusal, resumes=True):
+        from prism_bench.commands.compare_job import Comparing, verify
+        from prism_bench.errors import InputError
+
+        console = new_console()
+        if options.verify is not None:
+            verify(options.verify, console)
+            return 0
+        if not options.settings:
+            raise InputError("name settings to compare, such as 'router=[prism,random]' 'seed=range(3)'")
+        comparing = Comparing(options.settings, options.out, CONF, study, options.baseline)
+        if options.plan:
+            comparing.print_plan(console)
+            return 0
+        return comparing.run(console)

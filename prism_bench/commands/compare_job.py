@@ -1,0 +1,235 @@
+"""The job of ``prism-bench compare``: cells, plan, runs, and the files that compare them."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from scipy.special import stdtrit
+
+from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.comparison.cached import cached_phases
+from prism_bench.comparison.forecast import Costs, phases_of, plan
+from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.grid import Cell, cells
+from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
+from prism_bench.comparison.record import FailedRun, read_comparison, write_comparison
+from prism_bench.comparison.summary import markdown, print_tables
+from prism_bench.comparison.tables import check_tables, tables_of
+from prism_bench.comparison.watch import last_line, watch
+from prism_bench.digests import digest
+from prism_bench.errors import InputError
+from prism_bench.files import write_atomically
+from prism_bench.results.outcomes import ResultError
+from prism_bench.results.result import read_result
+from prism_bench.results.significance import POWER
+from prism_bench.results.statistics import CONFIDENCE
+from prism_bench.results.units import count, duration
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import build, make
+from prism_bench.settings.targets import check_targets
+from prism_bench.settings.types import Fraction, Group, Text
+
+RUNS = "runs"
+SPREAD = 0.07
+"""A guess, stated in the plan: the standard deviation between seeds of the difference of two configurations."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of ``conf/compare.yaml``."""
+
+    launcher: Group
+    baseline: Group
+    reference: Group
+    reach: Fraction
+    modules: Sequence[Text] = ()
+
+
+class Comparing:
+    """A comparison to be made.
+
+    Args:
+        settings: ``KEY=VALUES``, as the command line has them.
+        out: the folder of the runs and of the files that compare them; None for one that belongs to the settings.
+        conf: the folder of the configuration.
+        study: settings of ``compare.yaml``, as overrides.
+        baseline: ``KEY=VALUE`` of the baseline, in place of those in ``compare.yaml``.
+
+    Raises:
+        InputError: a setting is refused.
+        HydraException: the configuration cannot be composed.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[str],
+        out: Path | None,
+        conf: Path,
+        study: Sequence[str] = (),
+        baseline: Sequence[str] | None = None,
+    ) -> None:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            configuration = resolve(compose("compare", list(study)))
+        check_targets(configuration.values, configuration.values["modules"], configuration.place)
+        self.study = build(Study, configuration.values)
+        self.launcher: Launcher = make(self.study.launcher, "launcher", Launcher)
+        self.out = (out or Path("runs") / f"compare-{digest(sorted(settings))[:8]}").absolute()
+        self._conf, self._settings = conf, settings
+        self._baseline = self.study.baseline if baseline is None else dict(_pair(setting) for setting in baseline)
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """All runs, by name."""
+        found = cells(self._settings, self._conf)
+        named = {cell.name: cell for cell in found}
+        if len(named) < len(found):
+            raise InputError("two configurations of this comparison would have one name; write their values shorter")
+        return named
+
+    def run(self, console: Console) -> int:
+        """Make the runs that have no result, write and print the comparison; return the exit status."""
+        left = {name: cell for name, cell in self.cells.items() if not self._finished(cell)}
+        done = len(self.cells) - len(left)
+        console.print(f"{len(self.cells)} runs, of which {done} have a result; {self.launcher.description}")
+        for name in left:
+            (self._folder(name) / RESULT).unlink(missing_ok=True)  # of other settings
+        costs = Costs(self._results())
+        jobs = [Job(name, self._folder(name), cell.overrides, self._environment) for name, cell in left.items()]
+
+        def ended(name: str) -> str:
+            if not self._finished(self.cells[name]):
+                return f"{name} failed: {self._reason(name)}"
+            costs.add(read_result(self._folder(name) / RESULT))
+            return f"{name} has ended"
+
+        if jobs:
+            self.launcher.start(jobs)
+            try:
+                watch(left, {name: self._folder(name) for name in left}, self.launcher, console, ended, costs)
+            except BaseException:
+                self.launcher.stop()
+                raise
+        failed = [cell for cell in self.cells.values() if not self._finished(cell)]
+        if len(failed) == len(self.cells):
+            raise InputError(f"no run has a result; the first failed with: {self._reason(failed[0].name)}")
+        self._write(failed, console)
+        return 1 if failed else 0
+
+    def print_plan(self, console: Console) -> None:
+        """Print the runs, what of them is cached, the cost of the rest, and what these seeds can show."""
+        names = list(self.cells)
+        finished = {name for name in names if self._finished(self.cells[name])}
+        there = {
+            name: frozenset(phases_of(cell)) if name in finished else cached_phases(cell, self._conf)
+            for name, cell in self.cells.items()
+        }
+        for name, cell in self.cells.items():
+            missing = [phase for phase in phases_of(cell) if phase not in there[name]]
+            state = "has a result" if name in finished else f"to make: {', '.join(missing)}" if missing else "cached"
+            console.print(f"{name}: {state}", markup=False, highlight=False, soft_wrap=True)
+        rows = plan(list(self.cells.values()), there, Costs(self._results()))
+        table = Table("phase", title="Expected cost", title_justify="left")
+        for header in ("there", "to make", "of unknown cost", "tokens", "FLOPs", "time"):
+            table.add_column(header, justify="right")
+        total = LedgerRow("total")
+        for row in rows:
+            unknown = str(row.unknown) if row.unknown else ""
+            table.add_row(row.phase, str(row.there), str(row.to_make), unknown, *_cost(row.cost))
+            total += LedgerRow(**asdict(row.cost) | {"phase": "total"})
+        table.add_section()
+        table.add_row("total", "", "", str(sum(row.unknown for row in rows) or ""), *_cost(total), style="bold")
+        console.print(table)
+        slots = self.launcher.side_by_side or len(names)
+        known = "" if all(row.unknown == 0 for row in rows) else ", and what is unknown as yet"
+        console.print(f"{self.launcher.description}: {duration(total.seconds / slots)}{known}", highlight=False)
+        for line in self._power():
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _power(self) -> Iterator[str]:
+        seeds = len({cell.seed for cell in self.cells.values()})
+        if seeds < 2:
+            yield "One seed cannot show a difference between configurations; add 'seed=range(5)'."
+            return
+        quantiles = sum(float(stdtrit(seeds - 1, level)) for level in ((1 + CONFIDENCE) / 2, POWER))
+        shown = 100 * quantiles * SPREAD / seeds**0.5
+        yield (
+            f"{seeds} seeds show differences from {shown:.1f} points on with a power of {100 * POWER:.0f} %, if "
+            f"differences vary by {100 * SPREAD:.0f} points between seeds."
+        )
+
+    def _results(self) -> list[dict[str, object]]:
+        """Return results that tell what phases cost: those of this comparison, and those beside it."""
+        files = [*self.out.parent.glob(f"*/{RESULT}"), *self.out.parent.glob(f"*/*/{RESULT}")]
+        files += self.out.parent.glob(f"*/{RUNS}/*/{RESULT}")
+        found = []
+        for file in sorted({*files, *self.out.glob(f"{RUNS}/*/{RESULT}")}, key=lambda file: file.stat().st_mtime):
+            try:
+                found.append(read_result(file))
+            except ResultError:
+                continue  # of another version; it only would have told a cost
+        return found
+
+    def _folder(self, name: str) -> Path:
+        return self.out / RUNS / name
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"WANDB_RUN_GROUP": self.out.name} if "WANDB_RUN_GROUP" not in os.environ else {}
+
+    def _finished(self, cell: Cell) -> bool:
+        """Return whether a run has a result, made with these settings."""
+        folder = self._folder(cell.name)
+        record = folder / ".hydra" / "overrides.yaml"
+        if not (folder / RESULT).is_file() or not record.is_file():
+            return False
+        return set(yaml.safe_load(record.read_text(encoding="utf-8")) or ()) == set(cell.overrides)
+
+    def _reason(self, name: str) -> str:
+        """Return the last line of a run's output, which says why it failed."""
+        return re.sub(r"^error: ", "", last_line(self._folder(name) / OUTPUT)) or "it was ended before it said anything"
+
+    def _write(self, failed: Sequence[Cell], console: Console) -> None:
+        comparison = gather(
+            [self._folder(name) for name, cell in self.cells.items() if cell not in failed],
+            Wanted(self._baseline, self.study.reference, self.study.reach),
+            command=shlex.join(["prism-bench", "compare", *self._settings]),
+            failed=[FailedRun(cell.configuration, cell.seed, self._reason(cell.name)) for cell in failed],
+            root=self.out,
+        )
+        tables = tables_of(comparison)
+        write_comparison(self.out / "comparison.json", comparison, asdict(tables))
+        write_atomically(self.out / "comparison.md", markdown(comparison, tables))
+        print_tables(comparison, tables, console)
+        for name in ("comparison.json", "comparison.md"):
+            console.print(f"{name.partition('.')[2]}: {self.out / name}", highlight=False, soft_wrap=True)
+
+
+def verify(path: Path, console: Console) -> None:
+    """Check that the tables of a comparison follow from its runs.
+
+    Raises:
+        ResultError: they do not.
+    """
+    comparison, written = read_comparison(path)
+    check_tables(comparison, written)
+    console.print(f"{path}: every table follows from its {len(comparison.runs)} runs", highlight=False, soft_wrap=True)
+
+
+def _cost(row: LedgerRow) -> list[str]:
+    tokens = row.prefill_tokens + row.generated_tokens + row.trained_tokens
+    return [count(tokens), count(row.flops), duration(row.seconds)]
+
+
+def _pair(setting: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise InputError(f"--baseline {setting}: write KEY=VALUE")
+    return key, value

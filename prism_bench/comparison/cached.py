@@ -1,0 +1,63 @@
+"""The phases of a cell that lie in the cache already, found by its real keys, without making anything."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+from rich.console import Console
+
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.comparison.forecast import phases_of
+from prism_bench.comparison.grid import Cell
+from prism_bench.experiment import Experiment
+from prism_bench.stage_cache import Files, Stage, StageCache, StageFunction, Tools
+
+
+class _NotMadeError(Exception):
+    """A stage is not in the cache."""
+
+
+class _ReadOnlyCache(StageCache):
+    """A cache that finds stages and makes none."""
+
+    def get(
+        self,
+        function: StageFunction[Tools],
+        tools: Tools,
+        *,
+        config: Mapping[str, Any],
+        parents: Mapping[str, Files] | None = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> Stage:
+        found = self.find(function, config=config, parents=parents, values=values)
+        if found is None:
+            raise _NotMadeError(function.name)
+        return found
+
+
+def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
+    """Return the phases of a cell that need not be made, up to the first that does.
+
+    Raises:
+        InputError: a setting of the cell is refused.
+    """
+    with TemporaryDirectory() as folder:
+        overrides = [*cell.overrides, f"folder={folder}", "logger=none"]
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            config = compose("config", overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)  # the configuration refers to Hydra's choices
+        with open_dict(config):
+            del config["hydra"]
+        experiment = Experiment(config, Console(quiet=True))
+        ledger = Ledger()
+        experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), ledger)
+        try:
+            experiment.walk()
+        except _NotMadeError:
+            last = {row.phase for row in ledger.rows} - {"eval"}
+            return frozenset(last)
+    return frozenset(phases_of(cell))

@@ -1,0 +1,117 @@
+"""What cells are going to cost: every phase as much as the same phase of the finished run that is most like them.
+
+Cells share stages. A phase that several of them have in common is counted once, by a key of what it depends on. It is
+coarser than that of the cache, and serves nothing but sums.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.comparison.grid import Cell
+from prism_bench.comparison.identity import OF_A_RUN, SOURCES
+from prism_bench.digests import digest
+
+LATER = ("strategy", "router", "rollout", "budget", "eval")
+"""Settings that collection and the base stage do not read."""
+
+
+def phases_of(cell: Cell) -> dict[str, str]:
+    """Return the phases of a cell in their order, each with the key under which cells share it."""
+    config = cell.config
+    start = digest({key: config[key] for key in config if key not in (*OF_A_RUN, *SOURCES, *LATER)})
+    found = {"collect": start}
+    if "base" in config["model"]:
+        found["base"] = digest([start, cell.seed])
+    routing = digest([start, cell.seed, config["router"], config["rollout"]])
+    if cell.has_router:
+        found["route"] = routing
+    before: list[Any] = [start, cell.seed, config["rollout"], config["budget"]]
+    for phase in cell.phases:
+        data = routing if phase.needs_router else ""
+        before = [*before, phase.name, dict(phase.algorithm), phase.demonstrations, phase.tasks, data]
+        found[phase.name] = digest(before)
+    return found | {"eval": digest([cell.name])}
+
+
+class Costs:
+    """Costs of phases, read off finished runs."""
+
+    def __init__(self, results: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._known: list[tuple[dict[str, str], dict[str, LedgerRow]]] = []
+        for result in results:
+            self.add(result)
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Learn the costs of a finished run."""
+        rows: dict[str, LedgerRow] = {}
+        for row in (replace(LedgerRow(**row), cached=False) for row in result["ledger"]):
+            rows[row.phase] = rows[row.phase] + row if row.phase in rows else row
+        self._known.append((dict(_leaves(result["config"])), rows))
+
+    def expected(self, cell: Cell, phase: str) -> LedgerRow | None:
+        """Return the cost of a phase in the run that has most settings in common with ``cell``; None if none has it.
+
+        Runs of another environment or another model tell nothing.
+        """
+        own = dict(_leaves(cell.config))
+        best, most = None, -1
+        for settings, rows in reversed(self._known):
+            likeness = sum(settings.get(key) == value for key, value in own.items())
+            if phase in rows and likeness > most and _comparable(own, settings):
+                best, most = rows[phase], likeness
+        return best
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}")
+    else:
+        yield path, str(value)
+
+
+def _comparable(own: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    decisive = [key for key in own if key.startswith((".env.make.", ".model."))]
+    return all(own[key] == other.get(key) for key in decisive)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """One phase of all cells.
+
+    Attributes:
+        there: how many cells have it already.
+        to_make: how many times it will be made.
+        unknown: for how many of these no cost is known.
+        cost: of the others, added up.
+    """
+
+    phase: str
+    there: int
+    to_make: int
+    unknown: int
+    cost: LedgerRow
+
+
+def plan(cells: Sequence[Cell], there: Mapping[str, frozenset[str]], costs: Costs) -> list[PhasePlan]:
+    """Return what is to be done, by phase.
+
+    Args:
+        there: the phases of every cell, by its name, that need not be made.
+    """
+    made = {key for cell in cells for phase, key in phases_of(cell).items() if phase in there[cell.name]}
+    rows: dict[str, PhasePlan] = {}
+    for cell in cells:
+        for phase, key in phases_of(cell).items():
+            row = rows.get(phase, PhasePlan(phase, 0, 0, 0, LedgerRow(phase)))
+            if key in made:
+                rows[phase] = replace(row, there=row.there + 1)
+                continue
+            made.add(key)
+            cost = costs.expected(cell, phase)
+            unknown = row.unknown + (cost is None)
+            total = row.cost + (cost or LedgerRow(phase))
+            rows[phase] = replace(row, to_make=row.to_make + 1, unknown=unknown, cost=total)
+    return list(rows.values())

@@ -1,0 +1,240 @@
+"""Launchers: where the runs of a comparison take place.
+
+A run is one process of ``prism-bench run``, whose output goes to a file in its folder. On whatever machine a launcher
+starts it, it finds the folders of the runs and of the cache, so these have to be on a file system that all share.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import environ
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import psutil
+import torch
+from filelock import FileLock
+
+from prism_bench.errors import InputError
+from prism_bench.settings.types import Count, CountFromZero, Group, Text
+
+OUTPUT, RESULT = "output.log", "result.json"
+
+State = Literal["waiting", "running", "ended"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to start: its name, its folder, and its settings as the command line has them."""
+
+    name: str
+    folder: Path
+    overrides: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "prism_bench", "run", *self.overrides, f"hydra.run.dir={self.folder}"]
+
+
+class Launcher(Protocol):
+    """Starts runs and knows how far they are."""
+
+    @property
+    def description(self) -> str:
+        """Where and how many at a time, in a few words."""
+
+    @property
+    def side_by_side(self) -> int | None:
+        """How many runs take place at the same time; None if that is not known."""
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Start all of these runs, at once or one after the other, and return."""
+
+    def states(self) -> dict[str, State]:
+        """Return the state of every job by its name."""
+
+    def stop(self) -> None:
+        """End the runs that have not ended."""
+
+
+def run_job(job: Job, started: Callable[["subprocess.Popen[bytes]"], None] = lambda process: None) -> int:
+    """Run a job to its end and return its exit status.
+
+    A run that an earlier start of the comparison left running is waited for, and not run again if it has a result.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(job.folder / ".lock"):
+        if (job.folder / RESULT).is_file():
+            return 0
+    with (job.folder / OUTPUT).open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(job.command, stdout=output, stderr=output, env={**environ, **job.environment})
+        started(process)
+        try:
+            return process.wait()
+        except BaseException:  # a cancelled task must not leave its run behind
+            process.terminate()
+            raise
+
+
+@dataclass
+class LocalLauncher:
+    """Runs on this machine, ``processes`` of them side by side."""
+
+    processes: Count | None = None
+
+    def __post_init__(self) -> None:
+        self._gpus = torch.cuda.device_count()
+        self._count = self.processes or self._gpus or psutil.cpu_count(logical=False) or 1
+        self._threads = max(1, (psutil.cpu_count() or 1) // self._count)
+        self._pool = ThreadPoolExecutor(self._count)
+        self._free = list(range(self._count))
+        self._states: dict[str, State] = {}
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    @property
+    def description(self) -> str:
+        on = f"a GPU of {self._gpus}" if self._gpus else f"{self._threads} thread{'s' if self._threads > 1 else ''}"
+        return f"{self._count} side by side, each with {on}"
+
+    @property
+    def side_by_side(self) -> int:
+        return self._count
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        self._states |= {job.name: "waiting" for job in jobs}
+        for job in jobs:
+            self._pool.submit(self._run, job)
+
+    def states(self) -> dict[str, State]:
+        return dict(self._states)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            slot = self._free.pop(0)
+        placed = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
+        placed |= {} if "OMP_NUM_THREADS" in environ else {"OMP_NUM_THREADS": str(self._threads)}
+        self._states[job.name] = "running"
+        try:
+            run_job(Job(job.name, job.folder, job.overrides, {**job.environment, **placed}), self._started)
+        finally:
+            self._states[job.name] = "ended"
+            with self._lock:
+                self._free.append(slot)
+
+    def _started(self, process: "subprocess.Popen[bytes]") -> None:
+        with self._lock:
+            self._processes = {each for each in self._processes if each.poll() is None} | {process}
+            if self._stopped:
+                process.terminate()
+
+
+@dataclass
+class SubmititLauncher:
+    """Runs as a job array on Slurm (github.com/facebookincubator/submitit)."""
+
+    cluster: Text | None = None
+    processes: Count | None = None
+    threads: Count | None = None
+    parameters: Group = field(default_factory=dict)
+    folder: Text = ".cache/submitit"
+
+    def __post_init__(self) -> None:
+        self._jobs: dict[str, Any] = {}
+
+    @property
+    def description(self) -> str:
+        where = self.cluster or "Slurm where it is found"
+        return f"jobs of submitit, {where}" + (f", {self.processes} side by side" if self.processes else "")
+
+    @property
+    def side_by_side(self) -> int | None:
+        return self.processes
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        submitit = _imported("submitit")
+        executor = submitit.AutoExecutor(folder=self.folder, cluster=self.cluster)
+        array = {"slurm_array_parallelism": self.processes} if self.processes else {}
+        executor.update_parameters(name="prism-bench", **array, **self.parameters)
+        placed = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
+        started = [Job(job.name, job.folder, job.overrides, {**job.environment, **placed}) for job in jobs]
+        self._jobs |= zip((job.name for job in jobs), executor.map_array(run_job, started), strict=True)
+
+    def states(self) -> dict[str, State]:
+        return {name: _submitit_state(job) for name, job in self._jobs.items()}
+
+    def stop(self) -> None:
+        for job in self._jobs.values():
+            if not job.done():
+                job.cancel()
+
+
+def _submitit_state(job: Any) -> State:
+    if job.done():
+        return "ended"
+    return "running" if job.state == "RUNNING" else "waiting"
+
+
+@dataclass
+class RayLauncher:
+    """Runs as tasks of a Ray cluster (docs.ray.io)."""
+
+    address: Text | None = None
+    processes: Count | None = None
+    threads: Count = 1
+    gpus: CountFromZero = 0
+
+    def __post_init__(self) -> None:
+        self._tasks: dict[str, Any] = {}
+        self._folders: dict[str, Path] = {}
+
+    @property
+    def description(self) -> str:
+        gpus = f" and {self.gpus} GPUs" if self.gpus else ""
+        return f"tasks of Ray, each with {self.threads} cores{gpus}"
+
+    @property
+    def side_by_side(self) -> int | None:
+        return self.processes
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        ray = _imported("ray")
+        if not ray.is_initialized():
+            ray.init(self.address, num_cpus=self.processes * self.threads if self.processes else None)
+        run = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=0)(run_job)
+        placed = {"OMP_NUM_THREADS": str(self.threads)}
+        for job in jobs:
+            self._folders[job.name] = job.folder
+            self._tasks[job.name] = run.remote(Job(job.name, job.folder, job.overrides, {**job.environment, **placed}))
+
+    def states(self) -> dict[str, State]:
+        ray = _imported("ray")
+        ended, _ = ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=0)
+        return {
+            name: "ended" if task in ended else "running" if (self._folders[name] / OUTPUT).exists() else "waiting"
+            for name, task in self._tasks.items()
+        }
+
+    def stop(self) -> None:
+        ray = _imported("ray")
+        for task in self._tasks.values():
+            ray.cancel(task)
+
+
+def _imported(package: str) -> Any:
+    try:
+        return __import__(package)
+    except ImportError:
+        raise InputError(f"{package} is not installed; pip install prism-bench[{package}]") from None
