@@ -4,12 +4,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import yaml
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
@@ -17,10 +16,11 @@ from scipy.special import stdtrit
 from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.cached import cached_phases
 from prism_bench.comparison.forecast import Costs, phases_of, plan
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.grid import Cell, cells
 from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
 from prism_bench.comparison.record import FailedRun, read_comparison, write_comparison
+from prism_bench.comparison.study import read_study
 from prism_bench.comparison.summary import markdown, print_tables
 from prism_bench.comparison.tables import check_tables, tables_of
 from prism_bench.comparison.watch import last_line, watch
@@ -32,25 +32,11 @@ from prism_bench.results.result import read_result
 from prism_bench.results.significance import POWER
 from prism_bench.results.statistics import CONFIDENCE
 from prism_bench.results.units import count, duration
-from prism_bench.settings.configuration import resolve
-from prism_bench.settings.making import build, make
-from prism_bench.settings.targets import check_targets
-from prism_bench.settings.types import Fraction, Group, Text
+from prism_bench.settings.making import make
 
 RUNS = "runs"
 SPREAD = 0.07
 """A guess, stated in the plan: the standard deviation between seeds of the difference of two configurations."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """The settings of ``conf/compare.yaml``."""
-
-    launcher: Group
-    baseline: Group
-    reference: Group
-    reach: Fraction
-    modules: Sequence[Text] = ()
 
 
 class Comparing:
@@ -76,14 +62,10 @@ class Comparing:
         study: Sequence[str] = (),
         baseline: Sequence[str] | None = None,
     ) -> None:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            configuration = resolve(compose("compare", list(study)))
-        check_targets(configuration.values, configuration.values["modules"], configuration.place)
-        self.study = build(Study, configuration.values)
+        self.study = read_study(conf, study, baseline)
         self.launcher: Launcher = make(self.study.launcher, "launcher", Launcher)
         self.out = (out or Path("runs") / f"compare-{digest(sorted(settings))[:8]}").absolute()
         self._conf, self._settings = conf, settings
-        self._baseline = self.study.baseline if baseline is None else dict(_pair(setting) for setting in baseline)
 
     @cached_property
     def cells(self) -> dict[str, Cell]:
@@ -137,7 +119,7 @@ class Comparing:
             console.print(f"{name}: {state}", markup=False, highlight=False, soft_wrap=True)
         rows = plan(list(self.cells.values()), there, Costs(self._results()))
         table = Table("phase", title="Expected cost", title_justify="left")
-        for header in ("there", "to make", "of unknown cost", "tokens", "FLOPs", "time"):
+        for header in ("shared or cached", "to make", "of unknown cost", "tokens", "FLOPs", "time"):
             table.add_column(header, justify="right")
         total = LedgerRow("total")
         for row in rows:
@@ -199,7 +181,7 @@ class Comparing:
     def _write(self, failed: Sequence[Cell], console: Console) -> None:
         comparison = gather(
             [self._folder(name) for name, cell in self.cells.items() if cell not in failed],
-            Wanted(self._baseline, self.study.reference, self.study.reach),
+            self.study.wanted,
             command=shlex.join(["prism-bench", "compare", *self._settings]),
             failed=[FailedRun(cell.configuration, cell.seed, self._reason(cell.name)) for cell in failed],
             root=self.out,
@@ -226,10 +208,3 @@ def verify(path: Path, console: Console) -> None:
 def _cost(row: LedgerRow) -> list[str]:
     tokens = row.prefill_tokens + row.generated_tokens + row.trained_tokens
     return [count(tokens), count(row.flops), duration(row.seconds)]
-
-
-def _pair(setting: str) -> tuple[str, str]:
-    key, equals, value = setting.partition("=")
-    if not equals:
-        raise InputError(f"--baseline {setting}: write KEY=VALUE")
-    return key, value

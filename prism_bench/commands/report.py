@@ -1,54 +1,70 @@
 """Tables of finished runs: ``prism-bench report RESULT [RESULT ...]``.
 
-RESULT is the file ``result.json``, or the folder of the run that holds it. One result is printed whole
-(:mod:`prism_bench.results.tables`), several beside each other (:mod:`prism_bench.results.comparison`). Of several,
-folders without a result are left out by name, since a sweep may have jobs that failed or still run.
+RESULT is the file ``result.json``, the folder of the run that holds it, or a ``comparison.json``. One run is printed
+whole (:mod:`prism_bench.results.tables`), several are compared (:mod:`prism_bench.comparison`). Of several, folders
+without a result are left out by name, since a sweep may have jobs that failed or still run.
 """
+
+from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prism_bench.commands.hydra_command import reporting_mistakes
+from prism_bench.commands.hydra_command import CONF, reporting_mistakes
 from prism_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from prism_bench.comparison.record import Comparison
+
+RESULT, COMPARISON = "result.json", "comparison.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print tables of finished runs."""
     parser = argparse.ArgumentParser(prog="prism-bench report", description=main.__doc__)
-    parser.add_argument("result", nargs="+", type=Path, help="result.json of a run, or the run's folder")
-    parser.add_argument(
-        "--reach",
-        type=_success,
-        default=0.6,
-        metavar="SUCCESS",
-        help="for several runs: show the FLOPs to this success (0 to 1, default 0.6) on the learning curves",
-    )
+    parser.add_argument("result", nargs="+", type=Path, help="folder of a run, its result.json, or a comparison.json")
+    parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="what configurations are compared with")
+    parser.add_argument("--reach", type=float, metavar="SUCCESS", help="success to which FLOPs are counted")
     options = parser.parse_args(arguments)
-    paths = [path / "result.json" if path.is_dir() else path for path in options.result]
     with reporting_mistakes() as console:
-        from prism_bench.results.comparison import print_comparison
-        from prism_bench.results.result import read_result
-        from prism_bench.results.tables import print_result
+        if [path.name for path in options.result] == [COMPARISON]:
+            from prism_bench.comparison.record import read_comparison
 
-        finished = paths if len(paths) == 1 else [path for path in paths if path.is_file()]
-        for path in (path for path in paths if path not in finished):
-            unfinished = f"left out: {path.parent} has no result, it failed or has not finished"
-            console.print(unfinished, style="bold", markup=False, highlight=False, soft_wrap=True)
-        if not finished:
-            raise InputError("none of these runs has finished, so there is nothing to report")
-        results = {str(path.parent if path.name == "result.json" else path): read_result(path) for path in finished}
-        if len(results) == 1:
-            print_result(next(iter(results.values())), console, finished[0].parent)
+            comparison, _ = read_comparison(options.result[0])
         else:
-            print_comparison(results, console, options.reach)
+            folders = _finished(options.result, console)
+            if len(folders) == 1:
+                from prism_bench.results.result import read_result
+                from prism_bench.results.tables import print_result
+
+                print_result(read_result(folders[0] / RESULT), console, folders[0])
+                return
+            comparison = _gathered(folders, options)
+        from prism_bench.comparison.summary import print_tables
+        from prism_bench.comparison.tables import tables_of
+
+        print_tables(comparison, tables_of(comparison), console)
 
 
-def _success(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no success rate; give a number from 0 to 1")
-    return value
+def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
+    """Return the folders that hold a result; name the others, unless there is only one."""
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    finished = folders if len(folders) == 1 else [folder for folder in folders if (folder / RESULT).is_file()]
+    for folder in (folder for folder in folders if folder not in finished):
+        text = f"left out: {folder} has no result, it failed or has not finished"
+        console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+    if not finished:
+        raise InputError("none of these runs has finished, so there is nothing to report")
+    return finished
+
+
+def _gathered(folders: Sequence[Path], options: argparse.Namespace) -> Comparison:
+    from prism_bench.comparison.gather import gather
+    from prism_bench.comparison.study import read_study
+
+    settings = [] if options.reach is None else [f"reach={options.reach}"]
+    return gather(folders, read_study(CONF, settings, options.baseline).wanted)

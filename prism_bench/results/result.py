@@ -117,15 +117,6 @@ def final_stage(result: Mapping[str, Any]) -> str:
     return next(reversed(result["success"]), BASE)
 
 
-def flops_to_reach(result: Mapping[str, Any], success: float) -> int | None:
-    """Return the FLOPs of the first point of the learning curves whose mean success is at least ``success``.
-
-    None if no point does. Points are in the order of time over all phases. There is no interpolation, so the number is
-    an upper bound, as fine as the curve.
-    """
-    return next((point["flops"] for point in result["curves"] if point["success"] >= success), None)
-
-
 def result_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a result that a dashboard shows, by key.
 

@@ -13,7 +13,6 @@ from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.results.outcomes import Outcome, ResultError, tables_of
 from prism_bench.results.result import (
     final_stage,
-    flops_to_reach,
     phase_costs,
     read_result,
     result_metrics,
@@ -99,13 +98,6 @@ def test_the_final_stage_is_the_last_that_was_evaluated():
     assert final_stage(built()) == "rl"
     assert final_stage(built(outcomes=[], curves=[])) == "base"
     assert final_stage(run(stages=("base",), phases=[phase("sft")])) == "base"
-
-
-def test_flops_to_reach_a_success_are_those_of_the_first_point_that_has_it():
-    result = built()
-    flops = [flops_to_reach(result, success) for success in (0.0, 0.25, 0.5, 0.625, 0.7, 0.75, 0.76)]
-    assert flops == [3, 3, 10, 10, 10**19, 10**19, None]
-    assert flops_to_reach(built(curves=[]), 0.1) is None
 
 
 def test_metrics_for_a_dashboard():

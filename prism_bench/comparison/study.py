@@ -1,0 +1,54 @@
+"""The settings of a comparison itself, ``conf/compare.yaml``: what is compared with what, and where runs take place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from prism_bench.comparison.gather import Wanted
+from prism_bench.errors import InputError
+from prism_bench.settings.configuration import resolve
+from prism_bench.settings.making import build
+from prism_bench.settings.targets import check_targets
+from prism_bench.settings.types import Fraction, Group, Text
+
+
+@dataclass(frozen=True)
+class Study:
+    """The settings of ``conf/compare.yaml``."""
+
+    launcher: Group
+    baseline: Group
+    reference: Group
+    reach: Fraction
+    modules: Sequence[Text] = ()
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.baseline, self.reference, self.reach)
+
+
+def read_study(conf: Path, overrides: Sequence[str] = (), baseline: Sequence[str] | None = None) -> Study:
+    """Return the settings of a comparison.
+
+    Args:
+        overrides: settings of ``compare.yaml``.
+        baseline: ``KEY=VALUE`` of the baseline, in place of those in ``compare.yaml``.
+
+    Raises:
+        InputError: a setting is refused.
+        HydraException: the configuration cannot be composed.
+    """
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        configuration = resolve(compose("compare", list(overrides)))
+    check_targets(configuration.values, configuration.values["modules"], configuration.place)
+    study = build(Study, configuration.values)
+    return study if baseline is None else replace(study, baseline=dict(map(_pair, baseline)))
+
+
+def _pair(setting: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals or not value:
+        raise InputError(f"--baseline {setting} is no setting; write KEY=VALUE")
+    return key, value

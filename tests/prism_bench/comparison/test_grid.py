@@ -1,0 +1,71 @@
+"""Settings are crossed into runs."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+
+import prism_bench.commands.run  # noqa: F401  registers what the configuration refers to
+from prism_bench.comparison.grid import cells
+from prism_bench.errors import InputError
+
+CONF = Path(__file__).resolve().parents[3] / "conf"
+
+
+def names(*arguments: str) -> list[str]:
+    return [cell.name for cell in cells(arguments, CONF)]
+
+
+def test_seeds_come_last_so_that_the_first_runs_compare_everything():
+    assert names("router=[prism,random]", "seed=range(2)") == [
+        "prism-split-s0",
+        "random-split-s0",
+        "prism-split-s1",
+        "random-split-s1",
+    ]
+
+
+def test_a_strategy_without_a_router_has_one_run_a_seed():
+    found = cells(["strategy=sft,split", "router=prism,random", "router.ties=paper", "seed=3"], CONF)
+    assert [cell.name for cell in found] == ["sft-s3", "prism-split-s3", "random-split-s3"]
+    assert found[0].overrides == ("strategy=sft", "seed=3")
+    assert found[1].overrides == ("strategy=split", "router=prism", "router.ties=paper", "seed=3")
+
+
+def test_settings_that_nothing_reads_make_no_further_runs():
+    assert names("strategy=[sft,rl]", "algorithm=[grpo,gigpo]") == [
+        "sft-algorithm=grpo-s0",
+        "rl-algorithm=grpo-s0",
+        "rl-algorithm=gigpo-s0",
+    ]
+
+
+def test_a_list_in_a_list_is_one_value():
+    found = cells(["env.test_splits=[[],[valid_unseen]]"], CONF)
+    assert [cell.config["env"]["test_splits"] for cell in found] == [[], ["valid_unseen"]]
+    assert len({cell.name for cell in found}) == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("seed=[a]", "no whole number"),
+        ("router=", "has no value"),
+        ("router=[]", "has no value"),
+        ("folder=x", "chooses folder"),
+        ("hydra.run.dir=x", "chooses hydra"),
+    ],
+)
+def test_what_a_comparison_cannot_use_is_refused(argument, reason):
+    with pytest.raises(InputError, match=reason):
+        cells([argument], CONF)
+
+
+def test_a_setting_is_given_once():
+    with pytest.raises(InputError, match="twice"):
+        cells(["seed=1", "router=prism", "router=random"], CONF)
+
+
+def test_unknown_choices_are_refused_by_hydra():
+    with pytest.raises(HydraException):
+        cells(["router=[prism,nothing]"], CONF)
