@@ -28,9 +28,9 @@ from prism_bench.marks import before_measuring
 from prism_bench.models.policy import PretrainedModel, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.outline import Outline, outline
-from prism_bench.results.loggers import Logger
+from prism_bench.results.loggers import Labels, Logger
 from prism_bench.results.outcomes import Outcome
-from prism_bench.results.result import build_result, result_metrics, write_result
+from prism_bench.results.result import build_result, write_result
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
@@ -101,7 +101,7 @@ class Experiment:
         }
         result = self._result(checkpoints, records, episodes)
         write_result(self.folder / "result.json", result)
-        self.logger.summary(result_metrics(result))
+        self.logger.result(result)
         return result
 
     def check(self) -> Outline:
@@ -269,7 +269,7 @@ class Experiment:
         phases: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
         for phase, record in zip(self.parts.phases, records, strict=False):
-            algorithm = phase.algorithm["_target_"].rpartition(".")[2]
+            algorithm = self.labels.phases[phase.name]
             data = {"demonstrations": len(self._part(phase.demonstrations)), "tasks": len(self._tasks(phase.tasks))}
             how = {key: record[key] for key in ("updates", "flops", "ended")}
             phases.append({"name": phase.name, "algorithm": algorithm, **data, **how})
@@ -279,8 +279,8 @@ class Experiment:
             ]
             spent += record["flops"]
         return build_result(
-            strategy=self.settings.strategy.name,
-            router=None if self.parts.router is None else type(self.parts.router).__name__,
+            strategy=self.labels.strategy,
+            router=self.labels.router,
             config=self.config,
             protocol=self.protocol,
             seeds={"seed": self.settings.seed, "env.seed": self.config["env"].get("seed", 0)},
@@ -306,7 +306,18 @@ class Experiment:
     @cached_property
     def logger(self) -> Logger:
         """The logger, made with the first values, so that a refused run leaves nothing on a dashboard."""
-        return self.parts.make_logger(self.folder, self.config)
+        return self.parts.make_logger(self.folder, self.config, self.labels)
+
+    @cached_property
+    def labels(self) -> Labels:
+        router = self.parts.router
+        return Labels(
+            environment=self.settings.env.make["id"],
+            strategy=self.settings.strategy.name,
+            router=None if router is None else type(router).__name__,
+            phases={phase.name: phase.algorithm["_target_"].rpartition(".")[2] for phase in self.parts.phases},
+            seed=self.settings.seed,
+        )
 
     @cached_property
     def tools(self) -> Tools:
