@@ -28,9 +28,9 @@ from prism_bench.marks import before_measuring
 from prism_bench.models.policy import PretrainedModel, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.outline import Outline, outline
-from prism_bench.results.loggers import Logger
+from prism_bench.results.loggers import Labels, Logger
 from prism_bench.results.outcomes import Outcome
-from prism_bench.results.result import build_result, result_metrics, write_result
+from prism_bench.results.result import build_result, write_result
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
@@ -85,11 +85,11 @@ class Experiment:
     def _run(self) -> dict[str, Any]:
         result = self._result(*self.walk())
         write_result(self.folder / "result.json", result)
-        self.logger.summary(result_metrics(result))
+        self.logger.result(result)
         return result
 
-    def walk(self) -> tuple[dict[str, Files], list[dict[str, Any]], list[Outcome]]:
-        """Find or make every stage; return the checkpoint of each, the records of the phases, and the outcomes."""
+    def walk(self) -> tuple[dict[str, Files], list[dict[str, Any]], dict[tuple[str, str], Path]]:
+        """Find or make every stage; return the checkpoint of each, the records of the phases, and the episodes."""
         checkpoints = {"base": self.base}
         records: list[dict[str, Any]] = []
         left = self._flops_to_spend()
@@ -101,13 +101,12 @@ class Experiment:
             checkpoints[phase.name] = stage.files(CHECKPOINT)
             records.append(json.loads((stage.path / RECORD).read_text(encoding="utf-8")))
             left = None if left is None else left - records[-1]["flops"]
-        outcomes = [
-            outcome
+        episodes = {
+            (name, split): self._evaluate(checkpoint, split)
             for name, checkpoint in checkpoints.items()
             for split in self.tasks.eval_splits
-            for outcome in self._evaluate(name, checkpoint, split)
-        ]
-        return checkpoints, records, outcomes
+        }
+        return checkpoints, records, episodes
 
     def check(self) -> Outline:
         """Check what takes more than the settings: environments, expert, model and engine; return the model's outline.
@@ -192,13 +191,11 @@ class Experiment:
             },
         )
 
-    def _evaluate(self, name: str, checkpoint: Files, split: str) -> list[Outcome]:
+    def _evaluate(self, checkpoint: Files, split: str) -> Path:
+        """Return the file of the episodes of a checkpoint on a split."""
         values = {"split": split, "tasks": self.tasks.evaluated(split)}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
-        return [
-            Outcome(name, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
-            for e in load_trajectories(stage.path / EPISODES)
-        ]
+        return stage.path / EPISODES
 
     def _collect(self, selection: str, tasks: Sequence[str]) -> Files:
         """Return the file of the expert's successful episodes of the tasks of a selection."""
@@ -265,7 +262,10 @@ class Experiment:
         }
 
     def _result(
-        self, checkpoints: Mapping[str, Files], records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+        self,
+        checkpoints: Mapping[str, Files],
+        records: Sequence[Mapping[str, Any]],
+        episodes: Mapping[tuple[str, str], Path],
     ) -> dict[str, Any]:
         split = self.settings.env.validation_split
         allocation = None if self.parts.router is None else self.allocation
@@ -273,7 +273,7 @@ class Experiment:
         phases: list[dict[str, Any]] = []
         curves: list[dict[str, Any]] = []
         for phase, record in zip(self.parts.phases, records, strict=False):
-            algorithm = phase.algorithm["_target_"].rpartition(".")[2]
+            algorithm = self.labels.phases[phase.name]
             data = {"demonstrations": len(self._part(phase.demonstrations)), "tasks": len(self._tasks(phase.tasks))}
             how = {key: record[key] for key in ("updates", "flops", "ended")}
             phases.append({"name": phase.name, "algorithm": algorithm, **data, **how})
@@ -283,8 +283,8 @@ class Experiment:
             ]
             spent += record["flops"]
         return build_result(
-            strategy=self.settings.strategy.name,
-            router=None if self.parts.router is None else type(self.parts.router).__name__,
+            strategy=self.labels.strategy,
+            router=self.labels.router,
             config=self.config,
             protocol=self.protocol,
             seeds={"seed": self.settings.seed, "env.seed": self.config["env"].get("seed", 0)},
@@ -292,12 +292,17 @@ class Experiment:
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
             curves=curves,
-            outcomes=outcomes,
+            outcomes=[
+                Outcome(stage, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
+                for (stage, split), path in episodes.items()
+                for e in load_trajectories(path)
+            ],
             ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
             files={"metrics": "metrics.jsonl"}
             | ({"demonstrations": str(self.tasks.own.path)} if self.tasks.own else {})
             | {path.stem: path.name for path in self._left_by_router}
-            | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()},
+            | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()}
+            | {f"episodes {stage} {split}": str(path) for (stage, split), path in episodes.items()},
         )
 
     # Shared objects
@@ -305,7 +310,18 @@ class Experiment:
     @cached_property
     def logger(self) -> Logger:
         """The logger, made with the first values, so that a refused run leaves nothing on a dashboard."""
-        return self.parts.make_logger(self.folder, self.config)
+        return self.parts.make_logger(self.folder, self.config, self.labels)
+
+    @cached_property
+    def labels(self) -> Labels:
+        router = self.parts.router
+        return Labels(
+            environment=self.settings.env.make["id"],
+            strategy=self.settings.strategy.name,
+            router=None if router is None else type(router).__name__,
+            phases={phase.name: phase.algorithm["_target_"].rpartition(".")[2] for phase in self.parts.phases},
+            seed=self.settings.seed,
+        )
 
     @cached_property
     def tools(self) -> Tools:

@@ -35,7 +35,7 @@ class RunParts:
         router: None if no phase asks for the data of a router.
         algorithms: one for each phase.
         make_environment: returns, for a split, a function that makes an environment.
-        make_logger: takes the folder and the configuration of the run.
+        make_logger: takes the folder, the configuration and the labels of the run.
     """
 
     config: dict[str, Any]

@@ -16,7 +16,8 @@ from prism_bench.environments.contract import TextEnvironment
 from prism_bench.models.download import ModelDownload
 from prism_bench.models.policy import ModelSettings
 from prism_bench.results.evaluation import EvaluationSettings
-from prism_bench.results.loggers import FileLogger, Logger, WandbLogger
+from prism_bench.results.loggers import FileLogger, Logger
+from prism_bench.results.wandb_logger import WandbLogger
 from prism_bench.rollouts.backend import Engine
 from prism_bench.routing.router import Router
 from prism_bench.run_parts import make_parts

@@ -1,5 +1,6 @@
 """The real ``run.py``, in a process of its own, on the real configuration shrunk to seconds."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
 from transformers import PreTrainedModel
+from wandb_file import read_offline_run
 
 from prism_bench.accounting.ledger import QUANTITIES
 from prism_bench.commands.report import main as report
@@ -104,7 +106,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> tuple[Path, dict[str, Any]]:
     """Folder and result of a run started as a user starts it, with the default router and the default logger."""
     folder = tmp_path_factory.mktemp("first") / "run"
-    command = [sys.executable, *arguments(folder, cache, *SMALL, "logger=wandb")]
+    command = [sys.executable, *arguments(folder, cache, *SMALL, "logger=wandb", "logger.group=routers")]
     finished = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
     return folder, read_result(folder / "result.json")
@@ -153,6 +155,12 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert {"prefill_tokens", "generated_tokens", "flops", "env_steps"} <= spent["rl"] & spent["eval"]
     assert "trained_tokens" not in spent["eval"] and "worker_deaths" not in spent["rl"]
     assert all((folder / path).exists() for path in result["files"].values())
+    for stage, split in itertools.product(("base", "sft", "rl"), ("valid_seen", "valid_unseen")):
+        episodes = load_trajectories(Path(result["files"][f"episodes {stage} {split}"]))
+        evaluated = [
+            outcome for outcome in result["outcomes"] if (outcome["stage"], outcome["split"]) == (stage, split)
+        ]
+        assert [episode.task_id for episode in episodes] == [outcome["task_id"] for outcome in evaluated]
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
     assert left == {*LEFT, "allocation.json", "wandb", *probe}
@@ -177,7 +185,39 @@ def test_the_default_logger_gets_the_same_numbers(first):
     summary = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][-1]["summary"]
     assert summary["success/rl/valid_seen"] == result["success"]["rl"]["valid_seen"]["all"]["mean"]
     assert summary["ledger/route/flops"] == next(row["flops"] for row in result["ledger"] if row["phase"] == "route")
-    assert list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_the_offline_wandb_run_holds_the_whole_run(first):
+    folder, result = first
+    read = read_offline_run(folder)
+    assert (read.run.display_name, read.run.run_group, read.run.job_type) == ("prism-split-s0", "routers", "sft+rl")
+    assert list(read.run.tags) == ["ALFWorld-v0", "split", "prism", "sft", "grpo"]
+    assert read.config["seed"] == 0 and read.exit_code == 0
+
+    sft, rl = result["phases"]
+    assert read.column("rl/step")[-1] == rl["updates"] and read.metrics["rl/*"].step_metric == "rl/step"
+    points = result["curves"]
+    updates = [point["update"] + (sft["updates"] if point["phase"] == "rl" else 0) for point in points]
+    assert read.column("flops") == [point["flops"] for point in points] and read.column("updates") == updates
+    for axis in ("flops", "updates"):
+        success = [point["success"] for point in points]
+        assert read.column(f"curve_over_{axis}/success") == success
+        assert read.metrics[f"curve_over_{axis}/*"].step_metric == axis
+        assert read.summary[f"curve_over_{axis}/success"] == {"max": max(success)}
+    assert read.summary["success/final/valid_seen"] == result["success"]["rl"]["valid_seen"]["all"]["mean"]
+    assert read.metrics["success/*"].summary.max and read.metrics["ledger/*"].summary.min
+
+    shared = ("stage", "split", "success", "score", "steps")
+    episodes = read.table("tables/episodes")
+    assert [[row[key] for key in shared] for row in episodes] == [
+        [outcome[key] for key in shared] for outcome in result["outcomes"]
+    ]
+    assert all(row["text"].count("\n> ") >= row["steps"] for row in episodes)
+    assert read.table("tables/allocation") == decisions(folder)["trajectories"]
+    assert (read.files / read.column("plots/gradients/path")[0]).is_file()
+    assert read.artifacts["result"] == {"result.json": folder / "result.json"}
+    assert read.artifacts["allocation"] == {"allocation.json": folder / "allocation.json"}
+    assert read.artifacts["model"]["model.safetensors"].parent == Path(result["files"]["checkpoint rl"])
 
 
 @pytest.mark.slow
