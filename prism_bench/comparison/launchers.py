@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import environ
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -80,6 +80,11 @@ def run_job(job: Job, started: Callable[["subprocess.Popen[bytes]"], None] = lam
             raise
 
 
+def placed_in(job: Job, environment: Mapping[str, str]) -> Job:
+    """Return a job with further variables of its environment."""
+    return replace(job, environment={**job.environment, **environment})
+
+
 @dataclass
 class LocalLauncher:
     """Runs on this machine, ``processes`` of them side by side."""
@@ -128,7 +133,7 @@ class LocalLauncher:
         placed |= {} if "OMP_NUM_THREADS" in environ else {"OMP_NUM_THREADS": str(self._threads)}
         self._states[job.name] = "running"
         try:
-            run_job(Job(job.name, job.folder, job.overrides, {**job.environment, **placed}), self._started)
+            run_job(placed_in(job, placed), self._started)
         finally:
             self._states[job.name] = "ended"
             with self._lock:
@@ -169,7 +174,7 @@ class SubmititLauncher:
         array = {"slurm_array_parallelism": self.processes} if self.processes else {}
         executor.update_parameters(name="prism-bench", **array, **self.parameters)
         placed = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
-        started = [Job(job.name, job.folder, job.overrides, {**job.environment, **placed}) for job in jobs]
+        started = [placed_in(job, placed) for job in jobs]
         self._jobs |= zip((job.name for job in jobs), executor.map_array(run_job, started), strict=True)
 
     def states(self) -> dict[str, State]:
@@ -217,7 +222,7 @@ class RayLauncher:
         placed = {"OMP_NUM_THREADS": str(self.threads)}
         for job in jobs:
             self._folders[job.name] = job.folder
-            self._tasks[job.name] = run.remote(Job(job.name, job.folder, job.overrides, {**job.environment, **placed}))
+            self._tasks[job.name] = run.remote(placed_in(job, placed))
 
     def states(self) -> dict[str, State]:
         ray = _imported("ray")
