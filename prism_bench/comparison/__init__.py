@@ -1,4 +1,4 @@
-"""Comparisons of several runs: the record, its statistics and tables, and the page that shows them.
+"""Comparisons of several runs: settings crossed into runs, launchers, the record, its tables, and the page.
 
-May import ``results``, ``routing`` and what is below them.
+May import ``experiment`` and what is below it.
 """
