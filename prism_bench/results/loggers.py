@@ -95,7 +95,7 @@ class WandbLogger:
     Args:
         folder: the folder of the run.
         config: the resolved configuration, shown beside the run.
-        project, entity, group, name, tags: as in ``wandb.init``.
+        project: as in ``wandb.init``, and so are entity, group, name and tags.
         mode: ``online``, ``offline``, or None for what ``WANDB_MODE`` says, else online if the user is logged in.
             If None leads to online and the server cannot be reached, the run is written offline.
     """
