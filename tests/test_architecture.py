@@ -2,40 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-CORE = "prism_bench"
-PACKAGES = (CORE, "envs", "baselines")
-FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for package in PACKAGES
-    for path in sorted((ROOT / package).rglob("*.py"))
-}
-
-
-@cache
-def tree(module: str) -> ast.Module:
-    return ast.parse(FILES[module].read_text(encoding="utf-8"))
-
-
-def imports(module: str) -> Iterator[str]:
-    """Yield the modules of this project that ``module`` imports, wherever the statement stands."""
-    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")
-            above = parents[: len(parents) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (name for name in names if name in FILES and name not in PACKAGES)
+from house import CORE, FILES, PACKAGES, ROOT, imports, rooms, tree
 
 
 def part(module: str) -> str:
@@ -44,20 +14,12 @@ def part(module: str) -> str:
     return package if package == CORE else f"{package}.{rest.partition('.')[0]}"
 
 
-def room(module: str) -> str:
-    """Return the folder or the single file of the core that a module lives in."""
-    return module.split(".")[1]
+def rooms_of_the_core() -> dict[str, set[str]]:
+    graph = rooms()
+    return {name: imported - set(PACKAGES) for name, imported in graph.items() if name not in PACKAGES}
 
 
-def rooms() -> dict[str, set[str]]:
-    graph: dict[str, set[str]] = {}
-    for module in FILES:
-        if part(module) == CORE and module != CORE:
-            graph.setdefault(room(module), set()).update(room(name) for name in imports(module) if part(name) == CORE)
-    return {name: imported - {name} for name, imported in graph.items()}
-
-
-ROOMS = rooms()
+ROOMS = rooms_of_the_core()
 """The rooms of the core, and which others each imports."""
 
 

@@ -52,7 +52,7 @@ class WandbLogger:
         folder: the folder of the run.
         config: the resolved configuration, shown beside the run.
         labels: name, tags and job type follow from them.
-        project, entity, group: as in ``wandb.init``.
+        project: as in ``wandb.init``, and so are entity and group.
         name, tags: likewise; None for those that follow from ``labels``.
         mode: ``online``, ``offline``, or None for what ``WANDB_MODE`` says, else online if the user is logged in.
             If None leads to online and the server cannot be reached, the run is written offline.
