@@ -52,6 +52,8 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/sft.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/smollm2.py
+	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python benchmarks/coverage.py
 
 clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay
 	if [ -e .venv/.made-by-make ]; then rm -rf .venv; fi

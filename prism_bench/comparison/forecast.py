@@ -4,6 +4,7 @@ Cells share stages. A phase that several of them have in common is counted once,
 coarser than that of the cache, and serves nothing but sums.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ LATER = ("strategy", "router", "rollout", "budget", "eval")
 """Settings that collection and the base stage do not read."""
 
 
+@functools.cache
 def phases_of(cell: Cell) -> dict[str, str]:
     """Return the phases of a cell in their order, each with the key under which cells share it."""
     config = cell.config
@@ -40,6 +42,7 @@ class Costs:
 
     def __init__(self, results: Iterable[Mapping[str, Any]] = ()) -> None:
         self._known: list[tuple[dict[str, str], dict[str, LedgerRow]]] = []
+        self._expected: dict[tuple[str, str], LedgerRow | None] = {}  # until more is known
         for result in results:
             self.add(result)
 
@@ -49,12 +52,18 @@ class Costs:
         for row in (replace(LedgerRow(**row), cached=False) for row in result["ledger"]):
             rows[row.phase] = rows[row.phase] + row if row.phase in rows else row
         self._known.append((dict(_leaves(result["config"])), rows))
+        self._expected.clear()
 
     def expected(self, cell: Cell, phase: str) -> LedgerRow | None:
         """Return the cost of a phase in the run that has most settings in common with ``cell``; None if none has it.
 
         Runs of another environment or another model tell nothing.
         """
+        if (cell.configuration, phase) not in self._expected:
+            self._expected[cell.configuration, phase] = self._nearest(cell, phase)
+        return self._expected[cell.configuration, phase]
+
+    def _nearest(self, cell: Cell, phase: str) -> LedgerRow | None:
         own = dict(_leaves(cell.config))
         best, most = None, -1
         for settings, rows in reversed(self._known):

@@ -14,7 +14,7 @@ from prism_bench.comparison.grid import Cell
 from prism_bench.comparison.launchers import OUTPUT, Launcher, State
 from prism_bench.results.units import duration
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 LINE_SECONDS = 30.0
 TAIL = 4096  # bytes of a run's output in which its last line is looked for
 
@@ -49,11 +49,12 @@ def watch(
             before = states
             running = {name: now - since[name] for name, state in states.items() if state == "running"}
             over = all(state == "ended" for state in states.values())
-            headline = _headline(states, seconds_left(cells, states, running, costs, launcher.side_by_side))
-            if console.is_terminal:
-                live.update(_screen(headline, running, folders), refresh=True)
-            elif over or now >= next_line:
-                console.print(headline, markup=False, highlight=False, soft_wrap=True)
+            if console.is_terminal or over or now >= next_line:
+                left = seconds_left(cells, states, running, costs, launcher.side_by_side)
+                headline = _headline(states, left)
+                live.update(_screen(headline, running, folders), refresh=console.is_terminal)
+                if not console.is_terminal:
+                    console.print(headline, markup=False, highlight=False, soft_wrap=True)
                 next_line = now + LINE_SECONDS
             if over:
                 return
