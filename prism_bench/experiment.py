@@ -94,13 +94,12 @@ class Experiment:
             checkpoints[phase.name] = stage.files(CHECKPOINT)
             records.append(json.loads((stage.path / RECORD).read_text(encoding="utf-8")))
             left = None if left is None else left - records[-1]["flops"]
-        outcomes = [
-            outcome
+        episodes = {
+            (name, split): self._evaluate(checkpoint, split)
             for name, checkpoint in checkpoints.items()
             for split in self.tasks.eval_splits
-            for outcome in self._evaluate(name, checkpoint, split)
-        ]
-        result = self._result(checkpoints, records, outcomes)
+        }
+        result = self._result(checkpoints, records, episodes)
         write_result(self.folder / "result.json", result)
         self.logger.summary(result_metrics(result))
         return result
@@ -188,13 +187,11 @@ class Experiment:
             },
         )
 
-    def _evaluate(self, name: str, checkpoint: Files, split: str) -> list[Outcome]:
+    def _evaluate(self, checkpoint: Files, split: str) -> Path:
+        """Return the file of the episodes of a checkpoint on a split."""
         values = {"split": split, "tasks": self.tasks.evaluated(split)}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
-        return [
-            Outcome(name, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
-            for e in load_trajectories(stage.path / EPISODES)
-        ]
+        return stage.path / EPISODES
 
     def _collect(self, selection: str, tasks: Sequence[str]) -> Files:
         """Return the file of the expert's successful episodes of the tasks of a selection."""
@@ -261,7 +258,10 @@ class Experiment:
         }
 
     def _result(
-        self, checkpoints: Mapping[str, Files], records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+        self,
+        checkpoints: Mapping[str, Files],
+        records: Sequence[Mapping[str, Any]],
+        episodes: Mapping[tuple[str, str], Path],
     ) -> dict[str, Any]:
         split = self.settings.env.validation_split
         allocation = None if self.parts.router is None else self.allocation
@@ -288,12 +288,17 @@ class Experiment:
             allocation=None if allocation is None else {part: len(allocation.indices(part)) for part in ("sft", "rl")},
             phases=phases,
             curves=curves,
-            outcomes=outcomes,
+            outcomes=[
+                Outcome(stage, split, str(e.task_id), str(e.task_type), e.success, e.score, len(e.steps))
+                for (stage, split), path in episodes.items()
+                for e in load_trajectories(path)
+            ],
             ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
             files={"metrics": "metrics.jsonl"}
             | ({"demonstrations": str(self.tasks.own.path)} if self.tasks.own else {})
             | {path.stem: path.name for path in self._left_by_router}
-            | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()},
+            | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()}
+            | {f"episodes {stage} {split}": str(path) for (stage, split), path in episodes.items()},
         )
 
     # Shared objects

@@ -1,5 +1,6 @@
 """The real ``run.py``, in a process of its own, on the real configuration shrunk to seconds."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -153,6 +154,12 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert {"prefill_tokens", "generated_tokens", "flops", "env_steps"} <= spent["rl"] & spent["eval"]
     assert "trained_tokens" not in spent["eval"] and "worker_deaths" not in spent["rl"]
     assert all((folder / path).exists() for path in result["files"].values())
+    for stage, split in itertools.product(("base", "sft", "rl"), ("valid_seen", "valid_unseen")):
+        episodes = load_trajectories(Path(result["files"][f"episodes {stage} {split}"]))
+        evaluated = [
+            outcome for outcome in result["outcomes"] if (outcome["stage"], outcome["split"]) == (stage, split)
+        ]
+        assert [episode.task_id for episode in episodes] == [outcome["task_id"] for outcome in evaluated]
     left = {path.name for path in folder.iterdir()}
     probe = {"norms.parquet", "gradients.png"}
     assert left == {*LEFT, "allocation.json", "wandb", *probe}
