@@ -295,7 +295,7 @@ class Experiment:
             ],
             ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
             files={"metrics": "metrics.jsonl"}
-            | ({"demonstrations": str(self.tasks.own.path)} if self.tasks.own else {})
+            | ({"demonstrations": str(self.trajectories_file.path)} if self.parts.phases else {})
             | {path.stem: path.name for path in self._left_by_router}
             | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()}
             | {f"episodes {stage} {split}": str(path) for (stage, split), path in episodes.items()},

@@ -16,8 +16,9 @@ order; the last one is the final model.
     curves               points of the learning curves in their order, see :class:`CurvePoint`
     truncation           by the ledger's phases, see :class:`Truncation`
     ledger               rows of cost, see :mod:`prism_bench.accounting.ledger`
-    files                other files of the run by name, as paths relative to the result; "checkpoint <stage>" and
-                         "episodes <stage> <split>" are in the cache
+    files                other files of the run by name, as paths relative to the result; "demonstrations", in
+                         the order of the allocation, "checkpoint <stage>" and "episodes <stage> <split>" are in the
+                         cache
     outcomes             one row per evaluated episode, see :class:`prism_bench.results.outcomes.Outcome`
 
 Success, score and both kinds of differences follow from the outcomes, truncation from the ledger. Intervals are those
