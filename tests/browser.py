@@ -32,7 +32,9 @@ class Browser:
 
     def _ask(self, path: str, content: dict[str, Any] | None, method: str = "POST") -> Any:
         body = None if content is None else json.dumps(content).encode()
-        request = urllib.request.Request(self._session + path, body, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(
+            self._session + path, body, {"Content-Type": "application/json"}, method=method
+        )
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.loads(answer.read())["value"]
 
@@ -48,12 +50,16 @@ class Browser:
         self._command("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, file: Path) -> None:
-        """Open a file and wait until it has loaded."""
+        """Open a file and wait until its scripts say that they are ready."""
         self._ask("/url", {"url": file.resolve().as_uri()})
+        ready = (
+            "while (!('ready' in document.documentElement.dataset)) await new Promise((done) => setTimeout(done, 10))"
+        )
+        self.run(ready)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run the body of an asynchronous function in the page and return what it returns."""
-        code = f"const done = arguments[arguments.length - 1]; (async (...given) => {{ {script} }})(...arguments).then(done)"
+        code = f"const given = [...arguments], done = given.pop(); (async () => {{ {script} }})().then(done)"
         return self._ask("/execute/async", {"script": code, "args": list(arguments)})
 
     def press(self, *keys: str) -> None:

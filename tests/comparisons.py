@@ -51,9 +51,9 @@ def comparison(shape: Shape) -> Comparison:
     """Return a comparison of this size; the same every time."""
     draw = random.Random(0)
     names = [name_of(shape, number) for number in range(len(shape.cells))]
-    lists = {
-        split: TaskList(*_tasks(shape, shape.tasks, split)) for split in SPLITS
-    } | {"train": TaskList(*_tasks(shape, shape.demonstrations, "train"))}
+    lists = {split: TaskList(*_tasks(shape, shape.tasks, split)) for split in SPLITS} | {
+        "train": TaskList(*_tasks(shape, shape.demonstrations, "train"))
+    }
     of_baseline = next((n for n, cell in enumerate(shape.cells) if cell[0] == "random"), 0)
     reference = next((n for n, cell in enumerate(shape.cells) if cell[1] == "rl"), None)
     configurations = [
@@ -67,9 +67,7 @@ def comparison(shape: Shape) -> Comparison:
         )
         for number, (router, strategy) in enumerate(shape.cells)
     ]
-    runs = [
-        _run(shape, draw, number, seed) for number in range(len(shape.cells)) for seed in range(shape.seeds)
-    ]
+    runs = [_run(shape, draw, number, seed) for number in range(len(shape.cells)) for seed in range(shape.seeds)]
     command = "prism-bench compare env=corridor 'router=[prism,random]' 'seed=range(3)'"
     return Comparison(command=command, reach=0.6, configurations=configurations, lists=lists, runs=runs, failed=[])
 
@@ -84,7 +82,10 @@ def _run(shape: Shape, draw: random.Random, number: int, seed: int) -> Run:
     phases = PHASES[strategy]
     gain = shape.gains.get(number, 0.15) + draw.uniform(-0.03, 0.03)
     outcomes = {}
-    for stage, rate in [("base", 0.25), *((phase, 0.25 + gain * (n + 1) / len(phases)) for n, phase in enumerate(phases))]:
+    for stage, rate in [
+        ("base", 0.25),
+        *((phase, 0.25 + gain * (n + 1) / len(phases)) for n, phase in enumerate(phases)),
+    ]:
         outcomes[stage] = {split: _outcomes(shape, draw, split, rate) for split in SPLITS}
     spent = 10**12 if router == "prism" else 0
     curves = []
@@ -97,8 +98,22 @@ def _run(shape: Shape, draw: random.Random, number: int, seed: int) -> Run:
     ledger = [
         LedgerRow("collect", env_steps=30_000, episodes=300, seconds=9.0, cached=True),
         LedgerRow("base", trained_tokens=400_000, flops=10**12, seconds=35.0, cached=True),
-        *([LedgerRow("route", prefill_tokens=170_000, flops=10**12 if router == "prism" else 0, seconds=11.0)] if router else []),
-        *(LedgerRow(phase, trained_tokens=10**6, generated_tokens=10**6, flops=curves[-1].flops // len(phases) if curves else 10**12, env_steps=10**5, seconds=500.0) for phase in phases),
+        *(
+            [LedgerRow("route", prefill_tokens=170_000, flops=10**12 if router == "prism" else 0, seconds=11.0)]
+            if router
+            else []
+        ),
+        *(
+            LedgerRow(
+                phase,
+                trained_tokens=10**6,
+                generated_tokens=10**6,
+                flops=curves[-1].flops // len(phases) if curves else 10**12,
+                env_steps=10**5,
+                seconds=500.0,
+            )
+            for phase in phases
+        ),
         LedgerRow("eval", prefill_tokens=300_000, generated_tokens=250_000, flops=5 * 10**11, seconds=75.0),
     ]
     return Run(
@@ -128,7 +143,8 @@ def _routing(shape: Shape, draw: random.Random, router: str) -> Routing:
     norms = None
     if router == "prism":
         norms = {
-            part: [[round(draw.uniform(0.5, 1.5), 3) for _ in MATRICES] for _ in range(shape.layers)] for part in ("sft", "rl")
+            part: [[round(draw.uniform(0.5, 1.5), 3) for _ in MATRICES] for _ in range(shape.layers)]
+            for part in ("sft", "rl")
         }
     flags = "".join("01"[score > threshold] for score in scores)
     return Routing("train", flags, scores, threshold, MATRICES if norms else [], norms)
@@ -147,7 +163,7 @@ def episodes(of: Comparison, shape: Shape, tasks: int = 8, hostile: str = "") ->
     def episode(task: str, kind: str, success: bool) -> Trajectory:
         steps = tuple(
             Step(
-                f"You are in room {number}. {' '.join(f'On the shelf {draw.randrange(99)} you see a mug {draw.randrange(9)}.' for _ in range(3))}{hostile}",
+                f"You are in room {number}. {_shelves(draw)}{hostile}",
                 f"go to room {number + 1}{hostile}",
                 float(success and number == shape.steps - 1),
                 f"think: the mug is elsewhere{hostile}\nact: go to room {number + 1}" if number % 2 else None,
@@ -158,7 +174,9 @@ def episodes(of: Comparison, shape: Shape, tasks: int = 8, hostile: str = "") ->
 
     evaluated = []
     for split in SPLITS:
-        for number, (task, kind) in enumerate(zip(of.lists[split].ids[:tasks], of.lists[split].types[:tasks], strict=True)):
+        for number, (task, kind) in enumerate(
+            zip(of.lists[split].ids[:tasks], of.lists[split].types[:tasks], strict=True)
+        ):
             flags = [True, runs[0].outcomes["base"][split].success[number] == "1"]
             flags += [list(run.outcomes.values())[-1][split].success[number] == "1" for run in runs]
             shown = {policy: episode(str(task), str(kind), flag) for policy, flag in enumerate(flags)}
@@ -167,9 +185,19 @@ def episodes(of: Comparison, shape: Shape, tasks: int = 8, hostile: str = "") ->
     demonstrations = [
         Demonstration(
             episode(str(task), str(kind), True),
-            {run.configuration: (run.routing.to_rl[number] == "1", run.routing.scores[number]) for run in routed if run.routing},
+            {
+                run.configuration: (run.routing.to_rl[number] == "1", run.routing.scores[number])
+                for run in routed
+                if run.routing
+            },
         )
-        for number, (task, kind) in enumerate(zip(of.lists["train"].ids[:tasks], of.lists["train"].types[:tasks], strict=True))
+        for number, (task, kind) in enumerate(
+            zip(of.lists["train"].ids[:tasks], of.lists["train"].types[:tasks], strict=True)
+        )
         if routed
     ]
     return Episodes(0, policies, evaluated, demonstrations, [])
+
+
+def _shelves(draw: random.Random) -> str:
+    return " ".join(f"On the shelf {draw.randrange(99)} you see a mug {draw.randrange(9)}." for _ in range(3))

@@ -14,7 +14,6 @@ from typing import Any, Literal
 from prism_bench.accounting.ledger import Meter
 from prism_bench.comparison.record import Comparison, Routing, Run
 from prism_bench.data.trajectory import Trajectory, load_trajectories
-from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.results.evaluation import sample_tasks
 from prism_bench.results.result import read_result
@@ -99,7 +98,9 @@ def collect_episodes(
     found[0] = _expert(comparison, runs, results, chosen, notes) if results else {}
     types = _types(comparison, runs)
     evaluated = [
-        EvaluatedTask(*key, types[key], {number: found[number][key] for number in sorted(found) if key in found[number]})
+        EvaluatedTask(
+            *key, types[key], {number: found[number][key] for number in sorted(found) if key in found[number]}
+        )
         for key in chosen
     ]
     shown = [task for task in evaluated if task.episodes]
@@ -122,12 +123,16 @@ class Files:
         path = self.path(run, name)
         if path is None:
             if run.configuration in self.results:
-                self.notes.append(f"{run.folder}: the result does not name its file of {name}; it is of an older version.")
+                self.notes.append(
+                    f"{run.folder}: the result does not name its file of {name}; it is of an older version."
+                )
             return []
         try:
             return load_trajectories(path)
         except InputError as error:
-            self.notes.append(f"The {name} of {run.configuration} are not shown ({error}). The same command makes them again.")
+            self.notes.append(
+                f"The {name} of {run.configuration} are not shown ({error}). The same command makes them again."
+            )
             return []
 
     def policy(self, policy: Policy, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Trajectory]:
@@ -158,11 +163,11 @@ def _splits(runs: Sequence[Run]) -> list[str]:
 
 def _policies(runs: Sequence[Run], files: Files) -> list[Policy]:
     """Return the expert, the base model or models, and every final policy."""
-    bases: dict[str, list[str]] = {}
+    bases: dict[tuple[str, ...], list[str]] = {}
     for run in runs:
         if BASE in run.outcomes:
-            paths = [str(files.path(run, f"episodes {BASE} {split}")) for split in run.outcomes[BASE]]
-            bases.setdefault(digest(paths), []).append(run.configuration)
+            paths = tuple(str(files.path(run, f"episodes {BASE} {split}")) for split in run.outcomes[BASE])
+            bases.setdefault(paths, []).append(run.configuration)
     names = ["base model"] if len(bases) == 1 else [f"base model of {members[0]}" for members in bases.values()]
     return [
         Policy("expert", "expert", []),
@@ -212,7 +217,7 @@ def _expert(
             if run.configuration in results and outcomes and task in comparison.lists[outcomes.tasks].ids:
                 groups.setdefault((run.configuration, split), []).append(task)
                 break
-    found = {}
+    found: dict[tuple[str, str], Trajectory] = {}
     for (configuration, split), tasks in groups.items():
         config = results[configuration]["config"]
         try:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from prism_bench.comparison.episodes import Episodes
-from prism_bench.data.trajectory import Trajectory
+from prism_bench.data.trajectory import Step, Trajectory
 
 PACKED_BYTES = 6 * 2**20
 """Size of the compressed episodes; with more, fewer tasks are shown."""
@@ -26,10 +26,11 @@ def packed_episodes(episodes: Episodes) -> tuple[str, Episodes]:
         packed = gzip.compress(content.encode(), 9, mtime=0)
         if len(packed) <= PACKED_BYTES or max(len(episodes.evaluated), len(episodes.demonstrations)) <= 1:
             return base64.b64encode(packed).decode(), episodes
-        evaluated, demonstrations = (rows[::2] for rows in (episodes.evaluated, episodes.demonstrations))
         note = "Some tasks are left out, so that the page stays small."
         notes = [*(each for each in episodes.notes if each != note), note]
-        episodes = replace(episodes, evaluated=evaluated, demonstrations=demonstrations, notes=notes)
+        episodes = replace(
+            episodes, evaluated=episodes.evaluated[::2], demonstrations=episodes.demonstrations[::2], notes=notes
+        )
 
 
 def _plain(episodes: Episodes) -> dict[str, Any]:
@@ -40,14 +41,13 @@ def _plain(episodes: Episodes) -> dict[str, Any]:
         left = len(text) - TEXT_LENGTH
         return texts.setdefault(text if left <= 0 else f"{text[:TEXT_LENGTH]}… ({left} more characters)", len(texts))
 
+    def completion(step: Step) -> int:
+        said = step.completion
+        return -1 if said is None or said.strip() == step.action.strip() else number(said)
+
     def steps(episode: Trajectory) -> dict[str, Any]:
         rows = [
-            [
-                number(step.observation),
-                number(step.action),
-                round(step.reward, 6),
-                -1 if step.completion in (None, step.action) else number(str(step.completion)),
-            ]
+            [number(step.observation), number(step.action), round(step.reward, 6), completion(step)]
             for step in episode.steps
         ]
         return {"success": episode.success, "score": round(episode.score, 6), "steps": rows}

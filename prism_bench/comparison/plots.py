@@ -94,4 +94,5 @@ def _histogram(seed: int, routing: Routing) -> Histogram:
 def _mean_norms(probed: list[Routing]) -> dict[str, list[list[float]]]:
     norms = [routing.norms for routing in probed if routing.norms is not None]
     same = [each for each in norms if np.shape(each["rl"]) == np.shape(norms[0]["rl"])]
-    return {part: np.round(np.mean([each[part] for each in same], axis=0), 3).tolist() for part in norms[0]}
+    means = {part: np.mean([each[part] for each in same], axis=0) for part in norms[0]}
+    return {part: [[round(float(value), 3) for value in row] for row in mean] for part, mean in means.items()}

@@ -145,4 +145,4 @@ async function browse() {
   showFilters(packed);
 }
 
-browse();
+browse().finally(() => { document.documentElement.dataset.ready = ""; });
