@@ -12,7 +12,7 @@ from typing import Any
 from prism_bench.comparison.episodes import Episodes
 from prism_bench.data.trajectory import Step, Trajectory
 
-PACKED_BYTES = 6 * 2**20
+PACKED_BYTES = 5 * 2**20
 """Size of the compressed episodes; with more, fewer tasks are shown."""
 
 TEXT_LENGTH = 4000

@@ -26,7 +26,7 @@ from prism_bench.results.schema import BASE
 from prism_bench.results.units import count, duration
 
 TEMPLATE = Path(__file__).parent / "template"
-SCRIPTS = ("figures.js", "sections.js", "trajectories.js")
+SCRIPTS = ("figures.js", "sections.js", "routers.js", "trajectories.js")
 
 SECTIONS = {
     "protocol": "Protocol",

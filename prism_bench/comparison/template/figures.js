@@ -110,7 +110,8 @@ function layout(changes) {
 const figures = new Map();
 const seen = new IntersectionObserver(
   (entries) => {
-    for (const { isIntersecting, target } of entries) if (isIntersecting && !figures.get(target).drawn) redraw(target);
+    for (const { isIntersecting, target } of entries)
+      if (isIntersecting && figures.get(target)?.drawn === false) redraw(target);
   },
   { rootMargin: "400px" },
 );
@@ -121,7 +122,7 @@ function redraw(place) {
   figure.width = place.clientWidth;
   const { traces, ...rest } = figure.draw(place.clientWidth);
   place.style.height = `${rest.height}px`;
-  Plotly.react(place, traces, layout(rest), { displayModeBar: false, responsive: false });
+  Plotly.react(place, traces, layout({ ...rest, width: place.clientWidth }), { displayModeBar: false, responsive: false });
 }
 
 function figure(parent, title, description, draw) {
@@ -132,7 +133,7 @@ function figure(parent, title, description, draw) {
 }
 
 function redrawAll(changed = () => true) {
-  for (const [place, figure] of figures) if (figure.drawn && place.isConnected && changed(place, figure)) redraw(place);
+  for (const [place, figure] of figures) if (figure.drawn && changed(place, figure)) redraw(place);
 }
 
 function clear(parent) {
@@ -157,7 +158,10 @@ function* grouped(parent, className = "grid") {
   }
 }
 
-const legend = (names) => element("p", { class: "legend" }, ...names.map((name) => element("span", { class: "tag" }, badge(name), name)));
+function legend(names) {
+  const tags = names.map((name) => element("span", { class: "tag" }, badge(name), name));
+  return element("p", { class: "legend" }, ...tags);
+}
 
 /* Rows of a figure whose labels stand above them, however long they are: one unit of the y axis is one pixel. */
 function rows(labels, width, height) {
