@@ -28,6 +28,7 @@ from prism_bench.commands.report import main as report
 from prism_bench.data.trajectory import load_trajectories
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.results.result import phase_costs, read_result
+from prism_bench.routing.router import load_routed
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")
@@ -155,6 +156,8 @@ def test_a_run_leaves_a_complete_result(first, capsys):
     assert {"prefill_tokens", "generated_tokens", "flops", "env_steps"} <= spent["rl"] & spent["eval"]
     assert "trained_tokens" not in spent["eval"] and "worker_deaths" not in spent["rl"]
     assert all((folder / path).exists() for path in result["files"].values())
+    demonstrations = load_trajectories(Path(result["files"]["demonstrations"]))
+    assert [episode.task_id for episode in demonstrations] == load_routed(folder / "allocation.json")[0]
     for stage, split in itertools.product(("base", "sft", "rl"), ("valid_seen", "valid_unseen")):
         episodes = load_trajectories(Path(result["files"][f"episodes {stage} {split}"]))
         evaluated = [

@@ -19,6 +19,7 @@ from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.grid import Cell, cells
 from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
+from prism_bench.comparison.page import write_page
 from prism_bench.comparison.record import FailedRun, read_comparison, write_comparison
 from prism_bench.comparison.study import read_study
 from prism_bench.comparison.summary import markdown, print_tables
@@ -189,9 +190,10 @@ class Comparing:
         tables = tables_of(comparison)
         write_comparison(self.out / "comparison.json", comparison, asdict(tables))
         write_atomically(self.out / "comparison.md", markdown(comparison, tables))
+        write_page(self.out / "comparison.html", comparison, tables, self.out)
         print_tables(comparison, tables, console)
-        for name in ("comparison.json", "comparison.md"):
-            console.print(f"{name.partition('.')[2]}: {self.out / name}", highlight=False, soft_wrap=True)
+        for name, kind in (("comparison.json", "data"), ("comparison.md", "tables"), ("comparison.html", "page")):
+            console.print(f"{kind}: {self.out / name}", markup=False, highlight=False, soft_wrap=True)
 
 
 def verify(path: Path, console: Console) -> None:

@@ -1,7 +1,7 @@
 """Tables of finished runs: ``prism-bench report RESULT [RESULT ...]``.
 
-RESULT is the file ``result.json``, the folder of the run that holds it, or a ``comparison.json``. One run is printed
-whole (:mod:`prism_bench.results.tables`), several are compared (:mod:`prism_bench.comparison`). Of several, folders
+RESULT is the folder of a run, or its ``result.json``. One run is printed whole (:mod:`prism_bench.results.tables`),
+several are compared (:mod:`prism_bench.comparison`), and so are those in the file of a comparison. Of several, folders
 without a result are left out by name, since a sweep may have jobs that failed or still run.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prism_bench.comparison.record import Comparison
 
-RESULT, COMPARISON = "result.json", "comparison.json"
+RESULT = "result.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,26 +28,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="prism-bench report", description=main.__doc__)
     parser.add_argument("result", nargs="+", type=Path, help="folder of a run, its result.json, or a comparison.json")
     parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="what configurations are compared with")
-    parser.add_argument("--reach", type=float, metavar="SUCCESS", help="success to which FLOPs are counted")
+    parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted on the learning curves")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of these runs, too")
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
-        if [path.name for path in options.result] == [COMPARISON]:
-            from prism_bench.comparison.record import read_comparison
+        from prism_bench.comparison.page import write_page
+        from prism_bench.comparison.record import holds_comparison, read_comparison
+        from prism_bench.comparison.summary import print_tables
+        from prism_bench.comparison.tables import check_tables, tables_of
+        from prism_bench.results.result import read_result
+        from prism_bench.results.tables import print_result
 
-            comparison, _ = read_comparison(options.result[0])
+        root = Path.cwd()
+        if len(options.result) == 1 and holds_comparison(options.result[0]):
+            root = options.result[0].parent
+            comparison, written = read_comparison(options.result[0])
+            check_tables(comparison, written)
         else:
             folders = _finished(options.result, console)
-            if len(folders) == 1:
-                from prism_bench.results.result import read_result
-                from prism_bench.results.tables import print_result
-
-                print_result(read_result(folders[0] / RESULT), console, folders[0])
-                return
-            comparison = _gathered(folders, options)
-        from prism_bench.comparison.summary import print_tables
-        from prism_bench.comparison.tables import tables_of
-
-        print_tables(comparison, tables_of(comparison), console)
+            comparison = _gathered(folders, options.reach, options.baseline)
+        tables = tables_of(comparison)
+        if len(comparison.runs) == 1:
+            folder = root / comparison.runs[0].folder
+            print_result(read_result(folder / RESULT), console, folder)
+        else:
+            print_tables(comparison, tables, console)
+        if options.page is not None:
+            write_page(options.page, comparison, tables, root)
+            console.print(f"page: {options.page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
@@ -62,9 +70,9 @@ def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     return finished
 
 
-def _gathered(folders: Sequence[Path], options: argparse.Namespace) -> Comparison:
+def _gathered(folders: Sequence[Path], reach: str | None, baseline: Sequence[str] | None) -> Comparison:
     from prism_bench.comparison.gather import gather
     from prism_bench.comparison.study import read_study
 
-    settings = [] if options.reach is None else [f"reach={options.reach}"]
-    return gather(folders, read_study(CONF, settings, options.baseline).wanted)
+    settings = [] if reach is None else [f"reach={reach}"]
+    return gather(folders, read_study(CONF, settings, baseline).wanted)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from prism_bench.results.loggers import Logger
 
 
+PAGE = "report.html"
+
+
 def choices(group: str) -> str:
     """Return a line for each file of a configuration group, its name and its first sentence; ``--help`` prints them."""
     lines = []
@@ -62,6 +65,10 @@ OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cach
 @hydra_command("config", resumes=True)
 def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
+    from prism_bench.comparison.gather import gather
+    from prism_bench.comparison.page import write_page
+    from prism_bench.comparison.study import read_study
+    from prism_bench.comparison.tables import tables_of
     from prism_bench.experiment import Experiment
     from prism_bench.rehearsal import rehearse
     from prism_bench.results.tables import print_result
@@ -72,6 +79,8 @@ def main(config: DictConfig, console: Console) -> None:
         return
     result = experiment.run()
     print_result(result, console, experiment.folder)
+    comparison = gather([experiment.folder], read_study(CONF).wanted, root=experiment.folder)
+    write_page(experiment.folder / PAGE, comparison, tables_of(comparison), experiment.folder)
     for line in ending(experiment.folder, experiment.logger):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -83,6 +92,7 @@ def ending(folder: Path, logger: Logger) -> list[str]:
     return [
         "",
         f"result: {folder / 'result.json'}",
+        f"page: {folder / PAGE}",
         f"metrics: {logger.location}" + (f"; to upload them: {logger.upload}" if logger.upload else ""),
         f"next: prism-bench report {run}          prints these tables again",
         f"      prism-bench report {run} OTHER    sets them beside those of another run",

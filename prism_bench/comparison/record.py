@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, with_config
 
@@ -28,6 +28,8 @@ from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import EXACT, ResultError
 from prism_bench.results.schema import CurvePoint, PhaseResult
+
+FORMAT: Final = "prism-bench comparison"
 
 Flags = Annotated[str, Field(pattern="^[01]*$")]
 """Yes and no by task, as ``1`` and ``0``."""
@@ -147,7 +149,7 @@ class Comparison(BaseModel):
 
     model_config = EXACT
 
-    format: Literal["prism-bench comparison"] = "prism-bench comparison"
+    format: Literal["prism-bench comparison"] = FORMAT
     version: Literal[1] = 1
     command: str
     reach: float
@@ -173,6 +175,14 @@ def write_comparison(path: Path, comparison: Comparison, tables: Mapping[str, An
         else:
             fields.append(f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}")
     write_atomically(path, "{\n " + ",\n ".join(fields) + "\n}\n")
+
+
+def holds_comparison(path: Path) -> bool:
+    """Return whether a path is a file of :func:`write_comparison`, by how it begins."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return FORMAT.encode() in file.read(100)
 
 
 def read_comparison(path: Path) -> tuple[Comparison, Mapping[str, Any]]:
