@@ -1,6 +1,6 @@
 """Comparisons: a run for every combination of settings, and the tables and the page that compare them.
 
-    prism-bench compare env=alfworld 'router=[prism,random]' 'strategy=[split,sft]' 'seed=range(10)'
+    prism-bench compare 'router=[prism,random]' 'strategy=[split,sft]' 'seed=range(10)'
 
 The same command again continues where the last one ended: runs that have a result are not made again.
 """

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from prism_bench.results.result import read_result
         from prism_bench.results.tables import print_result
 
-        root = Path.cwd()
+        root, folders = Path.cwd(), []
         if len(options.result) == 1 and holds_comparison(options.result[0]):
             root = options.result[0].parent
             comparison, written = read_comparison(options.result[0])
@@ -48,9 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folders = _finished(options.result, console)
             comparison = _gathered(folders, options.reach, options.baseline)
         tables = tables_of(comparison)
-        if len(comparison.runs) == 1:
-            folder = root / comparison.runs[0].folder
-            print_result(read_result(folder / RESULT), console, folder)
+        if len(folders) == 1:
+            print_result(read_result(folders[0] / RESULT), console, folders[0])
         else:
             print_tables(comparison, tables, console)
         if options.page is not None:
@@ -60,7 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     """Return the folders that hold a result; name the others, unless there is only one."""
-    folders = [path if path.is_dir() else path.parent for path in paths]
+    for path in paths:
+        if path.is_file() and path.name != RESULT:
+            raise InputError(f"{path} is no result: name the folder of a run, its {RESULT}, or a comparison.json")
+    folders = [path.parent if path.name == RESULT else path for path in paths]
     finished = folders if len(folders) == 1 else [folder for folder in folders if (folder / RESULT).is_file()]
     for folder in (folder for folder in folders if folder not in finished):
         text = f"left out: {folder} has no result, it failed or has not finished"

@@ -102,7 +102,7 @@ def gather(
     return Comparison(
         command=command,
         reach=wanted.reach,
-        configurations=[_compared(each, configurations, wanted) for each in configurations],
+        configurations=_compared(configurations, wanted),
         lists=lists.by_name,
         runs=runs,
         failed=list(failed),
@@ -148,14 +148,20 @@ def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) ->
     return names
 
 
-def _compared(each: Configuration, others: Sequence[Configuration], wanted: Wanted) -> Configuration:
-    baseline = _nearest(each, others, wanted.baseline) or others[0].name
-    reference = _nearest(each, others, wanted.reference)
-    return replace(
-        each,
-        baseline=None if baseline == each.name else baseline,
-        reference=None if reference == each.name else reference,
-    )
+def _compared(configurations: Sequence[Configuration], wanted: Wanted) -> list[Configuration]:
+    """Return the configurations with their baseline and their reference."""
+    baselines = {each.name: _nearest(each, configurations, wanted.baseline) for each in configurations}
+    if None in baselines.values() or all(name == baseline for name, baseline in baselines.items()):
+        baselines = dict.fromkeys(baselines, configurations[0].name)
+    references = {each.name: _nearest(each, configurations, wanted.reference) for each in configurations}
+    return [
+        replace(
+            each,
+            baseline=None if baselines[each.name] == each.name else baselines[each.name],
+            reference=None if references[each.name] == each.name else references[each.name],
+        )
+        for each in configurations
+    ]
 
 
 def _nearest(each: Configuration, others: Sequence[Configuration], settings: Settings) -> str | None:

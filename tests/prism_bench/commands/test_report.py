@@ -1,16 +1,22 @@
 """``prism-bench report`` in process: files and folders, one and several, and files that are no results."""
 
+from dataclasses import asdict
+
 import pytest
 from example_runs import point, run
 
 from prism_bench.commands.report import main
+from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.record import write_comparison
+from prism_bench.comparison.tables import tables_of
 from prism_bench.results.result import write_result
 
 
 @pytest.fixture
 def folders(tmp_path):
-    write_result(tmp_path / "one" / "result.json", run(curves=[point("sft", 1, 10**12, 0.5)]))
-    write_result(tmp_path / "two" / "result.json", run(router="random"))
+    config = {"env": {"make": {"_target_": "envs.gone.Environment"}, "expert": "any"}}
+    write_result(tmp_path / "one" / "result.json", run(curves=[point("sft", 1, 10**12, 0.5)], config=config))
+    write_result(tmp_path / "two" / "result.json", run(router="random", config=config))
     return tmp_path / "one", tmp_path / "two"
 
 
@@ -24,7 +30,24 @@ def test_one_result_is_printed_whole(folders, capsys):
 def test_several_results_stand_beside_each_other(folders, capsys):
     main([str(folders[0]), str(folders[1] / "result.json"), "--reach", "0.5"])
     text = capsys.readouterr().out
-    assert "random" in text and "FLOPs to 50 %" in text and "1.00 T" in text
+    assert "random-split" in text and "to 50 % on the learning curves" in text and "1.00 T" in text
+    assert "One seed" in text
+
+
+def test_several_results_have_a_page(folders, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    main([*map(str, folders), "--baseline", "strategy=split", "--page", str(page)])
+    assert f"page: {page}" in capsys.readouterr().out
+    assert "random-split" in page.read_text(encoding="utf-8")
+
+
+def test_the_file_of_a_comparison_is_printed_like_its_runs(folders, tmp_path, capsys):
+    main([*map(str, folders)])
+    printed = capsys.readouterr().out
+    comparison = gather(folders, Wanted({"router": "random"}, {"strategy": "rl"}, 0.6))
+    write_comparison(tmp_path / "any.json", comparison, asdict(tables_of(comparison)))
+    main([str(tmp_path / "any.json")])
+    assert capsys.readouterr().out == printed
 
 
 def test_unfinished_runs_are_left_out_by_name(folders, tmp_path, capsys):
@@ -51,12 +74,12 @@ def test_other_files_are_refused_in_one_sentence(capsys):
     assert refusal.value.code == 1
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
-    assert printed.err.startswith(f"error: {__file__}: not a result of prism-bench: invalid JSON")
+    assert printed.err.startswith(f"error: {__file__} is no result: name the folder of a run")
 
 
 @pytest.mark.parametrize("reach", ["1.5", "-1", "nan", "most"])
 def test_a_success_that_cannot_be_is_refused(folders, capsys, reach):
     with pytest.raises(SystemExit) as refusal:
-        main([str(folders[0]), f"--reach={reach}"])
-    assert refusal.value.code == 2
-    assert f"'{reach}' is no success rate; give a number from 0 to 1" in capsys.readouterr().err
+        main([*map(str, folders), f"--reach={reach}"])
+    assert refusal.value.code == 1
+    assert f"reach={reach}".lower() in capsys.readouterr().err.lower()

@@ -52,6 +52,12 @@ def test_without_the_wanted_baseline_it_is_the_first_configuration(tmp_path):
     assert names(gather(folders, WANTED)) == {"loss-split": (None, None), "prism-split": ("loss-split", None)}
 
 
+def test_a_baseline_that_all_have_is_the_first(tmp_path):
+    folders = [folder_of(tmp_path, router=router) for router in ("loss", "prism")]
+    wanted = Wanted({"strategy": "split"}, {}, 0.6)
+    assert names(gather(folders, wanted)) == {"loss-split": (None, None), "prism-split": ("loss-split", None)}
+
+
 def test_other_settings_stand_in_the_name_where_they_differ(tmp_path):
     folders = [folder_of(tmp_path, config={"rl.max_steps": steps, "trajectories": 8}) for steps in (40, 80)]
     comparison = gather(folders, WANTED)
