@@ -85,12 +85,17 @@ def _better(rows: Sequence[Difference]) -> str:
         return f"{first.configuration} is better than {first.baseline} by {percent(first.mean)} points ({interval})"
     if len(rows) > MANY:
         return f"{len(rows)} configurations are better than their baselines"
-    return f"{_list([_against(row) for row in rows])} are better than their baselines"
+    if len({row.baseline for row in rows}) > 1:
+        return f"{_list([_against(row) for row in rows])} are better than their baselines"
+    return f"{_list([f'{row.configuration} ({_by(row)})' for row in rows])} are better than {first.baseline}"
 
 
 def _against(row: Difference) -> str:
-    interval = f"[{points(row.low)}, {points(row.high)}]"
-    return f"{row.configuration} ({points(row.mean)} points {interval} over {row.baseline})"
+    return f"{row.configuration} ({_by(row)} over {row.baseline})"
+
+
+def _by(row: Difference) -> str:
+    return f"{points(row.mean)} points [{points(row.low)}, {points(row.high)}]"
 
 
 def _others(found: dict[Verdict, list[Difference]], begin: str) -> str:

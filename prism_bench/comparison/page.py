@@ -33,13 +33,13 @@ SECTIONS = {
     "protocol": "Protocol",
     "success": "Success",
     "flops": "Cost",
-    "curves": "Curves",
+    "curves": "Learning curves",
     "types": "Task types",
     "routers": "Routers",
     "costs": "Phases",
     "trajectories": "Trajectories",
 }
-"""Names in the list of sections, by the ids of the sections."""
+"""Names of the sections by their ids."""
 
 COLOURS = 10
 """Colours of configurations in ``page.css``; letters tell apart those that share one."""
@@ -93,14 +93,14 @@ def _content(comparison: Comparison, tables: Tables) -> dict[str, Any]:
     routed = list(dict.fromkeys(kind.configuration for kind in tables.kinds))
     return {
         "title": _title(comparison),
-        "sections": SECTIONS.items(),
+        "sections": SECTIONS,
+        "numbers": {name: number for number, name in enumerate(SECTIONS, start=1)},
         "data": _data(comparison, tables, splits),
         "answers": [answer(tables, split) for split in splits],
         "groups": groups_of(comparison),
         "keys": {name: _letters(number) for number, name in enumerate(names)},
         "colour": {name: number % COLOURS for number, name in enumerate(names)},
         "seeds": {name: len(comparison.of(name)) for name in names},
-        "baselines": {configuration.baseline for configuration in comparison.configurations},
         "baseline_of": {configuration.name: configuration.baseline for configuration in comparison.configurations},
         "reference_of": {configuration.name: configuration.reference for configuration in comparison.configurations},
         "rates": {
@@ -154,7 +154,8 @@ def _protocol(comparison: Comparison) -> dict[str, dict[str, list[str]]]:
     """Return the settings of the protocol, and of each the values with the configurations that have them."""
     found: dict[str, dict[str, list[str]]] = {}
     for run in comparison.runs:
-        for name, value in run.protocol.items():
+        software = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+        for name, value in (run.protocol | {"software": software}).items():
             members = found.setdefault(name, {}).setdefault(str(value), [])
             if run.configuration not in members:
                 members.append(run.configuration)

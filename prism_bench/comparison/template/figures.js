@@ -120,9 +120,9 @@ function redraw(place) {
   const figure = figures.get(place);
   figure.drawn = true;
   figure.width = place.clientWidth;
-  const { traces, ...rest } = figure.draw(place.clientWidth);
+  const { traces, ...rest } = figure.draw(figure.width);
   place.style.height = `${rest.height}px`;
-  Plotly.react(place, traces, layout({ ...rest, width: place.clientWidth }), { displayModeBar: false, responsive: false });
+  Plotly.react(place, traces, layout({ ...rest, width: figure.width }), { displayModeBar: false });
 }
 
 function figure(parent, title, description, draw) {

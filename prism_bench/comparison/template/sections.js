@@ -101,8 +101,9 @@ function differences(place, found) {
   if (!found.length) return place.append(nothing("There is no baseline here, so there are no differences to show."));
   const labels = found.map((row) => {
     const p = row.p === null ? "" : `, p ${row.p < 0.001 ? "< 0.001" : row.p.toFixed(3)}`;
-    const against = `${keyOf(row.configuration)} against ${keyOf(row.baseline)}`;
-    return [`${against}  ${points(row.mean)}  ${MARKS[row.verdict]} ${row.verdict}${p}`];
+    const [own, other] = [keyOf(row.configuration), keyOf(row.baseline)];
+    const chance = `wins ${Math.round(100 * row.improvement)} % of pairs of runs`;
+    return [`${own} against ${other}  ${points(row.mean)}  ${MARKS[row.verdict]} ${row.verdict}${p}; ${chance}`];
   });
   const title = `Differences: ${state.quantity} on ${state.split}, points`;
   figure(place, title, "Differences to the baseline by seed", (width) => {
@@ -147,20 +148,24 @@ function apart(pixels, width, height) {
   });
 }
 
+function spotsOf(members, cost) {
+  const names = members.filter((name) => rateOf(name, "final") && costOf(name));
+  return names.map((name) => {
+    const row = rateOf(name, "final");
+    return { name, row, x: cost.of(costOf(name)), y: 100 * row.mean };
+  });
+}
+
 function costs() {
   const parent = document.getElementById("cost-figures");
   const cost = COSTS[document.getElementById("cost").value];
   clear(parent);
   for (const [place, members] of grouped(parent, "")) {
-    const names = members.filter((name) => rateOf(name, "final") && costOf(name));
-    const spots = names.map((name) => {
-      const row = rateOf(name, "final");
-      return { name, row, x: cost.of(costOf(name)), y: 100 * row.mean };
-    });
+    const spots = spotsOf(members, cost);
     if (spots.length) {
       figure(place, null, `${state.quantity} against ${cost.name}`, (width) => scatter(spots, cost, width));
       const marks = "● on the front   ✕ another one is at least as good for less";
-      place.append(legend(names), element("p", { class: "quiet" }, marks));
+      place.append(legend(spots.map((spot) => spot.name)), element("p", { class: "quiet" }, marks));
     } else place.append(nothing("No configuration has both a cost and a final success."));
   }
 }

@@ -31,9 +31,12 @@ def test_one_that_is_better_is_named_with_its_interval_and_the_others_are_counte
 
 
 def test_several_that_are_better_keep_their_order_since_nothing_ranks_them():
-    said = sentence(difference("a", 0.25, "better"), difference("b", 0.4, "better"))
-    assert said == (
-        "On test, a (+25.0 points [+15.0, +35.0] over random) and b (+40.0 points [+30.0, +50.0] over random) are "
+    rows = difference("a", 0.25, "better"), difference("b", 0.4, "better")
+    assert sentence(*rows) == (
+        "On test, a (+25.0 points [+15.0, +35.0]) and b (+40.0 points [+30.0, +50.0]) are better than random."
+    )
+    assert sentence(rows[0], replace(rows[1], baseline="loss")) == (
+        "On test, a (+25.0 points [+15.0, +35.0] over random) and b (+40.0 points [+30.0, +50.0] over loss) are "
         "better than their baselines."
     )
     assert sentence(*[difference(name, 0.3, "better") for name in "abcd"]).startswith(

@@ -148,6 +148,14 @@ def test_equal_data_and_equal_compute_are_groups_of_their_own(window, tmp_path):
         assert found == ["Equal compute: 5.00 T FLOPs", "Equal data"], section
 
 
+def test_the_front_that_is_drawn_is_that_of_the_tables(window, tmp_path):
+    of, _ = open_page(window, tmp_path, "several")
+    names = [each.name for each in of.configurations]
+    for split, wanted in tables_of(of).front.items():
+        spots = "state.split = given[1]; return front(spotsOf(given[0], COSTS.flops)).map((spot) => spot.name)"
+        assert set(window.run(spots, names, split)) == set(wanted)
+
+
 def test_light_and_dark_follow_the_system_and_the_switch(window, tmp_path):
     colours = (
         "const of = (selector, name) => getComputedStyle(document.querySelector(selector))[name];"
