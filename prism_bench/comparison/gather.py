@@ -150,14 +150,14 @@ def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) ->
 
 def _compared(configurations: Sequence[Configuration], wanted: Wanted) -> list[Configuration]:
     """Return the configurations with their baseline and their reference."""
-    baselines = {each.name: _nearest(each, configurations, wanted.baseline) for each in configurations}
-    if None in baselines.values() or all(name == baseline for name, baseline in baselines.items()):
-        baselines = dict.fromkeys(baselines, configurations[0].name)
+    others = {each.name: _nearest(each, configurations, wanted.baseline) for each in configurations}
+    if None in others.values() or all(name == baseline for name, baseline in others.items()):
+        others = dict.fromkeys(others, configurations[0].name)
     references = {each.name: _nearest(each, configurations, wanted.reference) for each in configurations}
     return [
         replace(
             each,
-            baseline=None if baselines[each.name] == each.name else baselines[each.name],
+            baseline=None if others[each.name] == each.name else others[each.name],
             reference=None if references[each.name] == each.name else references[each.name],
         )
         for each in configurations
