@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from prism_bench.algorithms.contract import Algorithm
+from prism_bench.comparison.launchers import Launcher
 from prism_bench.data.indexed_prompt import IndexedPrompt
 from prism_bench.data.prompts import ActionPrompt, ActPrompt, Prompt, ReactPrompt
 from prism_bench.environments.contract import TextEnvironment
@@ -35,6 +36,7 @@ KINDS = {
     "download": ModelDownload,
     "eval": EvaluationSettings,
     "generation": Engine,
+    "launcher": Launcher,
 }
 
 
@@ -55,7 +57,7 @@ def test_every_group_is_tried_below():
 @choices(*KINDS)
 def test_settings(group, choice):
     missing = ["model.path=FOLDER"] if choice == "checkpoint" else []
-    added = "+" if group == "download" else ""  # a command of its own
+    added = "+" if group in ("download", "launcher") else ""  # of other commands
     chosen = configured(f"{added}{group}={choice}", *missing)[group]
     assert make(chosen, group, KINDS[group])
 
@@ -136,8 +138,10 @@ def test_experiments(group, choice):
 
 
 def test_a_first_sentence_explains_every_choice_in_the_help():
-    finished = subprocess.run([sys.executable, str(ROOT / "run.py"), "--help"], capture_output=True, text=True)
-    assert finished.returncode == 0
-    rows = [line.split(maxsplit=1) for line in finished.stdout.splitlines() if line.startswith("    ")]
-    explained = [words[0] for words in rows if len(words) == 2]
+    explained = []
+    for program in ("run.py", "compare.py"):
+        finished = subprocess.run([sys.executable, str(ROOT / program), "--help"], capture_output=True, text=True)
+        assert finished.returncode == 0
+        rows = [line.split(maxsplit=1) for line in finished.stdout.splitlines() if line.startswith("    ")]
+        explained += [words[0] for words in rows if len(words) == 2]
     assert {choice for group, choice in CHOICES if group != "download"} <= set(explained)

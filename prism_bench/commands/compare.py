@@ -8,14 +8,12 @@ The same command again continues where the last one ended: runs that have a resu
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # the plan makes the parts of runs, GRPO among them
-
 from prism_bench.commands.hydra_command import CONF, clean_exit, new_console, quieten
 from prism_bench.commands.refusals import composition_refusal
+from prism_bench.commands.run import choices  # and what else the configuration refers to
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,11 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="prism-bench compare",
         description=f"{main.__doc__} KEY=VALUES are settings of prism-bench run, as in 'seed=range(10)'.",
+        epilog=f"launchers:\n{choices('launcher')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUES", help="settings, with all values to be compared")
     parser.add_argument("--plan", action="store_true", help="print what would be run and what it costs, and stop")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the comparison; by default one in runs/")
-    parser.add_argument("--launcher", metavar="NAME", help="where: local, submitit, ray or your own")
+    parser.add_argument("--launcher", metavar="NAME", help="where the runs take place, see below")
     parser.add_argument("--processes", metavar="N", help="runs at the same time")
     parser.add_argument("--baseline", nargs="+", metavar="KEY=VALUE", help="what configurations are compared with")
     parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted")
