@@ -49,7 +49,7 @@ BUDGET = "budget.flops"
 def page(comparison: Comparison, tables: Tables, episodes: Episodes) -> str:
     """Return the page as HTML."""
     packed, shown = packed_episodes(episodes)
-    scripts = [get_plotlyjs(), *((TEMPLATE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
+    plotly, *scripts = [get_plotlyjs(), *((TEMPLATE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -66,8 +66,9 @@ def page(comparison: Comparison, tables: Tables, episodes: Episodes) -> str:
         episodes=shown,
         packed=packed,
         style=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),
+        plotly=Markup(plotly),
         scripts=[Markup(script) for script in scripts],
-        digests=[_digest(script) for script in scripts],
+        digests=[_digest(script) for script in (plotly, *scripts)],
     )
 
 
