@@ -122,10 +122,9 @@ class Files:
         """Return the episodes in a file of a run; none if they cannot be read."""
         path = self.path(run, name)
         if path is None:
-            if run.configuration in self.results:
-                self.notes.append(
-                    f"{run.folder}: the result does not name its file of {name}; it is of an older version."
-                )
+            note = f"{run.folder}: the result does not name its files of episodes; it is of an older version."
+            if run.configuration in self.results and note not in self.notes:
+                self.notes.append(note)
             return []
         try:
             return load_trajectories(path)

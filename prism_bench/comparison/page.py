@@ -60,7 +60,7 @@ def write_page(path: Path, comparison: Comparison, tables: Tables, root: Path) -
 def page(comparison: Comparison, tables: Tables, episodes: Episodes) -> str:
     """Return the page as HTML."""
     packed, shown = packed_episodes(episodes)
-    scripts = [get_plotlyjs(), *((TEMPLATE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
+    plotly, *scripts = [get_plotlyjs(), *((TEMPLATE / name).read_text(encoding="utf-8") for name in SCRIPTS)]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE),
         autoescape=True,
@@ -77,8 +77,9 @@ def page(comparison: Comparison, tables: Tables, episodes: Episodes) -> str:
         episodes=shown,
         packed=packed,
         style=Markup((TEMPLATE / "page.css").read_text(encoding="utf-8")),
+        plotly=Markup(plotly),
         scripts=[Markup(script) for script in scripts],
-        digests=[_digest(script) for script in scripts],
+        digests=[_digest(script) for script in (plotly, *scripts)],
     )
 
 

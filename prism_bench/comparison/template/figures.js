@@ -68,6 +68,8 @@ const COSTS = {
   env_steps: { name: "environment steps", of: (cost) => cost.env_steps, text: count },
 };
 
+const short = (text) => text.replace(/(\.\d*?)0+(?=$| )/, "$1").replace(/\.(?=$| )/, ""); // 1.50 G is 1.5 G
+
 /* Ticks in our own words: about five round values between 0 and the largest, or powers of ten. */
 function ticks(most, text, least = 0) {
   if (!(most > 0)) return { tickvals: [0], ticktext: ["0"] };
@@ -77,14 +79,14 @@ function ticks(most, text, least = 0) {
   const size = unit * power * [1, 2, 2.5, 5, 10].find((step) => step * power >= rough);
   const found = [];
   for (let value = Math.ceil(least / size) * size; value <= most * 1.02; value += size) found.push(value);
-  return { tickvals: found, ticktext: found.map((value) => (value ? text(value).replace(/\.0+(?= |$)/, "") : "0")) };
+  return { tickvals: found, ticktext: found.map((value) => (value ? short(text(value)) : "0")) };
 }
 
 function logTicks(least, most) {
   const found = [];
   for (let power = Math.floor(Math.log10(least)); power <= Math.log10(most) + 1; power++)
     for (const digit of most / least > 300 ? [1] : [1, 2, 5]) found.push(digit * 10 ** power);
-  return { tickvals: found, ticktext: found.map(count).map((text) => text.replace(/\.0+(?= |$)/, "")) };
+  return { tickvals: found, ticktext: found.map((value) => short(count(value))) };
 }
 
 function layout(changes) {
@@ -105,6 +107,16 @@ function layout(changes) {
     ...others,
   };
 }
+
+/* Plotly's script runs for a second or two, so it does that when the page is shown and can be read already. */
+const plotly = new Promise((done) => {
+  addEventListener("load", () => setTimeout(() => {
+    const script = element("script", {}, document.getElementById("plotly").textContent);
+    document.body.append(script);
+    script.remove();
+    done();
+  }, 50));
+});
 
 /* Figures: drawn when they come near the window, and again when a switch, the theme or the width changes. */
 const figures = new Map();
@@ -129,7 +141,7 @@ function figure(parent, title, description, draw) {
   const place = element("div", { class: "plot", role: "img", "aria-label": description });
   parent.append(element("figure", {}, title ? element("figcaption", {}, ...[title].flat()) : null, place));
   figures.set(place, { draw, drawn: false });
-  seen.observe(place);
+  plotly.then(() => figures.has(place) && seen.observe(place));
 }
 
 function redrawAll(changed = () => true) {
@@ -138,9 +150,10 @@ function redrawAll(changed = () => true) {
 
 function clear(parent) {
   for (const place of parent.querySelectorAll(".plot")) {
+    const figure = figures.get(place);
     seen.unobserve(place);
     figures.delete(place);
-    Plotly.purge(place);
+    if (figure.drawn) Plotly.purge(place);
   }
   parent.replaceChildren();
 }

@@ -192,4 +192,7 @@ async function browse() {
   showFilters();
 }
 
-browse().finally(() => { document.documentElement.dataset.ready = ""; });
+Promise.all([browse(), plotly]).finally(() => {
+  document.documentElement.dataset.ready = "";
+  performance.mark("ready");
+});

@@ -138,6 +138,16 @@ def test_what_is_gone_is_a_note_and_the_rest_is_shown(made, tmp_path):
     assert collect_episodes(made, tmp_path / "elsewhere").evaluated == []
 
 
+def test_results_that_do_not_name_their_episodes_leave_one_note_each(made, tmp_path):
+    for name in ("prism-1", "loss-1"):
+        path = tmp_path / name / "result.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(content | {"files": {}}), encoding="utf-8")
+    found = collect_episodes(made, tmp_path)
+    assert [note.partition(":")[0] for note in found.notes] == ["loss-1", "prism-1"]
+    assert all(task.episodes.keys() == {0} for task in found.evaluated)
+
+
 def test_an_expert_that_cannot_be_asked_is_a_note(tmp_path):
     write_run(tmp_path / "prism-1", "prism", 1, ENVIRONMENT | {"expert": "nobody"})
     found = collect_episodes(gathered(tmp_path), tmp_path)
