@@ -35,7 +35,7 @@ RUN = str(ROOT / "run.py")
 
 PHASES = ["collect", "base", "route", "sft", "rl", "eval"]
 ONLY_SFT = "strategy.phases=[{name:sft,algorithm:${sft},demonstrations:sft}]"
-LEFT = {".hydra", ".lock", "metrics.jsonl", "result.json", "run.log"}
+LEFT = {".hydra", ".lock", "metrics.jsonl", "report.html", "result.json", "run.log"}
 TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
 
 PROCESSES = multiprocessing.get_context("forkserver")

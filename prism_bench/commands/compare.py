@@ -29,11 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the comparison; by default one in runs/")
     parser.add_argument("--launcher", metavar="NAME", help="where the runs take place, see below")
     parser.add_argument("--processes", metavar="N", help="runs at the same time")
-    parser.add_argument("--baseline", action="append", metavar="KEY=VALUE", help="what configurations are compared with")
+    parser.add_argument(
+        "--baseline", action="append", metavar="KEY=VALUE", help="what configurations are compared with"
+    )
     parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="other settings of conf/compare.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="other settings of conf/compare.yaml"
+    )
     parser.add_argument("--verify", type=Path, metavar="FILE", help="check that the tables of a comparison.json hold")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # settings may stand on both sides of options
     given = {"launcher": options.launcher, "launcher.processes": options.processes, "reach": options.reach}
     study = [*(f"{key}={value}" for key, value in given.items() if value is not None), *options.set]
     quieten()

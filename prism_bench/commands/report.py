@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print tables of finished runs."""
     parser = argparse.ArgumentParser(prog="prism-bench report", description=main.__doc__)
     parser.add_argument("result", nargs="+", type=Path, help="folder of a run, its result.json, or a comparison.json")
-    parser.add_argument("--baseline", action="append", metavar="KEY=VALUE", help="what configurations are compared with")
+    parser.add_argument(
+        "--baseline", action="append", metavar="KEY=VALUE", help="what configurations are compared with"
+    )
     parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted on the learning curves")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of these runs, too")
     options = parser.parse_args(arguments)

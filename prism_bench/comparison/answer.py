@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import floor
 
 from prism_bench.comparison.record import Comparison
-from prism_bench.comparison.tables import ALL, FINAL, Difference, Rate, Tables, Verdict
+from prism_bench.comparison.rows import ALL, FINAL, Difference, Rate, Tables, Verdict
 from prism_bench.results.schema import BASE
 
 MANY = 3

@@ -20,8 +20,8 @@ from prism_bench.comparison.answer import answer, percent, points, splits_of
 from prism_bench.comparison.episodes import Episodes, collect_episodes
 from prism_bench.comparison.packing import packed_episodes
 from prism_bench.comparison.plots import learning_curves, router_plots
-from prism_bench.comparison.record import Comparison, Configuration
-from prism_bench.comparison.tables import ALL, FINAL, METHOD, Tables
+from prism_bench.comparison.record import Comparison
+from prism_bench.comparison.rows import ALL, FINAL, METHOD, Tables
 from prism_bench.files import write_atomically
 from prism_bench.results.schema import BASE
 from prism_bench.results.units import count, duration
@@ -43,8 +43,6 @@ SECTIONS = {
 
 COLOURS = 10
 """Colours of configurations in ``page.css``; letters tell apart those that share one."""
-
-BUDGET = "budget.flops"
 
 
 def write_page(path: Path, comparison: Comparison, tables: Tables, root: Path) -> None:
@@ -98,7 +96,7 @@ def _content(comparison: Comparison, tables: Tables) -> dict[str, Any]:
         "numbers": {name: number for number, name in enumerate(SECTIONS, start=1)},
         "data": _data(comparison, tables, splits),
         "answers": [answer(tables, split) for split in splits],
-        "groups": groups_of(comparison),
+        "groups": comparison.groups(),
         "keys": {name: _letters(number) for number, name in enumerate(names)},
         "colour": {name: number % COLOURS for number, name in enumerate(names)},
         "seeds": {name: len(comparison.of(name)) for name in names},
@@ -133,7 +131,7 @@ def _data(comparison: Comparison, tables: Tables, splits: list[str]) -> dict[str
     return {
         "reach": comparison.reach,
         "splits": splits,
-        "groups": groups_of(comparison),
+        "groups": comparison.groups(),
         "configurations": [
             {"key": _letters(number), "name": each.name, "strategy": each.strategy, "router": each.router}
             for number, each in enumerate(comparison.configurations)
@@ -161,20 +159,6 @@ def _protocol(comparison: Comparison) -> dict[str, dict[str, list[str]]]:
             if run.configuration not in members:
                 members.append(run.configuration)
     return found
-
-
-def groups_of(comparison: Comparison) -> dict[str, list[str]]:
-    """Return the names of the configurations that may be compared, by what they have in common: data or compute."""
-    groups: dict[str, list[str]] = {}
-    for configuration in comparison.configurations:
-        groups.setdefault(group_of(configuration), []).append(configuration.name)
-    return groups
-
-
-def group_of(configuration: Configuration) -> str:
-    """Return the name of a configuration's group."""
-    budget = configuration.settings.get(BUDGET)
-    return "Equal data" if budget is None else f"Equal compute: {count(float(budget))} FLOPs"
 
 
 def _letters(number: int) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from prism_bench.comparison.record import Comparison, Routing
-from prism_bench.comparison.tables import routed
+from prism_bench.comparison.routers import routed
 
 BINS = 24
 

@@ -28,6 +28,7 @@ from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import EXACT, ResultError
 from prism_bench.results.schema import CurvePoint, PhaseResult
+from prism_bench.results.units import count
 
 FORMAT: Final = "prism-bench comparison"
 
@@ -162,6 +163,15 @@ class Comparison(BaseModel):
         """Return the runs of a configuration by seed, in the order of the seeds."""
         runs = [run for run in self.runs if run.configuration == configuration]
         return {run.seed: run for run in sorted(runs, key=lambda run: run.seed)}
+
+    def groups(self) -> dict[str, list[str]]:
+        """Return the names of the configurations that may be compared, by what they have in common: data or compute."""
+        found: dict[str, list[str]] = {}
+        for configuration in self.configurations:
+            limit = configuration.settings.get("budget.flops")
+            name = "Equal data" if limit is None else f"Equal compute: {count(float(limit))} FLOPs"
+            found.setdefault(name, []).append(configuration.name)
+        return found
 
 
 def write_comparison(path: Path, comparison: Comparison, tables: Mapping[str, Any]) -> None:

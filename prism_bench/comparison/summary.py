@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prism_bench.comparison.record import Comparison
-from prism_bench.comparison.tables import ALL, FINAL, METHOD, Difference, Rate, Ratio, Saving, Tables
+from prism_bench.comparison.rows import ALL, FINAL, METHOD, Difference, Rate, Ratio, Saving, Tables
 from prism_bench.results.schema import BASE
 from prism_bench.results.units import count, duration
 
@@ -28,7 +28,9 @@ def print_tables(comparison: Comparison, tables: Tables, console: Console, style
     Configurations with another budget of FLOPs have tables of their own: at equal data they differ in compute, at equal
     compute in data.
     """
-    for title, names in budgets(comparison):
+    groups = comparison.groups()
+    for group, names in groups.items():
+        title = "" if len(groups) == 1 else f". {group}"
         for split, quantity in dict.fromkeys((rate.split, rate.quantity) for rate in tables.rates):
             heading = f"{quantity.capitalize()} on {split}, %{title}"
             table = _success(tables, split, quantity, names)
@@ -40,19 +42,6 @@ def print_tables(comparison: Comparison, tables: Tables, console: Console, style
         _print(console, f"Cost, mean over seeds{title}", _costs(tables, names), style)
     for line in notes(comparison, tables):
         console.print(f"\n{line}" if style is box.MARKDOWN else line, markup=False, highlight=False, soft_wrap=True)
-
-
-def budgets(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Return the configurations of each budget of FLOPs, and what is added to titles."""
-    groups: dict[object, list[str]] = {}
-    for configuration in comparison.configurations:
-        groups.setdefault(configuration.settings.get("budget.flops"), []).append(configuration.name)
-    if len(groups) == 1:
-        return [("", next(iter(groups.values())))]
-    return [
-        (", equal data" if limit is None else f", equal compute: {count(float(str(limit)))} FLOPs", names)
-        for limit, names in groups.items()
-    ]
 
 
 def notes(comparison: Comparison, tables: Tables) -> Iterator[str]:

@@ -6,7 +6,8 @@ import pytest
 from comparisons import Shape, comparison
 
 from prism_bench.comparison.answer import answer, percent, points, splits_of
-from prism_bench.comparison.tables import ALL, Difference, Tables, Verdict, tables_of
+from prism_bench.comparison.rows import ALL, Difference, Tables, Verdict
+from prism_bench.comparison.tables import tables_of
 
 NONE = Tables([], [], [], [], {}, [], [], [])
 
