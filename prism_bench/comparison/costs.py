@@ -22,6 +22,8 @@ def flops_to(run: Run, target: float) -> int | None:
 
 
 def saving_of(comparison: Comparison, configuration: Configuration) -> Saving:
+    """Return what a configuration needs to reach the target success, and how many times as much others need."""
+
     def needed(name: str | None) -> dict[int, int | None]:
         runs = {} if name is None else comparison.of(name)
         return {seed: flops_to(run, comparison.reach) for seed, run in runs.items()}
@@ -52,6 +54,7 @@ def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
 
 
 def costs_of(comparison: Comparison, configuration: Configuration) -> Iterator[Cost]:
+    """Yield the cost of every phase of a configuration, and of the method."""
     runs = list(comparison.of(configuration.name).values())
     if not runs:
         return
@@ -65,6 +68,7 @@ def costs_of(comparison: Comparison, configuration: Configuration) -> Iterator[C
 
 
 def fronts(rates: Sequence[Rate], costs: Sequence[Cost]) -> dict[str, list[str]]:
+    """Return, by split, the configurations that no other one beats in final success at fewer FLOPs."""
     flops = {cost.configuration: cost.quantities["flops"] for cost in costs if cost.phase == METHOD}
     fronts: dict[str, list[str]] = {}
     finals = [rate for rate in rates if (rate.stage, rate.quantity, rate.task_type) == (FINAL, "success", ALL)]

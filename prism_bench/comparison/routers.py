@@ -25,6 +25,7 @@ def routed(comparison: Comparison) -> list[str]:
 
 
 def kinds(comparison: Comparison) -> Iterator[Kind]:
+    """Yield, for every router and task type, the share of trajectories that goes to RL."""
     for name in routed(comparison):
         decisions: dict[str, list[bool]] = {}
         for run in comparison.of(name).values():
@@ -37,6 +38,7 @@ def kinds(comparison: Comparison) -> Iterator[Kind]:
 
 
 def agreements(comparison: Comparison) -> Iterator[Agreement]:
+    """Yield how far each two routers agree."""
     for first, second in combinations(routed(comparison), 2):
         pairs = [
             (one.routing, other.routing)

@@ -66,6 +66,7 @@ def _values(
 
 
 def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[Rate]:
+    """Yield the rates of a configuration before and after training, for every split, quantity and task type."""
     runs = comparison.of(configuration.name)
     for stage in (BASE, FINAL):
         for split, quantity, task_type in _measured(comparison):
@@ -80,6 +81,7 @@ def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[R
 
 
 def differences(comparison: Comparison) -> list[Difference]:
+    """Return the differences of all configurations to their baselines."""
     rows = []
     by_name = {configuration.name: configuration for configuration in comparison.configurations}
     measured = list(_measured(comparison))
