@@ -18,6 +18,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
+    "results/README.md": "comparisons.md",
 }
 """Pages of other folders, and their names in the site."""
 

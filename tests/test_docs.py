@@ -23,7 +23,7 @@ from prism_bench.data.trajectory import load_trajectories
 from prism_bench.results.result import read_result
 
 ROOT = Path(__file__).resolve().parents[1]
-OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")]
+OTHERS = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "results/README.md")]
 PAGES = {path: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 LINKING = PAGES | {path: path.read_text(encoding="utf-8") for path in OTHERS}
 ALL = "\n".join(PAGES.values())

@@ -30,7 +30,8 @@ def watch(
     """Show the runs until all have ended.
 
     Args:
-        cells, folders: of the runs, by name.
+        cells: the runs, by name.
+        folders: of the runs, by name.
         ended: called with the name of a run when it has ended; returns the line that is printed about it.
         costs: of phases; ``ended`` may add to them.
     """

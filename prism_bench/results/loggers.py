@@ -82,7 +82,8 @@ class FileLogger:
 
     Args:
         folder: the folder of the run.
-        config, labels: not used, since the folder holds them already; accepted because every logger is made alike.
+        config: not used, since the folder holds it already; accepted because every logger is made alike.
+        labels: likewise.
 
     Raises:
         InputError: now or later, the folder cannot be written.

@@ -53,7 +53,8 @@ class WandbLogger:
         config: the resolved configuration, shown beside the run.
         labels: name, tags and job type follow from them.
         project: as in ``wandb.init``, and so are entity and group.
-        name, tags: likewise; None for those that follow from ``labels``.
+        name: likewise; None for the one that follows from ``labels``.
+        tags: likewise.
         mode: ``online``, ``offline``, or None for what ``WANDB_MODE`` says, else online if the user is logged in.
             If None leads to online and the server cannot be reached, the run is written offline.
         episodes: how many evaluated episodes of every stage and split the table has; 0 for none.
