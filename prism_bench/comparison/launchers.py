@@ -4,6 +4,7 @@ A run is one process of ``prism-bench run``, whose output goes to a file in its 
 starts it, it finds the folders of the runs and of the cache, so these have to be on a file system that all share.
 """
 
+import os
 import subprocess
 import sys
 import threading
@@ -37,7 +38,8 @@ class Job:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "prism_bench", "run", *self.overrides, f"hydra.run.dir={self.folder}"]
+        place = str(self.folder).replace("'", "\\'")  # Hydra's quotes, since names have equals signs
+        return [sys.executable, "-m", "prism_bench", "run", *self.overrides, f"hydra.run.dir='{place}'"]
 
 
 class Launcher(Protocol):
@@ -71,13 +73,19 @@ def run_job(job: Job, started: Callable[["subprocess.Popen[bytes]"], None] = lam
         if (job.folder / RESULT).is_file():
             return 0
     with (job.folder / OUTPUT).open("w", encoding="utf-8") as output:
-        process = subprocess.Popen(job.command, stdout=output, stderr=output, env={**environ, **job.environment})
+        process = subprocess.Popen(job.command, stdout=output, stderr=output, env=_with_this_code(job.environment))
         started(process)
         try:
             return process.wait()
         except BaseException:  # a cancelled task must not leave its run behind
             process.terminate()
             raise
+
+
+def _with_this_code(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that finds the package of this process, from wherever it was imported."""
+    paths = [str(Path(__file__).parents[2]), *filter(None, [environ.get("PYTHONPATH")])]
+    return {**environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
 
 
 def placed_in(job: Job, environment: Mapping[str, str]) -> Job:
