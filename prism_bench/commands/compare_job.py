@@ -17,7 +17,8 @@ from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.cached import cached_phases
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
-from prism_bench.comparison.grid import Cell, cells
+from prism_bench.comparison.grid import SEED, Cell, cells
+from prism_bench.comparison.identity import OF_A_RUN
 from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
 from prism_bench.comparison.page import write_page
 from prism_bench.comparison.record import FailedRun, read_comparison, write_comparison
@@ -183,7 +184,7 @@ class Comparing:
         comparison = gather(
             [self._folder(name) for name, cell in self.cells.items() if cell not in failed],
             self.study.wanted,
-            command=shlex.join(["prism-bench", "compare", *self._settings]),
+            command=shlex.join(["prism-bench", "compare", *filter(_of_the_study, self._settings)]),
             failed=[FailedRun(cell.configuration, cell.seed, self._reason(cell.name)) for cell in failed],
             root=self.out,
         )
@@ -205,6 +206,11 @@ def verify(path: Path, console: Console) -> None:
     comparison, written = read_comparison(path)
     check_tables(comparison, written)
     console.print(f"{path}: every table follows from its {len(comparison.runs)} runs", highlight=False, soft_wrap=True)
+
+
+def _of_the_study(setting: str) -> bool:
+    key = setting.partition("=")[0]
+    return key == SEED or key.partition(".")[0] not in OF_A_RUN
 
 
 def _cost(row: LedgerRow) -> list[str]:

@@ -38,7 +38,8 @@ class Difference:
     Attributes:
         values: by seed, for the seeds that both have.
         p: corrected by Holm's method over all rows of the table; None with one seed.
-        smallest: the difference that these seeds and tasks would show with a power of 80 %; None with one seed.
+        smallest: the difference that these seeds and tasks would show with a power of 80 %, 1 if none would; None with
+            one seed.
         improvement: the probability that a run of the configuration beats one of the baseline.
     """
 

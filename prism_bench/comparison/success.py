@@ -3,7 +3,7 @@
 The seed is the unit. Where a configuration has several, intervals are over seeds and tasks
 (:func:`~prism_bench.results.statistics.mean_over_seeds`); with one seed they are over tasks only, and no difference is
 called better or worse. Differences are paired by seed and task, and their p-values are Holm's over all comparisons of
-one table.
+one table. Ends of intervals stay where a rate or a difference can be.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[R
             estimate = mean_over_seeds(rows) if len(rows) > 1 else mean_estimate(rows[0])
             means = {seed: fmean(values) for seed, values in found.items()}
             about = configuration.name, stage, split, quantity, task_type, means
-            yield Rate(*about, estimate.mean, estimate.low, estimate.high)
+            yield Rate(*about, estimate.mean, max(0.0, estimate.low), min(1.0, estimate.high))
 
 
 def differences(comparison: Comparison) -> list[Difference]:
@@ -125,10 +125,10 @@ def _difference(
         task_type,
         values,
         estimate.mean,
-        estimate.low,
-        estimate.high,
+        max(-1.0, estimate.low),
+        min(1.0, estimate.high),
         p=p_value(before, after) if several else None,
-        smallest=smallest_difference(before, after) if several else None,
+        smallest=min(1.0, smallest_difference(before, after)) if several else None,
         improvement=probability_of_improvement(*finals),
         verdict="one seed",
     )
