@@ -3,15 +3,16 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
-from scipy.special import stdtrit
 
 from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.cached import cached_phases
@@ -21,7 +22,8 @@ from prism_bench.comparison.grid import SEED, Cell, cells
 from prism_bench.comparison.identity import OF_A_RUN
 from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
 from prism_bench.comparison.page import write_page
-from prism_bench.comparison.record import FailedRun, read_comparison, write_comparison
+from prism_bench.comparison.power import SPREAD, smallest_for, spread_of
+from prism_bench.comparison.record import Comparison, FailedRun, read_comparison, write_comparison
 from prism_bench.comparison.study import read_study
 from prism_bench.comparison.summary import markdown, print_tables
 from prism_bench.comparison.tables import check_tables, tables_of
@@ -32,13 +34,10 @@ from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import ResultError
 from prism_bench.results.result import read_result
 from prism_bench.results.significance import POWER
-from prism_bench.results.statistics import CONFIDENCE
 from prism_bench.results.units import count, duration
 from prism_bench.settings.making import make
 
 RUNS = "runs"
-SPREAD = 0.07
-"""A guess, stated in the plan: the standard deviation between seeds of the difference of two configurations."""
 
 
 class Comparing:
@@ -101,11 +100,11 @@ class Comparing:
             except BaseException:
                 self.launcher.stop()
                 raise
-        failed = [cell for cell in self.cells.values() if not self._finished(cell)]
-        if len(failed) == len(self.cells):
-            raise InputError(f"no run has a result; the first failed with: {self._reason(failed[0].name)}")
-        self._write(failed, console)
-        return 1 if failed else 0
+        finished = {name for name, cell in self.cells.items() if self._finished(cell)}
+        if not finished:
+            raise InputError(f"no run has a result; the first failed with: {self._reason(next(iter(self.cells)))}")
+        self._write(finished, console)
+        return 0 if len(finished) == len(self.cells) else 1
 
     def print_plan(self, console: Console) -> None:
         """Print the runs, what of them is cached, the cost of the rest, and what these seeds can show."""
@@ -134,31 +133,29 @@ class Comparing:
         slots = self.launcher.side_by_side or len(names)
         known = "" if all(row.unknown == 0 for row in rows) else ", and what is unknown as yet"
         console.print(f"{self.launcher.description}: {duration(total.seconds / slots)}{known}", highlight=False)
-        for line in self._power():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(self._power(finished), markup=False, highlight=False, soft_wrap=True)
 
-    def _power(self) -> Iterator[str]:
+    def _power(self, finished: Collection[str]) -> str:
+        """Return the sentence on the difference that these seeds can show."""
         seeds = len({cell.seed for cell in self.cells.values()})
         if seeds < 2:
-            yield "One seed cannot show a difference between configurations; add 'seed=range(5)'."
-            return
-        quantiles = sum(float(stdtrit(seeds - 1, level)) for level in ((1 + CONFIDENCE) / 2, POWER))
-        shown = 100 * quantiles * SPREAD / seeds**0.5
-        yield (
-            f"{seeds} seeds show differences from {shown:.1f} points on with a power of {100 * POWER:.0f} %, if "
-            f"differences vary by {100 * SPREAD:.0f} points between seeds."
+            return "One seed cannot show a difference between configurations; add 'seed=range(5)'."
+        seen = spread_of(tables_of(self._gathered(finished)).differences) if finished else None
+        spread = SPREAD if seen is None else seen
+        return (
+            f"{seeds} seeds show differences from {100 * smallest_for(seeds, spread):.1f} points on with a power of "
+            f"{100 * POWER:.0f} %, if differences vary by {100 * spread:.1f} points between seeds, "
+            f"{'a guess' if seen is None else 'as they do so far'}."
         )
 
-    def _results(self) -> list[dict[str, object]]:
+    def _results(self) -> list[dict[str, Any]]:
         """Return results that tell what phases cost: those of this comparison, and those beside it."""
-        files = [*self.out.parent.glob(f"*/{RESULT}"), *self.out.parent.glob(f"*/*/{RESULT}")]
-        files += self.out.parent.glob(f"*/{RUNS}/*/{RESULT}")
+        places = (f"*/{RESULT}", f"*/*/{RESULT}", f"*/{RUNS}/*/{RESULT}")
+        files = {file for place in places for file in self.out.parent.glob(place)}
         found = []
-        for file in sorted({*files, *self.out.glob(f"{RUNS}/*/{RESULT}")}, key=lambda file: file.stat().st_mtime):
-            try:
+        for file in sorted(files | {*self.out.glob(f"{RUNS}/*/{RESULT}")}, key=lambda file: file.stat().st_mtime):
+            with suppress(ResultError):  # of another version; it would have told nothing but a cost
                 found.append(read_result(file))
-            except ResultError:
-                continue  # of another version; it only would have told a cost
         return found
 
     def _folder(self, name: str) -> Path:
@@ -180,14 +177,22 @@ class Comparing:
         """Return the last line of a run's output, which says why it failed."""
         return re.sub(r"^error: ", "", last_line(self._folder(name) / OUTPUT)) or "it was ended before it said anything"
 
-    def _write(self, failed: Sequence[Cell], console: Console) -> None:
-        comparison = gather(
-            [self._folder(name) for name, cell in self.cells.items() if cell not in failed],
+    def _gathered(self, finished: Collection[str]) -> Comparison:
+        """Return the comparison of the runs that have a result, with the reasons why others have none."""
+        return gather(
+            [self._folder(name) for name in self.cells if name in finished],
             self.study.wanted,
             command=shlex.join(["prism-bench", "compare", *filter(_of_the_study, self._settings)]),
-            failed=[FailedRun(cell.configuration, cell.seed, self._reason(cell.name)) for cell in failed],
+            failed=[
+                FailedRun(cell.configuration, cell.seed, self._reason(name))
+                for name, cell in self.cells.items()
+                if name not in finished
+            ],
             root=self.out,
         )
+
+    def _write(self, finished: Collection[str], console: Console) -> None:
+        comparison = self._gathered(finished)
         tables = tables_of(comparison)
         write_comparison(self.out / "comparison.json", comparison, asdict(tables))
         write_atomically(self.out / "comparison.md", markdown(comparison, tables))
