@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from shrunken import ALWAYS, SMALL
 
+from prism_bench.commands.compare import main
 from prism_bench.comparison.record import read_comparison
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,18 +90,25 @@ def test_a_run_that_fails_is_named_with_its_reason_and_stops_no_other(finished, 
     assert all(failed.reason.startswith("the split leaves no trajectory") for failed in comparison.failed)
 
 
-def test_tables_are_verified_from_outcomes(finished):
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the sentence with which the command refuses its arguments."""
+    with pytest.raises(SystemExit) as refusal:
+        main(arguments)
+    text = capsys.readouterr().err
+    assert refusal.value.code == 1 and text.startswith("error: ") and text.count("\n") == 1, text
+    return text
+
+
+def test_tables_are_verified_from_outcomes(finished, capsys):
     folder, _ = finished
     path = folder / "out" / "comparison.json"
-    verify = [sys.executable, str(ROOT / "compare.py"), "--verify"]
-    done = subprocess.run([*verify, str(path)], capture_output=True, text=True)
-    assert done.returncode == 0 and "every table follows" in done.stdout
+    assert main(["--verify", str(path)]) == 0
+    assert "every table follows" in capsys.readouterr().out
     content = json.loads(path.read_text())
     content["tables"]["rates"][0]["mean"] += 0.01
     changed = folder / "changed.json"
     changed.write_text(json.dumps(content))
-    done = subprocess.run([*verify, str(changed)], capture_output=True, text=True)
-    assert done.returncode == 1 and "the table 'rates' does not follow" in done.stderr
+    assert "the table 'rates' does not follow" in refused(capsys, "--verify", str(changed))
 
 
 @pytest.mark.parametrize(
@@ -110,13 +118,17 @@ def test_tables_are_verified_from_outcomes(finished):
         (["router=[prism,nothing]"], "there is no router 'nothing'"),
         (["router=prism", "--launcher", "nothing"], "there is no launcher 'nothing'"),
         (["router=prism", "--reach", "3"], "reach"),
-        (["router=prism", "--baseline", "random"], "write KEY=VALUE"),
+        (["--baseline", "random", "router=prism"], "write KEY=VALUE"),
+        (["router=prism", "--processes", "0", "seed=1"], "launcher.processes=0"),
         (["--verify", "none.json"], "not readable as a comparison"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path, arguments, reason):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "compare.py"), *arguments], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and reason in done.stderr, done.stderr
-    assert done.stderr.count("\n") == 1
+def test_what_cannot_be_compared_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys, arguments, reason):
+    monkeypatch.chdir(tmp_path)
+    assert reason in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_results_in_the_repository_hold(capsys):
+    for path in sorted((ROOT / "results").glob("*.json")):
+        assert main(["--verify", str(path)]) == 0
