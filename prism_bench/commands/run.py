@@ -67,7 +67,7 @@ def main(config: DictConfig, console: Console) -> None:
     """Run one experiment, or with -m several."""
     from prism_bench.comparison.gather import gather
     from prism_bench.comparison.page import write_page
-    from prism_bench.comparison.study import read_study
+    from prism_bench.comparison.study import usual_comparison
     from prism_bench.comparison.tables import tables_of
     from prism_bench.experiment import Experiment
     from prism_bench.rehearsal import rehearse
@@ -79,7 +79,7 @@ def main(config: DictConfig, console: Console) -> None:
         return
     result = experiment.run()
     print_result(result, console, experiment.folder)
-    comparison = gather([experiment.folder], read_study(CONF).wanted, root=experiment.folder)
+    comparison = gather([experiment.folder], usual_comparison(CONF), root=experiment.folder)
     write_page(experiment.folder / PAGE, comparison, tables_of(comparison), experiment.folder)
     for line in ending(experiment.folder, experiment.logger):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

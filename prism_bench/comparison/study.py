@@ -1,10 +1,11 @@
 """The settings of a comparison itself, ``conf/compare.yaml``: what is compared with what, and where runs take place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from prism_bench.comparison.gather import Wanted
 from prism_bench.errors import InputError
@@ -27,6 +28,13 @@ class Study:
     @property
     def wanted(self) -> Wanted:
         return Wanted(self.baseline, self.reference, self.reach)
+
+
+def usual_comparison(conf: Path) -> Wanted:
+    """Return what is compared with what unless somebody says otherwise; also within a job that Hydra runs."""
+    written = OmegaConf.to_container(OmegaConf.load(conf / "compare.yaml"))
+    assert isinstance(written, dict)
+    return Wanted(**{field.name: written[field.name] for field in fields(Wanted)})
 
 
 def read_study(conf: Path, overrides: Sequence[str] = (), baseline: Sequence[str] | None = None) -> Study:

@@ -81,7 +81,7 @@ def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[R
 
 
 def differences(comparison: Comparison) -> list[Difference]:
-    """Return the differences of all configurations to their baselines."""
+    """Return the differences of all configurations to the baseline of each."""
     rows = []
     by_name = {configuration.name: configuration for configuration in comparison.configurations}
     measured = list(_measured(comparison))
