@@ -2,8 +2,8 @@
 
 All of it follows from the interval of :func:`prism_bench.results.statistics.paired_over_seeds`, so that a p-value is
 below 5 % exactly where the 95 % interval leaves out 0. That interval is Student's t over seeds with Wilson's over tasks
-added as squares, and no bootstrap: with two to five seeds a percentile bootstrap over seeds and tasks is too narrow.
-``python benchmarks/coverage.py`` prints how often each of the two holds the truth.
+added as squares, and no bootstrap: with two or three seeds that differ much, a percentile bootstrap over seeds and
+tasks is too narrow. ``python benchmarks/coverage.py`` prints how often each of the two holds the truth.
 
 The probability of improvement is that of Agarwal et al. 2021 (rliable, arXiv 2108.13264) for runs: that a run of one
 configuration beats a run of the other, ties counting half.
