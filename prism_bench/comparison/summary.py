@@ -105,7 +105,7 @@ def _difference(row: Difference | None) -> list[str]:
     if row is None:
         return [""] * 6
     p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< .001"
-    smallest = "" if row.smallest is None else f"{100 * row.smallest:.1f}"
+    smallest = "" if row.smallest is None else f"{100 * row.smallest:.1f}" if row.smallest < 1 else "none"
     return [escape(row.baseline), _interval(row, "+"), p, smallest, f"{row.improvement:.2f}", row.verdict]
 
 
