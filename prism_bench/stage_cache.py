@@ -174,7 +174,11 @@ class StageCache:
         with self._lock(function.name, folder):
             if folder not in self._billed and self._force & {function.name, function.phase, inputs.values.get("phase")}:
                 self._remove(folder)
-            found = self._found(folder) or self._make(function, inputs, tools, described, folder)
+            found = self._found(folder)
+            if found is None:
+                if folder.is_dir():  # damaged
+                    self._remove(folder)
+                found = self._make(function, inputs, tools, described, folder)
             self._note_use(folder)
             return found
 
@@ -303,7 +307,6 @@ class StageCache:
             damage = str(error)
         if damage:
             _log.warning("the stored stage %s is damaged (%s); it is made again", folder, damage)
-            self._remove(folder)
             return None
         if folder not in self._billed:
             self._ledger.add_cached(rows)

@@ -18,8 +18,8 @@ from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.cached import cached_phases
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
-from prism_bench.comparison.grid import SEED, Cell, cells
-from prism_bench.comparison.identity import OF_A_RUN
+from prism_bench.comparison.grid import Cell, cells
+from prism_bench.comparison.identity import tells_apart
 from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
 from prism_bench.comparison.page import write_page
 from prism_bench.comparison.power import SPREAD, smallest_for, spread_of
@@ -84,7 +84,7 @@ class Comparing:
         console.print(f"{len(self.cells)} runs, of which {done} have a result; {self.launcher.description}")
         for name in left:
             (self._folder(name) / RESULT).unlink(missing_ok=True)  # of other settings
-        costs = Costs(self._results())
+        costs = Costs(self._results() if left else ())
         jobs = [Job(name, self._folder(name), cell.overrides, self._environment) for name, cell in left.items()]
 
         def ended(name: str) -> str:
@@ -182,7 +182,7 @@ class Comparing:
         return gather(
             [self._folder(name) for name in self.cells if name in finished],
             self.study.wanted,
-            command=shlex.join(["prism-bench", "compare", *filter(_of_the_study, self._settings)]),
+            command=shlex.join(["prism-bench", "compare", *filter(tells_apart, self._settings)]),
             failed=[
                 FailedRun(cell.configuration, cell.seed, self._reason(name))
                 for name, cell in self.cells.items()
@@ -211,11 +211,6 @@ def verify(path: Path, console: Console) -> None:
     comparison, written = read_comparison(path)
     check_tables(comparison, written)
     console.print(f"{path}: every table follows from its {len(comparison.runs)} runs", highlight=False, soft_wrap=True)
-
-
-def _of_the_study(setting: str) -> bool:
-    key = setting.partition("=")[0]
-    return key == SEED or key.partition(".")[0] not in OF_A_RUN
 
 
 def _cost(row: LedgerRow) -> list[str]:

@@ -13,6 +13,7 @@ from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.grid import Cell
 from prism_bench.comparison.identity import OF_A_RUN, SOURCES
 from prism_bench.digests import digest
+from prism_bench.results.result import phase_costs
 
 LATER = ("strategy", "router", "rollout", "budget", "eval")
 """Settings that collection and the base stage do not read."""
@@ -48,9 +49,7 @@ class Costs:
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Learn the costs of a finished run."""
-        rows: dict[str, LedgerRow] = {}
-        for row in (replace(LedgerRow(**row), cached=False) for row in result["ledger"]):
-            rows[row.phase] = rows[row.phase] + row if row.phase in rows else row
+        rows = {row.phase: replace(row, cached=False) for row in phase_costs(result)}
         self._known.append((dict(_leaves(result["config"])), rows))
         self._expected.clear()
 

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 
 from prism_bench.accounting.ledger import LedgerRow
-from prism_bench.comparison.identity import OF_A_RUN, identity, name_of
+from prism_bench.comparison.identity import OF_A_RUN, identity, name_of, tells_apart
+from prism_bench.comparison.launchers import RESULT
 from prism_bench.comparison.record import (
     Comparison,
     Configuration,
@@ -31,8 +32,7 @@ from prism_bench.results.result import read_result
 from prism_bench.results.schema import CurvePoint, PhaseResult
 from prism_bench.routing.prism import NORMS
 from prism_bench.routing.router import Stage, load_allocation, load_routed
-
-RESULT, ALLOCATION = "result.json", "allocation.json"
+from prism_bench.stages.route import ALLOCATION
 
 Settings = Mapping[str, Any]
 
@@ -210,8 +210,7 @@ def _run(folder: Path, place: str, name: str, result: Mapping[str, Any], lists: 
 def _command(folder: Path) -> str:
     """Return the command line that makes a run again, without the settings of its place."""
     overrides = _yaml(folder / ".hydra" / "overrides.yaml") or []
-    kept = [each for each in overrides if each.partition("=")[0] not in ("cache", "logger", "folder", "force")]
-    return shlex.join(["python", "run.py", *kept])
+    return shlex.join(["python", "run.py", *filter(tells_apart, overrides)])
 
 
 def _routing(folder: Path, lists: Lists) -> Routing:

@@ -22,6 +22,12 @@ def identity(config: Mapping[str, Any], has_router: bool) -> str:
     return digest({key: value for key, value in config.items() if key not in unused})
 
 
+def tells_apart(override: str) -> bool:
+    """Return whether an override says which run it is: its seed, or anything that is not of a single run."""
+    key = override.partition("=")[0]
+    return key == "seed" or key.partition(".")[0] not in OF_A_RUN
+
+
 def name_of(settings: Mapping[str, Any], varied: Collection[str]) -> str:
     """Return the name of a configuration: router, strategy, and what else of its settings varies: ``prism-split``."""
     words = [str(settings[key]) for key in ("router", "strategy") if key in settings]

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from os import environ
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -84,8 +83,8 @@ def run_job(job: Job, started: Callable[["subprocess.Popen[bytes]"], None] = lam
 
 def _with_this_code(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process that finds the package of this process, from wherever it was imported."""
-    paths = [str(Path(__file__).parents[2]), *filter(None, [environ.get("PYTHONPATH")])]
-    return {**environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
 
 
 def placed_in(job: Job, environment: Mapping[str, str]) -> Job:
@@ -138,7 +137,7 @@ class LocalLauncher:
         with self._lock:
             slot = self._free.pop(0)
         placed = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
-        placed |= {} if "OMP_NUM_THREADS" in environ else {"OMP_NUM_THREADS": str(self._threads)}
+        placed |= {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(self._threads)}
         self._states[job.name] = "running"
         try:
             run_job(placed_in(job, placed), self._started)

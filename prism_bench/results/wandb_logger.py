@@ -33,9 +33,9 @@ from typing import Any, Literal, SupportsFloat
 from urllib.parse import urlsplit
 
 from prism_bench.errors import InputError
+from prism_bench.results.dashboard import Rows, allocation_rows, curve_rows, episode_rows
 from prism_bench.results.loggers import FileLogger, Labels
 from prism_bench.results.result import final_stage, result_metrics
-from prism_bench.results.rows import Rows, allocation_rows, curve_rows, episode_rows
 from prism_bench.results.schema import BASE
 from prism_bench.settings.types import CountFromZero, NotNegative
 

@@ -66,6 +66,17 @@ def test_a_stage_is_made_once_and_found_with_its_cost(tmp_path, text):
     assert json.loads((found.path.parent / "inputs.json").read_text())["settings"]["seed"] == 0
 
 
+def test_a_look_finds_what_is_there_and_changes_nothing(tmp_path, text):
+    root = tmp_path / "cache"
+    given = {"config": CONFIG, "parents": {"text": Files(text, content_digest(text))}, "values": {"words": ("a", "b")}}
+    assert StageCache(root, Ledger()).find(copy, **given) is None and not root.exists()
+    made, _ = make(root, text)
+    assert StageCache(root, Ledger()).find(copy, **given).key == made.key
+    (made.path / "first").write_text("damaged")
+    assert StageCache(root, Ledger()).find(copy, **given) is None
+    assert (made.path / "first").read_text() == "damaged"
+
+
 def changed(path: str, value: Any) -> dict[str, Any]:
     config = json.loads(json.dumps(CONFIG))
     *parents, last = path.split(".")

@@ -13,8 +13,8 @@ from PIL import Image
 from wandb_file import read_offline_run
 
 from prism_bench.data.trajectory import save_trajectories
+from prism_bench.results.dashboard import TEXT_LENGTH
 from prism_bench.results.loggers import FileLogger, Labels, Logger
-from prism_bench.results.rows import TEXT_LENGTH
 from prism_bench.results.wandb_logger import WandbLogger, logged_in
 from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import make
@@ -118,7 +118,7 @@ def test_a_finished_run_is_stored_with_curves_tables_plots_and_artifacts(tmp_pat
 
 
 def test_tables_and_checkpoints_are_bounded(tmp_path, finished, monkeypatch):
-    monkeypatch.setattr("prism_bench.results.rows.TEXT_LENGTH", 20)
+    monkeypatch.setattr("prism_bench.results.dashboard.TEXT_LENGTH", 20)
     logger = WandbLogger(tmp_path / "run", project="p", episodes=1, largest_checkpoint=0.5)
     logger.result(finished)
     logger.finish()
