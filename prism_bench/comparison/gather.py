@@ -30,7 +30,7 @@ from prism_bench.probe.plot import matrix_names, mean_norms
 from prism_bench.probe.record import load_probe
 from prism_bench.results.result import read_result
 from prism_bench.results.schema import CurvePoint, PhaseResult
-from prism_bench.routing.prism import NORMS
+from prism_bench.routing.gradients import NORMS
 from prism_bench.routing.router import Stage, load_allocation, load_routed
 from prism_bench.stages.route import ALLOCATION
 

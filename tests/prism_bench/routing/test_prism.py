@@ -7,7 +7,7 @@ from prism_bench.models.policy import weights_digest
 from prism_bench.probe.concentration import concentration
 from prism_bench.probe.gradients import gradient_norms
 from prism_bench.probe.record import load_probe
-from prism_bench.routing import prism
+from prism_bench.routing import gradients
 from prism_bench.routing.prism import PrismRouter
 
 
@@ -29,7 +29,7 @@ def test_the_identity_names_all_that_the_scores_depend_on(context, corridor_epis
     made = context()
     identity = routed(PrismRouter(), corridor_episodes, made).identity
     assert identity["checkpoint"] == weights_digest(made.policy.model)
-    assert identity["concentration"] == "gini"
+    assert identity["score"] == "gini"
     assert identity["prompt"] == "ActionPrompt(list_admissible=False, last_turns=None)"
     assert identity["max_length"] == 256
     assert identity["matrices"][0] == "layers.0.self_attn.q_proj"
@@ -50,6 +50,6 @@ def test_the_probe_is_billed_and_changes_nothing(context, corridor_episodes):
 
 def test_the_norms_are_read_once(context, corridor_episodes, monkeypatch):
     read = []
-    monkeypatch.setattr(prism, "load_probe", lambda path: read.append(path) or load_probe(path))
+    monkeypatch.setattr(gradients, "load_probe", lambda path: read.append(path) or load_probe(path))
     routed(PrismRouter(), corridor_episodes, context())
     assert len(read) == 1
