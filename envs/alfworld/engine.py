@@ -18,6 +18,8 @@ because a policy sees them:
   still in a second receptacle;
 * games up to v2.1.1 have no ``help`` and announce an arrival by the name of the location: "You arrive at loc 12."
 
+One rule is this project's own (:data:`envs.alfworld.game.Rule`), and off in every official game.
+
 Lists in texts are in the order of the PDDL ids. :class:`~envs.alfworld.tables.Tables` never change and may be shared by
 threads; an :class:`Episode` may not.
 """
@@ -73,7 +75,7 @@ class Episode(State):
                 commands.append(f"open {name}" if closed else f"close {name}")
             commands += [f"use {tables.things[t].name}" for t in contents if tables.things[t].toggleable]
             if held is None:
-                if not closed:
+                if self._is_takeable_from(r):
                     commands += [
                         f"take {tables.things[t].name} from {name}" for t in contents if tables.things[t].pickupable
                     ]
@@ -112,6 +114,7 @@ class Episode(State):
     def _examine(self, rest: str) -> str | None:
         receptacle = self._receptacle_here(rest)
         if receptacle is not None:
+            self._examined.add(receptacle)
             return self._describe(receptacle)
         if self._held is None or self._tables.things[self._held].name != rest:
             return None
@@ -146,7 +149,7 @@ class Episode(State):
             return None
         name, _, holder = rest.partition(" from ")
         thing, receptacle = self._tables.thing_named.get(name), self._receptacle_here(holder)
-        if thing is None or receptacle is None or self._is_closed(receptacle):
+        if thing is None or receptacle is None or not self._is_takeable_from(receptacle):
             return None
         contents = self._contents[receptacle]
         if thing not in contents or not self._tables.things[thing].pickupable:

@@ -8,6 +8,7 @@ Source: ALFWorld (Shridhar et al., ICLR 2021, https://arxiv.org/abs/2010.03768).
 the goal holds (``won``), and has 50 steps. The reward is 1 on the step that wins and 0 otherwise.
 """
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -19,6 +20,7 @@ from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import TASK_TYPES, Game, Wording
 from envs.alfworld.generator import PRESETS, UNSEEN_PLANS, GeneratedGames
 from envs.alfworld.official import OfficialGames
+from envs.alfworld.regimes import CLEAN
 from envs.alfworld.shared import OPTIONS, open_games
 from envs.alfworld.textworld_engine import TextWorldEpisode
 from prism_bench.environments.contract import Expert, TextEnvironment
@@ -83,6 +85,7 @@ class ALFWorldEnvironment(TextEnvironment):
         self._reference: TextWorldEpisode | None = None
         self._episode: EngineEpisode | None = None
         self._task_id = self._task_type = ""
+        self._regime: str | None = None
 
     def game(self, task_id: str) -> Game:
         """Return the game of a task, with the parts that no observation shows."""
@@ -105,13 +108,17 @@ class ALFWorldEnvironment(TextEnvironment):
         return observation, info["score"], info["success"], False, info
 
     def task_types(self) -> list[str]:
-        """Return the type of every task: the first part of its id, in official and in generated games."""
-        return [task_id.partition("-")[0] for task_id in self.task_ids]
+        """Return the type of every task: the first part of its id, after its regime where that is not the clean one."""
+        types = [task_id.partition("-")[0] for task_id in self.task_ids]
+        if not isinstance(self._games, GeneratedGames):
+            return types
+        regimes = itertools.chain.from_iterable([name] * count for name, count in self._games.sizes.items())
+        return [_type(kind, regime) for kind, regime in zip(types, regimes, strict=True)]
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings that results depend on: source, version and split of the games, and restrictions."""
         names = [task_id.partition("/")[0] for task_id in self.task_ids]  # <task type>-..-<number of the floor plan>
-        plans, types = {name.rpartition("-")[2] for name in names}, set(self.task_types())
+        plans, types = {name.rpartition("-")[2] for name in names}, {name.partition("-")[0] for name in names}
         found: dict[str, Any] = {
             "source": self._source,
             "split": self._split,
@@ -125,6 +132,8 @@ class ALFWorldEnvironment(TextEnvironment):
         games = self._games
         if isinstance(games, GeneratedGames):
             found |= {"seed": games.seed, "preset": self._preset}
+            if list(games.sizes) != [CLEAN]:
+                found["regimes"] = ", ".join(f"{name} {count}" for name, count in games.sizes.items())
             every = len(UNSEEN_PLANS if self._split == "valid_unseen" else SEEN_PLANS)
             if len(plans) < every or len(types) < len(TASK_TYPES) or games.objects is not None:
                 objects = f", {games.objects[0]} to {games.objects[1]} objects a room" if games.objects else ""
@@ -156,7 +165,9 @@ class ALFWorldEnvironment(TextEnvironment):
     def _start(self, task_id: str) -> EngineEpisode:
         if self._engine == "native":
             tables = self._shared.tables(task_id)
-            self._task_type = tables.game.goal.task_type
+            if isinstance(self._games, GeneratedGames):
+                self._regime = self._games.regime(task_id)
+            self._task_type = _type(tables.game.goal.task_type, self._regime)
             return Episode(tables)
         # Official ids begin with the task type; the native reader might refuse the file.
         self._task_type = task_id.partition("-")[0]
@@ -170,13 +181,18 @@ class ALFWorldEnvironment(TextEnvironment):
 
     def _info(self, episode: EngineEpisode) -> dict[str, Any]:
         won = episode.won
-        return {
+        info = {
             "task_id": self._task_id,
             "task_type": self._task_type,
             "admissible_actions": episode.admissible_commands,
             "score": float(won),
             "success": won,
         }
+        return info if self._regime is None else info | {"regime": self._regime}
+
+
+def _type(task_type: str, regime: str | None) -> str:
+    return task_type if regime in (None, CLEAN) else f"{regime} {task_type}"
 
 
 class _Oracle:

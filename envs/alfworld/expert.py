@@ -2,13 +2,15 @@
 
 ``SearchExpert`` reads only the observations. It goes through the receptacles in a fixed order (first those that the
 object fits, first of these the ones that are never closed, otherwise in the order of the room's list), remembers their
-contents, and treats and places the object as the task asks. Upstream's hand-coded expert
+contents, and treats and places the object as the task asks. It knows the regime of the game (``info["regime"]``): where
+things lie, the rule, and whether it is to go astray. Upstream's hand-coded expert
 (``alfworld/agents/expert/handcoded_expert_tw.py``) has the same plan; it searches in random order and does not know the
 wording ``move X to Y``.
 
 ``OracleExpert`` follows a shortest plan from the game's own data; upstream calls such a plan ``walkthrough``.
 """
 
+import random
 import re
 from typing import Any
 
@@ -16,11 +18,13 @@ from envs.alfworld.engine import APPLIANCES, NOTHING_HAPPENS
 from envs.alfworld.game import Game
 from envs.alfworld.layouts import FITS, OPENABLE
 from envs.alfworld.planner import shortest_plan
+from envs.alfworld.regimes import CLEAN, DISPLACED, REGIMES
 from prism_bench.errors import InputError
 
 _ENTITY = re.compile(r"[a-z]+ \d+")
 _APPLIANCE_FOR = {verb: receptacle.lower() for receptacle, verb in APPLIANCES.items()}
 _FITS = {(receptacle.lower(), thing.lower()) for receptacle, thing in FITS}
+_DISPLACED = {(receptacle.lower(), thing.lower()) for receptacle, thing in DISPLACED}
 _OPENABLE = {receptacle.lower() for receptacle in OPENABLE}
 
 # Upstream's task sentences, and the treatment of the object that they ask for.
@@ -46,6 +50,9 @@ class SearchExpert:
         room, _, sentence = observation.partition("Your task is to: ")
         named, self.treatment = _read_task(sentence)
         self.thing, self.lamp, self.goal = named["thing"], named.get("lamp"), named.get("goal")
+        self.regime = REGIMES[info.get("regime") or CLEAN]
+        self.detours = random.Random(info.get("task_id"))
+        self.likely = _DISPLACED if self.regime.displaced else _FITS
         self.places: list[str] = _ENTITY.findall(room)
         self.search_order = sorted(self.places, key=self._reluctance)
         self.contents: dict[str, list[str]] = {}  # of the places seen inside, which are open
@@ -53,6 +60,7 @@ class SearchExpert:
         self.here: str | None = None
         self.held: str | None = None
         self.treated = False
+        self.examined: set[str] = set()
         self.put = "move {thing} to {place}"
         self.last = ""
 
@@ -60,11 +68,13 @@ class SearchExpert:
         """Return the next command; ``info`` is not used."""
         self._remember(self.last, observation)
         self.last = self._decide()
+        if self.detours.random() < self.regime.detours:
+            self.last = f"go to {self.detours.choice([place for place in self.places if place != self.here])}"
         return self.last
 
     def _reluctance(self, place: str) -> tuple[bool, bool]:
         kind = _kind(place)
-        return (kind, self.thing) not in _FITS, kind in _OPENABLE
+        return (kind, self.thing) not in self.likely, kind in _OPENABLE
 
     def _remember(self, command: str, answer: str) -> None:
         """Update the memory with the answer to ``command``."""
@@ -75,6 +85,8 @@ class SearchExpert:
             self.here = command.removeprefix("go to ")
         if answer == NOTHING_HAPPENS or self.here is None:
             return
+        if verb == "examine":
+            self.examined.add(self.here)
         match verb:
             case "go" | "open" | "examine":
                 self._see(self.here, answer)
@@ -100,7 +112,7 @@ class SearchExpert:
     def _decide(self) -> str:
         if self.held is None:
             found = self._find(self.thing)
-            return self._inside(found[1], f"take {found[0]} from {found[1]}") if found else self._explore()
+            return self._take(*found) if found else self._explore()
         if self.lamp is not None:
             found = self._find(self.lamp)
             return self._inside(found[1], f"use {found[0]}") if found else self._explore()
@@ -109,6 +121,10 @@ class SearchExpert:
             return self._beside(appliance, f"{self.treatment} {self.held} with {appliance}")
         place = self._destination()
         return self._inside(place, self.put.format(thing=self.held, place=place))
+
+    def _take(self, thing: str, place: str) -> str:
+        unexamined = self.regime.rule == "examine_first" and place not in self.examined
+        return self._inside(place, f"examine {place}" if unexamined else f"take {thing} from {place}")
 
     def _beside(self, place: str, command: str) -> str:
         """Return ``command``, or the command to go to ``place`` first."""

@@ -24,7 +24,7 @@ from rich.progress import track
 
 from envs.alfworld.extract_layouts import package_folder
 from envs.alfworld.game import Game, Wording
-from envs.alfworld.game_file import parse_game
+from envs.alfworld.game_file import RULES, parse_game
 from envs.alfworld.generator import PRESETS, SPLIT_SIZES, GeneratedGames
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
@@ -50,6 +50,8 @@ def game_file(game: Game) -> str:
         "pddl_problem": f"{_problem(game, named)}\n{goal}",
         "solvable": True,
     }
+    if game.rule is not None:
+        content[RULES] = [game.rule]
     try:
         same = parse_game(content, game.task_id) == game
     except InputError as error:

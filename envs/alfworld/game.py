@@ -20,6 +20,9 @@ TASK_TYPES = (
 Wording = Literal["move", "put"]
 """``move X to Y`` (games from v2.1.2 on) or ``put X in/on Y`` (up to v2.1.1)."""
 
+Rule = Literal["examine_first"]
+"""A rule that no official game has: nothing can be taken from a receptacle before it was examined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Receptacle:
@@ -81,3 +84,4 @@ class Game:
     things: tuple[Thing, ...]
     fits: frozenset[tuple[str, str]]  # (receptacle type, object type)
     goal: Goal
+    rule: Rule | None = None

@@ -12,9 +12,9 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
+from envs.alfworld.game import Game, Goal, Receptacle, Rule, Thing, Wording
 from envs.alfworld.naming import number_names
 from prism_bench.errors import InputError
 
@@ -32,6 +32,9 @@ _GRAMMARS: Mapping[str, Wording] = {
     "4cff29707b7984f6afe744fe2aa27da54475efce4f6da1bac6a766c26a753522": "move",  # games v2.1.2
     "160460f6028632bb243bd367c990bb90d448e65fe51f8ef96a9f87b61f49b1df": "move",  # package 0.4.2
 }
+
+RULES = "prism_bench_rules"
+"""The key of a game file that names changed rules: a game that only the native engine can play."""
 
 _TASK = re.compile(r'"Your task is to: ([^"]*)\."')
 _PLAIN_SENTENCE = re.compile(r"[A-Za-z0-9 ,.'/-]*")
@@ -96,7 +99,14 @@ def parse_game(content: str | Mapping[str, Any], task_id: str) -> Game:
         things=things,
         fits=frozenset((_plain(holder), _plain(held)) for holder, held in facts["canContain"]),
         goal=_parse_goal(problem[end:], task_id),
+        rule=_rule(data.get(RULES, []), task_id),
     )
+
+
+def _rule(rules: Any, task_id: str) -> Rule | None:
+    if rules not in ([], *([known] for known in get_args(Rule))):
+        raise InputError(f"{task_id}: {RULES} is {rules!r}; it can be a list of one of {', '.join(get_args(Rule))}")
+    return rules[0] if rules else None
 
 
 def check_grammar(grammar: str, task_id: str) -> Wording:

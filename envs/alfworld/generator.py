@@ -4,7 +4,8 @@
     game = games.game(games.task_ids[0])
 
 A task id such as ``look_at_obj_in_light-Mug-None-DeskLamp-302/train-0-000123`` is spelt like an official one and ends
-in split, seed and index, which determine the whole game.
+in split, seed and index, which determine the whole game. A game of another regime than the clean one
+(:mod:`envs.alfworld.regimes`) has its name there too: ``train-0-wording-000123``.
 
 The splits never share a game. ``valid_unseen`` has its own floor plans, the four official ones. ``train`` and
 ``valid_seen`` share floor plans and differ in the content of their games (floor plan, goal, types in each receptacle;
@@ -23,9 +24,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from envs.alfworld.game import TASK_TYPES, Game, Goal, Wording
-from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, floor_plan, floor_plan_numbers
+from envs.alfworld.goals import goals_of
+from envs.alfworld.layouts import floor_plan, floor_plan_numbers, kind_of
 from envs.alfworld.placement import make_game
+from envs.alfworld.regimes import CLEAN, REGIMES, Regime
 from prism_bench.errors import InputError
+from prism_bench.settings.types import Share
 
 # From the names of the official games v2.1.2: valid_unseen has these four floor plans, the next eight occur in no
 # public game, train has the 108 others, and valid_seen 76 of those 108.
@@ -36,16 +40,6 @@ SPLIT_SIZES = {"train": 20_000, "valid_seen": 500, "valid_unseen": 500}
 GAMES_KEPT = 256
 _PARITY = {"train": 0, "valid_seen": 1}
 _MOST_TRIES = 1000
-
-# Receptacles that are no target of an official goal, and no target for two objects, because they hold only one.
-NO_TARGETS = frozenset({"BathtubBasin", "HandTowelHolder", "LaundryHamper", "SinkBasin", "TVStand", "TowelHolder"})
-NO_TARGETS_FOR_TWO = NO_TARGETS | {"CoffeeMachine", "StoveBurner", "ToiletPaperHanger"}
-# The property that a task needs of its object, and the appliance, which is no target of the same task.
-TREATMENTS = {
-    "pick_clean_then_place_in_recep": ("cleanable", "SinkBasin"),
-    "pick_heat_then_place_in_recep": ("heatable", "Microwave"),
-    "pick_cool_then_place_in_recep": ("coolable", "Fridge"),
-}
 
 
 @dataclass(frozen=True)
@@ -84,6 +78,8 @@ class GeneratedGames:
         objects: the least and the most things to pick up in a room.
         games: number of games of the split; None takes ``SPLIT_SIZES``. Any number is cheap.
         wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
+        regimes: the share of each regime in the games; None for clean ones only.
+        eval_regimes: the shares in the splits other than ``train``; None for the same.
 
     Raises:
         InputError: an option does not exist, or the options leave no game.
@@ -99,6 +95,8 @@ class GeneratedGames:
         objects: tuple[int, int] | None = None,
         games: int | None = None,
         wording: Wording = "move",
+        regimes: Mapping[str, Share] | None = None,
+        eval_regimes: Mapping[str, Share] | None = None,
     ) -> None:
         _require(split, "split", SPLIT_SIZES)
         _require(preset, "preset", PRESETS)
@@ -117,48 +115,100 @@ class GeneratedGames:
             raise InputError(f"games={size} leaves no game; ask for 1 or more")
         if self.objects is not None and not 2 <= self.objects[0] <= self.objects[1]:
             raise InputError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
-        playable = [number for number in self.floor_plans if _in_split(number, split)]
-        goals = {kind: [(number, goals_of(number, kind)) for number in playable] for kind in self.task_types}
-        self._goals = {kind: [(number, found) for number, found in plans if found] for kind, plans in goals.items()}
-        self._turns = [kind for kind in self.task_types if self._goals[kind]]
-        if not self._turns:
-            raise InputError(
-                f"no game of the split {split} can be made in the floor plans {_numbers(self.floor_plans)} with the "
-                f"task types {', '.join(self.task_types)}; the floor plans of valid_unseen are "
-                f"{_numbers(UNSEEN_PLANS)}, and the other splits have none of these"
-            )
-        self._drawn = [self._draw(index) for index in range(size)]
-        self.task_ids = tuple(_task_id(number, goal, split, seed, i) for i, (number, goal) in enumerate(self._drawn))
+        mixed = regimes if split == "train" or eval_regimes is None else eval_regimes
+        self.sizes = _sizes(mixed or {CLEAN: 1.0}, size)
+        """The number of games of each regime."""
+        self._drawn = {name: self._draw_all(name, count) for name, count in self.sizes.items()}
+        self.task_ids = tuple(
+            _task_id(number, goal, self._stem(regime), i)
+            for regime, drawn in self._drawn.items()
+            for i, (number, goal) in enumerate(drawn)
+        )
         self._make = functools.lru_cache(maxsize=GAMES_KEPT)(self._generate)
 
     def game(self, task_id: str) -> Game:
         """Return the game of that id; KeyError when it is not one of ``task_ids``."""
-        tail = task_id.rpartition("-")[2]
+        return self._make(*self._parse(task_id))
+
+    def regime(self, task_id: str) -> str:
+        """Return the regime of a task; KeyError when it is not one of ``task_ids``."""
+        return self._parse(task_id)[0]
+
+    def _parse(self, task_id: str) -> tuple[str, int]:
+        stem, _, tail = task_id.rpartition("/")[2].rpartition("-")
+        regime = next((name for name in self._drawn if self._stem(name) == stem), None)
         index = int(tail) if tail.isdecimal() else -1
-        if not 0 <= index < len(self.task_ids) or self.task_ids[index] != task_id:
+        if regime is None or not 0 <= index < len(self._drawn[regime]):
             raise KeyError(task_id)
-        return self._make(index)
+        if _task_id(*self._drawn[regime][index], stem, index) != task_id:
+            raise KeyError(task_id)
+        return regime, index
 
-    def _draw(self, index: int) -> tuple[int, Goal]:
-        # Drawn by a hash, because seeding a random generator for every listed id takes 20 times longer.
-        kind = self._turns[index % len(self._turns)]
-        bits = int.from_bytes(_digest(f"{self.seed}/{self.split}/{index}"))
-        bits, at = divmod(bits, len(self._goals[kind]))
-        number, goals = self._goals[kind][at]
-        bits, at = divmod(bits, len(goals))
-        targets = goals[at]
-        return number, targets[bits % len(targets)]
+    def _stem(self, regime: str) -> str:
+        return f"{self.split}-{self.seed}" + ("" if regime == CLEAN else f"-{regime}")
 
-    def _generate(self, index: int) -> Game:
-        number, goal = self._drawn[index]
+    def _draw_all(self, regime: str, size: int) -> list[tuple[int, Goal]]:
+        """Return the floor plan and the goal of every game of a regime.
+
+        They are drawn by a hash, because seeding a random generator for every listed id takes 20 times longer.
+        """
+        plans, types = self._choice(REGIMES[regime])
+        goals = {kind: [(number, goals_of(number, kind)) for number in plans] for kind in types}
+        possible = {kind: found for kind in types if (found := [(n, offers) for n, offers in goals[kind] if offers])}
+        turns = list(possible)
+        if not turns:
+            raise InputError(
+                f"no game of the split {self.split} can be made in the regime {regime} with the floor plans "
+                f"{_numbers(plans)} and the task types {', '.join(types) or 'that are left, of which there are none'}; "
+                f"the floor plans of valid_unseen are {_numbers(UNSEEN_PLANS)}, and the other splits have none of these"
+            )
+        drawn = []
+        for index in range(size):
+            bits = int.from_bytes(_digest(self._name(regime, index)))
+            bits, at = divmod(bits, len(possible[turns[index % len(turns)]]))
+            number, offers = possible[turns[index % len(turns)]][at]
+            bits, at = divmod(bits, len(offers))
+            drawn.append((number, offers[at][bits % len(offers[at])]))
+        return drawn
+
+    def _choice(self, regime: Regime) -> tuple[list[int], list[str]]:
+        """Return the floor plans and the task types from which the games of a regime are drawn."""
+        types = [kind for kind in TASK_TYPES if kind not in self.task_types] if regime.other_types else self.task_types
+        if not regime.other_rooms:
+            return [number for number in self.floor_plans if _in_split(number, self.split)], list(types)
+        kinds = {kind_of(number) for number in self.floor_plans}
+        others = [number for number in floor_plan_numbers() if number not in self.floor_plans]
+        others = [number for number in others if kind_of(number) in kinds and number not in UNSEEN_PLANS]
+        unseen = others[3::4]
+        return [number for number in others if (number in unseen) == (self.split == "valid_unseen")], list(types)
+
+    def _name(self, regime: str, index: int) -> str:
+        """Return what a game's random choices are seeded with."""
+        return "/".join([str(self.seed), self.split, *([] if regime == CLEAN else [regime]), str(index)])
+
+    def _generate(self, regime: str, index: int) -> Game:
+        number, goal = self._drawn[regime][index]
+        task_id, how = _task_id(number, goal, self._stem(regime), index), REGIMES[regime]
+        wording = self.wording if not how.other_wording else next(w for w in get_args(Wording) if w != self.wording)
         for attempt in range(_MOST_TRIES):
-            rng = random.Random(f"{self.seed}/{self.split}/{index}/{attempt}")
-            game = make_game(self.task_ids[index], floor_plan(number), goal, self.objects, self.wording, rng)
+            rng = random.Random(f"{self._name(regime, index)}/{attempt}")
+            plan = floor_plan(number)
+            game = make_game(task_id, plan, goal, self.objects, wording, rng, displaced=how.displaced, rule=how.rule)
             if self.split not in _PARITY or content_hash(number, game) % 2 == _PARITY[self.split]:
                 return game
-        raise InputError(
-            f"{self.task_ids[index]}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects"
-        )
+        raise InputError(f"{task_id}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects")
+
+
+def _sizes(shares: Mapping[str, float], size: int) -> dict[str, int]:
+    """Return the number of games of each regime that has a share."""
+    shares = dict(shares)  # which may be given as pairs
+    for name in shares:
+        _require(name, "regime", REGIMES)
+    total = sum(shares.values())
+    sizes = {name: round(size * share / total) for name, share in shares.items() if share} if total else {}
+    if not sizes or not all(sizes.values()):
+        raise InputError(f"the shares of the regimes {shares} leave one of them without a game; there are {size}")
+    return sizes
 
 
 def content_hash(number: int, game: Game) -> int:
@@ -170,41 +220,15 @@ def content_hash(number: int, game: Game) -> int:
     )
 
 
-@functools.cache
-def goals_of(number: int, task_type: str) -> tuple[tuple[Goal, ...], ...]:
-    """Return the goals of a task type that a floor plan can offer, grouped by the type of the object."""
-    plan = floor_plan(number)
-    if task_type not in plan.task_types:
-        return ()
-    if task_type == "look_at_obj_in_light":
-        kinds = sorted(plan.holders) if plan.lamp_stands else []
-        return tuple((Goal(task_type, kind, lamp_type=DESK_LAMP),) for kind in kinds)
-    grouped = ([Goal(task_type, kind, target) for target in _targets(plan, task_type, kind)] for kind in plan.holders)
-    return tuple(tuple(goals) for goals in grouped if goals)
-
-
-def _targets(plan: FloorPlan, task_type: str, kind: str) -> list[str]:
-    """Return the types of receptacles to which a task can ask to bring an object of type ``kind``."""
-    types = {holder.type for holder in plan.holders[kind]}
-    if task_type in TREATMENTS:
-        affordance, appliance = TREATMENTS[task_type]
-        if not affords(affordance, kind) or appliance not in plan.receptacle_types:
-            return []
-        return sorted(types - NO_TARGETS - {appliance})
-    if len(types) < 2:
-        return []  # the object could only start at its target
-    return sorted(types - (NO_TARGETS_FOR_TWO if task_type == "pick_two_obj_and_place" else NO_TARGETS))
-
-
 def _in_split(number: int, split: str) -> bool:
     if split == "valid_unseen":
         return number in UNSEEN_PLANS
     return number not in UNSEEN_PLANS | UNUSED_PLANS
 
 
-def _task_id(number: int, goal: Goal, split: str, seed: int, index: int) -> str:
+def _task_id(number: int, goal: Goal, stem: str, index: int) -> str:
     target = goal.receptacle_type or goal.lamp_type
-    return f"{goal.task_type}-{goal.object_type}-None-{target}-{number}/{split}-{seed}-{index:06}"
+    return f"{goal.task_type}-{goal.object_type}-None-{target}-{number}/{stem}-{index:06}"
 
 
 def _digest(text: str) -> bytes:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from envs.alfworld.game import TASK_TYPES, Game
-from envs.alfworld.game_file import parse_game
+from envs.alfworld.game_file import RULES, parse_game
 from prism_bench.errors import InputError
 
 LAYOUT = "json_2.1.1"  # the folder's name in all releases, whatever their games' version
@@ -65,10 +65,13 @@ class OfficialGames:
         """Return the game of that id; KeyError when it is not one of ``task_ids``.
 
         Raises:
-            InputError: the file is damaged, or the native engine does not know its rules.
+            InputError: the file is damaged, or its rules are not the official ones or not known to the native engine.
         """
         path = self._files[task_id]
-        return parse_game(_text(path), str(path))
+        game = parse_game(_text(path), str(path))
+        if game.rule is not None:
+            raise InputError(f"{path} has changed rules ({game.rule}), so that it is no official game; leave it out")
+        return game
 
     def _is_wanted(self, trial: Path, task_types: Sequence[str] | None) -> bool:
         reason = None
@@ -82,8 +85,14 @@ class OfficialGames:
             reason = f"without {GAME_FILE}"
         elif not is_solvable(trial / GAME_FILE):
             reason = "not marked as solvable"
+        elif _has_changed_rules(trial / GAME_FILE):
+            reason = "with changed rules"
         self.skipped.update([reason] if reason else [])
         return reason is None
+
+
+def _has_changed_rules(game_file: Path) -> bool:
+    return RULES.encode() in _tail(game_file)
 
 
 def is_solvable(game_file: Path) -> bool:
@@ -92,14 +101,18 @@ def is_solvable(game_file: Path) -> bool:
     Raises:
         InputError: the file is not JSON.
     """
-    with game_file.open("rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-        tail = file.read()
+    tail = _tail(game_file)
     # The whole file is parsed if the mark is elsewhere, or if the file may be truncated.
     if (mark := _SOLVABLE.search(tail)) and tail.rstrip().endswith(b"}"):
         return mark[1] == b"true"
     content = _json(game_file)
     return isinstance(content, dict) and content.get("solvable") is True
+
+
+def _tail(game_file: Path) -> bytes:
+    with game_file.open("rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+        return file.read()
 
 
 def task_type_of(trajectory_file: Path) -> str:

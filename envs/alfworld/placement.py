@@ -9,9 +9,10 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from envs.alfworld.game import Game, Goal, Receptacle, Thing, Wording
+from envs.alfworld.game import Game, Goal, Receptacle, Rule, Thing, Wording
 from envs.alfworld.layouts import DESK_LAMP, FloorPlan, affords, facts
 from envs.alfworld.naming import SEPARATOR, number_names
+from envs.alfworld.regimes import DISPLACED
 
 # Receptacles that hold at most as many objects as their share of the room; in official games (900 counted) the others
 # hold two to six times as many as these.
@@ -30,16 +31,25 @@ OFFICIAL_OBJECTS = {"Kitchen": (30, 60), "LivingRoom": (8, 32), "Bedroom": (13, 
 
 
 def make_game(
-    task_id: str, plan: FloorPlan, goal: Goal, objects: tuple[int, int] | None, wording: Wording, rng: random.Random
+    task_id: str,
+    plan: FloorPlan,
+    goal: Goal,
+    objects: tuple[int, int] | None,
+    wording: Wording,
+    rng: random.Random,
+    *,
+    displaced: bool = False,
+    rule: Rule | None = None,
 ) -> Game:
     """Return a game of ``goal`` in ``plan`` with ``objects`` (least, most) things to pick up; None: as official rooms.
 
-    The goal must be one that the plan can offer, see :func:`envs.alfworld.generator.goals_of`.
+    In a displaced game things lie where none of their type fits, as long as the room has such a place.
+    The goal must be one that the plan can offer, see :func:`envs.alfworld.goals.goals_of`.
     """
     amount = rng.randint(*(objects or OFFICIAL_OBJECTS[plan.kind]))
     placed: list[tuple[str, Receptacle]] = []
     for kind, count in _choose_objects(plan, goal, amount, rng).items():
-        holders = plan.holders[kind]
+        holders = _displaced_holders(plan, kind) if displaced else plan.holders[kind]
         if kind == goal.object_type and goal.task_type in ("pick_and_place_simple", "pick_two_obj_and_place"):
             # As upstream, so that no part of the goal is reached before the first step.
             holders = tuple(holder for holder in holders if holder.type != goal.receptacle_type)
@@ -56,7 +66,14 @@ def make_game(
         things=_things(placed),
         fits=plan.fits,
         goal=goal,
+        rule=rule,
     )
+
+
+def _displaced_holders(plan: FloorPlan, kind: str) -> tuple[Receptacle, ...]:
+    others = [place for place in plan.receptacles if place not in plan.holders[kind]]
+    found = [place for place in others if (place.type, kind) in DISPLACED]
+    return tuple(found or others) or plan.holders[kind]
 
 
 def _choose_objects(plan: FloorPlan, goal: Goal, amount: int, rng: random.Random) -> Counter[str]:

@@ -4,10 +4,11 @@
 
 The search is A* (Hart, Nilsson and Raphael 1968, doi 10.1109/TSSC.1968.300136). Its moves are those that the goal
 depends on: take an object of the goal's type, put it into a receptacle of the goal's type, treat it, or turn on the
-lamp. Each costs one command, one more to go there, and one more to open a closed receptacle. No shorter plan is missed:
-going and opening only prepare the next such move, so that a plan with other commands can be rearranged into one of
-these at no cost; a hand need not be freed elsewhere, because no goal asks for two types of object; and the lamp may be
-turned on last. The heuristic of A* is one command for every object still to take, put or treat.
+lamp. Each costs one command, one more to go there, one more to open a closed receptacle, and one more to examine it
+where the game's rule asks for that. No shorter plan is missed: going, opening and examining only prepare the next such
+move, so that a plan with other commands can be rearranged into one of these at no cost; a hand need not be freed
+elsewhere, because no goal asks for two types of object; and the lamp may be turned on last. The heuristic of A* is one
+command for every object still to take, put or treat.
 
 Upstream's ``walkthrough``, from the planner Fast Downward, is as long in every official game that has one. The rules,
 with their quirks, are those of :mod:`envs.alfworld.engine`.
@@ -33,6 +34,7 @@ class _State(NamedTuple):
     held: int | None
     lies: frozenset[tuple[int, int]]  # (thing, receptacle), for things of the goal's type
     opened: frozenset[int]
+    examined: frozenset[int]  # empty where no rule asks for it
     treated: frozenset[int]
     lit: bool
 
@@ -95,7 +97,15 @@ class _Problem:
         lies = ((t, r) for r, contents in enumerate(tables.contents) for t in contents if t in tables.goal_things)
         opened = (r for r, receptacle in enumerate(tables.receptacles) if receptacle.opened or not receptacle.openable)
         treated = tables.cool & tables.goal_things if self.treatment == "cool" else frozenset[int]()
-        return _State(tables.start, None, frozenset(lies), frozenset(opened), frozenset(treated), lit=False)
+        return _State(
+            place=tables.start,
+            held=None,
+            lies=frozenset(lies),
+            opened=frozenset(opened),
+            examined=frozenset(),
+            treated=frozenset(treated),
+            lit=False,
+        )
 
     def won(self, state: _State) -> bool:
         return state.lit if self.looking else self._missing(state) == 0
@@ -127,6 +137,8 @@ class _Problem:
             for t, r in sorted(state.lies):
                 if tables.things[t].pickupable:
                     after = self._reach(state, r)._replace(held=t, lies=state.lies - {(t, r)})
+                    if tables.examine_first:
+                        after = after._replace(examined=state.examined | {r})
                     yield self._move(state, after, r, f"take {tables.things[t].name} from {tables.receptacles[r].name}")
             return
         name = tables.things[held].name
@@ -149,4 +161,5 @@ class _Problem:
         name = self.tables.receptacles[receptacle].name
         going = [f"go to {name}"] if before.place != after.place else []
         opening = [f"open {name}"] if before.opened != after.opened else []
-        return after, [*going, *opening, command]
+        examining = [f"examine {name}"] if before.examined != after.examined else []
+        return after, [*going, *opening, *examining, command]

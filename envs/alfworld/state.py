@@ -28,6 +28,7 @@ class State:
         self._cool = tables.cool.copy()
         self._used: set[int] = set()
         self._sliced: set[int] = set()
+        self._examined: set[int] = set()  # receptacles
         self.won = self._goal_holds()
         view = self._view() if tables.at[self._place] else tables.overview
         return f"-= Welcome to TextWorld, ALFRED! =-\n\n{view}\n\nYour task is to: {tables.game.task_sentence}"
@@ -38,6 +39,11 @@ class State:
 
     def _is_closed(self, receptacle: int) -> bool:
         return self._tables.receptacles[receptacle].openable and receptacle not in self._opened
+
+    def _is_takeable_from(self, receptacle: int) -> bool:
+        if self._tables.examine_first and receptacle not in self._examined:
+            return False
+        return not self._is_closed(receptacle)
 
     def _view(self) -> str:
         """Return the answer to ``look``."""

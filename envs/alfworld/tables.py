@@ -55,6 +55,7 @@ class Tables:
         properties = (("clean", "cleanable"), ("heat", "heatable"), ("cool", "coolable"))
         self.treatments = [{verb for verb, able in properties if getattr(thing, able)} for thing in things]
         self.sliceable = [index for index, thing in enumerate(things) if thing.sliceable]
+        self.examine_first = game.rule == "examine_first"
         self.cool = {index for index, thing in enumerate(things) if thing.cool}
         self.vessel_contents = {
             index: [inner for inner, other in enumerate(things) if thing.id in other.inside_vessels]

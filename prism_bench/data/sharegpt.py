@@ -52,6 +52,7 @@ class Record(BaseModel):
     source: Text | None = None
     score: Number | None = None
     success: Flag | None = None
+    regime: Text | None = None
 
 
 def import_conversations(path: Path) -> list[Trajectory]:
@@ -93,7 +94,7 @@ def _exported(trajectory: Trajectory) -> dict[str, Any]:
     for step in trajectory.steps:
         messages.append({"from": "human", "value": step.observation})
         messages.append({"from": "gpt", "value": step.action if step.completion is None else step.completion})
-    facts = {name: getattr(trajectory, name) for name in ("task_id", "task_type", "source", "score", "success")}
+    facts = {name: getattr(trajectory, name) for name in Record.model_fields if name != "conversations"}
     return {"conversations": messages} | {name: value for name, value in facts.items() if value is not None}
 
 
@@ -145,6 +146,7 @@ def _trajectory(content: Any, where: str, source: str) -> Trajectory:
         steps=tuple(steps),
         score=score,
         success=True if record.success is None else record.success,
+        regime=record.regime,
     )
 
 

@@ -7,7 +7,7 @@ pydantic checks every value.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +60,7 @@ class Trajectory:
         score: the environment's, 0 to 1.
         success: True if the task was solved.
         context_tokens, agent_tokens: tokens that a policy read and wrote; None without a model.
+        regime: how the task departs from what models are taught, where the environment knows it.
     """
 
     task_id: Text | None
@@ -70,6 +71,7 @@ class Trajectory:
     success: Flag
     context_tokens: Count | None = None
     agent_tokens: Count | None = None
+    regime: Text | None = None
 
 
 _FEATURES = Features(
@@ -91,8 +93,10 @@ _FEATURES = Features(
         "success": Value("bool"),
         "context_tokens": Value("int64"),
         "agent_tokens": Value("int64"),
+        "regime": Value("string"),
     }
 )
+_OPTIONAL = {field.name for field in fields(Trajectory) if field.default is not MISSING}
 _ROWS = TypeAdapter(list[Trajectory])
 
 
@@ -122,8 +126,8 @@ def load_trajectories(path: Path) -> list[Trajectory]:
         raise InputError(f"{path}: there is no such file of trajectories")
     try:
         table = pyarrow.parquet.read_table(path)
-        missing = [name for name in _FEATURES if name not in table.column_names]
-        rows = [] if missing else table.select(list(_FEATURES)).to_pylist()
+        missing = [name for name in _FEATURES if name not in {*table.column_names, *_OPTIONAL}]
+        rows = [] if missing else table.select([n for n in _FEATURES if n in table.column_names]).to_pylist()
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
     if missing:

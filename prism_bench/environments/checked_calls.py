@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from prism_bench.environments.contract import INFO_KEYS
+from prism_bench.environments.contract import INFO_KEYS, OPTIONAL_INFO_KEYS
 
 Env = gymnasium.Env[str, str]
 Transition = tuple[str, float, bool, dict[str, Any]]  # observation, reward, terminated, info
@@ -76,6 +76,8 @@ def _check_info(info: Any, after: str) -> None:
     require(not missing, f"info after {after} lacks {', '.join(missing)}")
     for key in ("task_id", "task_type"):
         require(isinstance(info[key], str) and info[key] != "", f"info[{key!r}] after {after} is no text")
+    for key in OPTIONAL_INFO_KEYS:
+        require(isinstance(info.get(key, ""), str), f"info[{key!r}] after {after} is no text")
     actions = info["admissible_actions"]
     require(
         isinstance(actions, list) and all(isinstance(action, str) for action in actions),

@@ -9,7 +9,8 @@ The contract, beyond Gymnasium's own API:
 * ``env.unwrapped.task_ids`` is the ordered sequence of the tasks of the environment's split;
 * ``reset(options={"task_id": id})`` starts that task, ``reset()`` draws one from ``np_random``;
 * ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list; a word in
-  angle brackets, as in ``search[<keywords>]``, stands for any text), ``score`` (0 to 1) and ``success``;
+  angle brackets, as in ``search[<keywords>]``, stands for any text), ``score`` (0 to 1) and ``success``; and
+  ``regime`` where the environment knows how a task departs from what models are taught (``clean``: not at all);
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
 * any string is an action; the environment answers a meaningless one too, and never raises;
 * ``env.unwrapped.expert(name)`` returns an :class:`Expert`, if the environment has one.
@@ -31,6 +32,7 @@ from prism_bench.errors import InputError
 _OPEN = re.compile("<[^<>]+>")
 
 INFO_KEYS = ("task_id", "task_type", "admissible_actions", "score", "success")
+OPTIONAL_INFO_KEYS = ("regime",)
 
 
 class TextSpace(gymnasium.Space[str]):

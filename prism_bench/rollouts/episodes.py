@@ -282,6 +282,7 @@ def _episode(current: _Running, source: str) -> Episode:
         success=bool(current.info["success"]),
         context_tokens=len(current.prompt_ids) + len(current.completion_ids) - agent_tokens,
         agent_tokens=agent_tokens,
+        regime=current.info.get("regime"),
     )
     return Episode(
         trajectory,

@@ -65,4 +65,12 @@ def _roll_out(environment: Environment, name: str, task_id: str, faults: Faults,
         answer = answer or lost(task_id, number, task_type)
         steps.append(Step(shown.observation, action, answer.reward, None, admissible))
     info = answer.info
-    return Trajectory(task_id, info["task_type"], source, tuple(steps), float(info["score"]), bool(info["success"]))
+    return Trajectory(
+        task_id,
+        info["task_type"],
+        source,
+        tuple(steps),
+        float(info["score"]),
+        bool(info["success"]),
+        regime=info.get("regime"),
+    )

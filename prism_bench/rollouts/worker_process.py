@@ -19,7 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 
-from prism_bench.environments.contract import INFO_KEYS
+from prism_bench.environments.contract import INFO_KEYS, OPTIONAL_INFO_KEYS
 from prism_bench.errors import InputError
 from prism_bench.rollouts.answers import Answer, Environment, reset, step
 from prism_bench.rollouts.faults import Failure, attempt
@@ -163,5 +163,7 @@ def _answer(environment: Environment, kind: str, value: str) -> Answer | Failure
     tried = attempt(lambda: reset(environment, value) if kind == "reset" else step(environment, value))
     if tried.value is None:
         return tried.failure
-    info = {key: tried.value.info[key] for key in INFO_KEYS}  # the rest may not pickle
+    info = {
+        key: value for key, value in tried.value.info.items() if key in INFO_KEYS + OPTIONAL_INFO_KEYS
+    }  # the rest may not pickle
     return replace(tried.value, info=info)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from envs.alfworld.engine import APPLIANCES, Episode
-from envs.alfworld.game import TASK_TYPES, Game, Goal, Receptacle, Thing, Wording
+from envs.alfworld.game import TASK_TYPES, Game, Goal, Receptacle, Rule, Thing, Wording
 from envs.alfworld.naming import number_names
 
 
@@ -54,6 +54,7 @@ def tiny_game(rng: random.Random) -> Game:
         things=tuple(things),
         fits=frozenset((kind, "Apple") for kind in kinds if rng.random() < 0.9),
         goal=goal,
+        rule=rng.choice([None, None, *get_args(Rule)]),
     )
 
 
@@ -67,7 +68,7 @@ def fewest_commands(game: Game) -> int | None:
         following = []
         for episode in layer:
             for command in episode.admissible_commands:
-                if command.partition(" ")[0] not in ("examine", "help", "inventory", "look"):
+                if command.partition(" ")[0] not in ("help", "inventory", "look", *([] if game.rule else ["examine"])):
                     after = twin(episode)
                     after.step(command)
                     if state(after) not in seen:
@@ -87,5 +88,5 @@ def twin(episode: Episode) -> Episode:
 def state(episode: Episode) -> tuple[Any, ...]:
     """Return the state of an episode, without the parts that only texts and slicing depend on."""
     e = episode
-    sets = (e._opened, e._clean, e._hot, e._cool, e._used)
+    sets = (e._opened, e._clean, e._hot, e._cool, e._used, e._examined if e._tables.game.rule else set())
     return (e._place, e._held, e.won, *map(tuple, e._contents), *map(frozenset, sets))

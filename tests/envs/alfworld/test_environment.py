@@ -67,9 +67,9 @@ def test_the_fiftieth_step_truncates() -> None:
 def test_info_holds_nothing_that_a_policy_may_not_know() -> None:
     env = gymnasium.make(ID, **FEW)
     _, info = env.reset(seed=0)
-    assert set(info) == set(INFO_KEYS)
+    assert set(info) == {*INFO_KEYS, "regime"}
     _, _, _, _, info = env.step("look")
-    assert set(info) == set(INFO_KEYS)
+    assert set(info) == {*INFO_KEYS, "regime"}
 
 
 def test_the_task_type_is_the_games() -> None:

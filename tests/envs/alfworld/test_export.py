@@ -14,7 +14,7 @@ from envs.alfworld import export, extract_layouts
 from envs.alfworld.engine import Episode
 from envs.alfworld.export import game_file, main, trajectory_file, write_game, write_games
 from envs.alfworld.game import TASK_TYPES, Game, Wording
-from envs.alfworld.game_file import parse_game
+from envs.alfworld.game_file import RULES, parse_game
 from envs.alfworld.generator import GeneratedGames
 from envs.alfworld.official import OfficialGames
 from envs.alfworld.textworld_engine import TextWorldEpisode
@@ -44,6 +44,28 @@ def test_a_written_game_reads_back_as_it_was(tmp_path: Path, wording: Wording) -
         assert Episode(again).reset() == Episode(game).reset()
     looking = OfficialGames(tmp_path, "valid_seen", task_types=["look_at_obj_in_light"])
     assert {games[task_id].goal.task_type for task_id in looking.task_ids} == {"look_at_obj_in_light"}
+
+
+def test_a_game_with_changed_rules_reads_back_and_never_counts_as_official(tmp_path: Path) -> None:
+    source = GeneratedGames("valid_seen", games=6, regimes={"clean": 1, "rules": 1})
+    games = [source.game(task_id) for task_id in source.task_ids]
+    files = write_games(games, tmp_path, "valid_seen")
+    assert [
+        parse_game(file.read_text(encoding="utf-8"), game.task_id) for file, game in zip(files, games, strict=True)
+    ] == games
+    official = OfficialGames(tmp_path, "valid_seen")
+    assert set(official.task_ids) == {game.task_id for game in games if game.rule is None}
+    assert official.skipped == {"with changed rules": 3}
+    file = next(file for file, game in zip(files, games, strict=True) if game.rule is not None)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    first = {RULES: content.pop(RULES)}  # where a look at the end of the file misses it
+    file.write_text(json.dumps(first | content), encoding="utf-8")
+    hidden = OfficialGames(tmp_path, "valid_seen")
+    with pytest.raises(InputError, match="has changed rules"):
+        hidden.game(f"{file.parent.parent.name}/{file.parent.name}")
+    file.write_text(json.dumps(content | {RULES: ["fly"]}), encoding="utf-8")
+    with pytest.raises(InputError, match="it can be a list of one of examine_first"):
+        parse_game(file.read_text(encoding="utf-8"), "odd")
 
 
 @pytest.mark.parametrize("wording", WORDINGS)

@@ -18,12 +18,12 @@ from envs.alfworld.game import TASK_TYPES, Game
 from envs.alfworld.generator import (
     PRESETS,
     SPLIT_SIZES,
-    TREATMENTS,
     UNSEEN_PLANS,
     UNUSED_PLANS,
     GeneratedGames,
     content_hash,
 )
+from envs.alfworld.goals import TREATMENTS
 from envs.alfworld.layouts import FITS, floor_plan, floor_plan_numbers
 from envs.alfworld.placement import OFFICIAL_OBJECTS
 from prism_bench.errors import InputError
