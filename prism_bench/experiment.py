@@ -154,15 +154,13 @@ class Experiment:
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(model, ScratchModel)
         tasks = self.tasks.pretraining(model.base.episodes)
-        parents = {"trajectories": self._collect("pretraining", tasks)}
+        parents = {"trajectories": self._collect("pretraining", tasks, self.tasks.pretraining_make)}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
     @cached_property
     def allocation(self) -> Allocation:
         """The router's decision on :attr:`demonstrations`; its files are copied into the run folder."""
-        parents = {"policy": self.base, "trajectories": self.trajectories_file}
-        values = {"router": before_measuring(self.config["router"])}
-        measured = self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
+        measured = self.measured(self.config["router"])
         parents = {"measured": measured.files(), "trajectories": self.trajectories_file}
         routed = self.cache.get(route, self.tools, config=self.config, parents=parents)
         for stage in (measured, routed):
@@ -174,6 +172,12 @@ class Experiment:
         allocation = replace(load_allocation(routed.path / ALLOCATION), cost=costs)
         save_allocation(self.folder / ALLOCATION, allocation, self.demonstrations)
         return allocation
+
+    def measured(self, router: Mapping[str, Any]) -> Stage:
+        """Return the measurement of the demonstrations by a router with these settings."""
+        parents = {"policy": self.base, "trajectories": self.trajectories_file}
+        values = {"router": before_measuring(router)}
+        return self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:
         return self.cache.get(
@@ -197,10 +201,15 @@ class Experiment:
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
         return stage.path / EPISODES
 
-    def _collect(self, selection: str, tasks: Sequence[str]) -> Files:
-        """Return the file of the expert's successful episodes of the tasks of a selection."""
+    def _collect(self, selection: str, tasks: Sequence[str], make: Mapping[str, Any] | None = None) -> Files:
+        """Return the file of the expert's successful episodes of the tasks of a selection.
+
+        Args:
+            make: the environment, in place of ``env.make``.
+        """
         values = {"tasks": list(tasks), "keep_admissible": self.parts.prompt.needs_admissible}
-        stage = self.cache.get(collect, self.tools, config=self.config, values=values)
+        config = self.config if make is None else {**self.config, "env": {**self.config["env"], "make": dict(make)}}
+        stage = self.cache.get(collect, self.tools, config=config, values=values)
         solved = count_trajectories(stage.path / TRAJECTORIES)
         self.tasks.note_solved(selection, solved)
         if not solved:

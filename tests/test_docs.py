@@ -47,9 +47,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     assert NAMED.keys() == {
         "baselines/algorithms/leave_one_out.py",
-        "baselines/routers/length.py",
+        "baselines/routers/steps.py",
         "conf/algorithm/leave_one_out.yaml",
-        "conf/router/length.yaml",
+        "conf/router/steps.yaml",
         "conf/strategy/warm_up_then_rl.yaml",
         "envs/treasure.py",
         "conf/env/treasure.yaml",
@@ -112,7 +112,7 @@ def test_the_environment_keeps_the_contract(project):
 @pytest.mark.slow
 def test_environment_router_strategy_and_algorithm_do_the_main_job(run):
     result = read_result(run / "result.json")
-    assert result["router"] == "LengthRouter" and result["allocation"] == {"sft": 50, "rl": 50}
+    assert result["router"] == "StepsRouter" and result["allocation"] == {"sft": 50, "rl": 50}
     assert result["protocol"]["environment"] == "envs.treasure:Treasure-v0"
     phases = [(phase["name"], phase["algorithm"], phase["demonstrations"]) for phase in result["phases"]]
     assert phases == [("warm_up", "SFT", 100), ("rl", "LeaveOneOut", 0)]
@@ -138,7 +138,7 @@ def test_sweeps_are_tried_value_by_value():
 def test_both_explain_themselves_in_the_help(project):
     shown = python(project, "run.py", "--help")
     assert "treasure               A treasure hunt in a row of rooms\n" in shown
-    assert "length                 Steps of the expert: long episodes go to RL\n" in shown
+    assert "steps                  Steps of the expert: long episodes go to RL\n" in shown
 
 
 @pytest.mark.slow

@@ -1,12 +1,12 @@
 """Loss: trajectories that the base model finds improbable go to RL.
 
-Score: the mean cross-entropy over the agent's tokens, the loss that PRISM's probe differentiates. It costs a third of
-the probe: a forward pass and no backward pass.
+Score: the cross-entropy over the agent's tokens: its mean, which PRISM's probe differentiates, or its sum, the negative
+log-likelihood of all that the agent wrote. It costs a third of the probe: a forward pass and no backward pass.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,8 +21,13 @@ from prism_bench.settings.types import Count
 
 @dataclass(frozen=True)
 class LossRouter(ScoreRouter):
-    """Router that sends trajectories with a high mean loss to RL."""
+    """Router that sends trajectories with a high loss to RL.
 
+    Attributes:
+        reduction: of the losses of a trajectory's tokens.
+    """
+
+    reduction: Literal["mean", "sum"] = "mean"
     tokens_per_batch: Count = 16384
 
     def score(
@@ -36,8 +41,11 @@ class LossRouter(ScoreRouter):
             meter=context.meter,
             progress=context.progress,
         )
+        if self.reduction == "sum":
+            losses = losses * [episode.agent_tokens for episode in episodes]
         model, renderer = context.policy.model, context.renderer
         return losses, {
+            "reduction": self.reduction,
             "checkpoint": weights_digest(model),
             "prompt": repr(renderer.prompt),
             "max_length": renderer.max_length,

@@ -29,7 +29,7 @@ from envs.alfworld.layouts import floor_plan, floor_plan_numbers, kind_of
 from envs.alfworld.placement import make_game
 from envs.alfworld.regimes import CLEAN, REGIMES, Regime
 from prism_bench.errors import InputError
-from prism_bench.settings.types import Share
+from prism_bench.settings.types import NotNegative
 
 # From the names of the official games v2.1.2: valid_unseen has these four floor plans, the next eight occur in no
 # public game, train has the 108 others, and valid_seen 76 of those 108.
@@ -78,8 +78,8 @@ class GeneratedGames:
         objects: the least and the most things to pick up in a room.
         games: number of games of the split; None takes ``SPLIT_SIZES``. Any number is cheap.
         wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
-        regimes: the share of each regime in the games; None for clean ones only.
-        eval_regimes: the shares in the splits other than ``train``; None for the same.
+        regimes: the weight of each regime in the games; None for clean ones only.
+        eval_regimes: the weights in the splits other than ``train``; None for the same.
 
     Raises:
         InputError: an option does not exist, or the options leave no game.
@@ -95,8 +95,8 @@ class GeneratedGames:
         objects: tuple[int, int] | None = None,
         games: int | None = None,
         wording: Wording = "move",
-        regimes: Mapping[str, Share] | None = None,
-        eval_regimes: Mapping[str, Share] | None = None,
+        regimes: Mapping[str, NotNegative] | None = None,
+        eval_regimes: Mapping[str, NotNegative] | None = None,
     ) -> None:
         _require(split, "split", SPLIT_SIZES)
         _require(preset, "preset", PRESETS)

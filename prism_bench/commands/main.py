@@ -8,6 +8,7 @@ COMMANDS = {
     "run": "run:main",
     "check": "check:main",
     "compare": "compare:main",
+    "diagnose": "diagnose:main",
     "collect": "collect:main",
     "probe": "probe:main",
     "report": "report:main",

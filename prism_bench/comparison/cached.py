@@ -5,15 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 from rich.console import Console
 
 from prism_bench.accounting.ledger import Ledger
+from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.forecast import phases_of
 from prism_bench.comparison.grid import Cell
-from prism_bench.experiment import Experiment
 from prism_bench.stage_cache import Files, Stage, StageCache, StageFunction, Tools
 
 
@@ -46,13 +43,7 @@ def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
         InputError: a setting of the cell is refused.
     """
     with TemporaryDirectory() as folder:
-        overrides = [*cell.overrides, f"folder={folder}", "logger=none"]
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            config = compose("config", overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)  # the configuration refers to Hydra's choices
-        with open_dict(config):
-            del config["hydra"]
-        experiment = Experiment(config, Console(quiet=True))
+        experiment = experiment_of(cell, conf, Path(folder), Console(quiet=True))
         ledger = Ledger()
         experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), ledger)
         try:

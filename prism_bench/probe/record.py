@@ -47,10 +47,11 @@ class ProbeIdentity:
 
 @dataclass(frozen=True)
 class Probe:
-    """Gradient norms (trajectories, layers, matrices), mean losses (trajectories), and their identity."""
+    """Gradient norms (trajectories, layers, matrices), mean losses and the tokens they are over, and their identity."""
 
     norms: np.ndarray
     losses: np.ndarray
+    agent_tokens: np.ndarray
     identity: ProbeIdentity
 
 
@@ -125,7 +126,7 @@ def probe_trajectories(
     order = np.argsort([number for batch in done for number in batch["trajectories"]])
     norms = np.array([row for batch in done for row in batch["norms"]])[order]
     losses = np.array([loss for batch in done for loss in batch["losses"]])[order]
-    probe = Probe(norms, losses, identity)
+    probe = Probe(norms, losses, np.array([episode.agent_tokens for episode in episodes]), identity)
     _save(probe, trajectories, episodes, path)
     partial.unlink()
     return probe
@@ -141,7 +142,8 @@ def load_probe(path: Path) -> Probe:
         table = pyarrow.parquet.read_table(path)
         stored = json.loads((table.schema.metadata or {})[b"probe"])
         identity = ProbeIdentity(**stored | {"matrices": tuple(stored["matrices"])})
-        return Probe(np.array(table["norms"].to_pylist()), table["loss"].to_numpy(), identity)
+        norms = np.array(table["norms"].to_pylist())
+        return Probe(norms, table["loss"].to_numpy(), table["agent_tokens"].to_numpy(), identity)
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a file of gradient norms ({str(error).splitlines()[0]})") from None
 
@@ -180,7 +182,7 @@ def _save(probe: Probe, trajectories: Sequence[Trajectory], episodes: Sequence[R
         "task_type": [trajectory.task_type for trajectory in trajectories],
         "source": [trajectory.source for trajectory in trajectories],
         "tokens": [len(episode.input_ids) for episode in episodes],
-        "agent_tokens": [episode.agent_tokens for episode in episodes],
+        "agent_tokens": probe.agent_tokens,
         "loss": probe.losses,
         **{kind: concentration(probe.norms, kind) for kind in KINDS},
         "norms": probe.norms.tolist(),

@@ -26,6 +26,7 @@ from prism_bench.models.precision import to_device
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
+from prism_bench.settings.types import Group
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
@@ -40,11 +41,14 @@ class Pretraining:
         episodes: how many of the expert's episodes, of tasks that no later stage sees.
         language: SFT on the first half, every token a target.
         sft: SFT on the second half, the agent's tokens being the targets.
+        env: settings of ``env.make`` that are others for these episodes, so that the model may know less than it will
+            meet; None for the same.
     """
 
     episodes: Annotated[int, Ge(2)]
     language: SFT
     sft: SFT
+    env: Group | None = None
 
 
 @stage("base", settings=POLICY_SETTINGS, parents=("trajectories",), resumable=True)

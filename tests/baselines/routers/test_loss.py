@@ -21,6 +21,19 @@ def test_scores_are_the_losses_of_the_model_itself(context, corridor_episodes):
     assert allocation.stages[int(np.argmax(allocation.scores))] == "rl"
 
 
+def test_the_sum_is_the_negative_log_likelihood_of_the_agents_tokens(context, corridor_episodes):
+    made = context()
+    scores = routed(LossRouter(reduction="sum"), corridor_episodes, made).scores
+    for score, episode in zip(scores, corridor_episodes, strict=True):
+        rendered = made.renderer.render(episode)
+        ids, labels = torch.tensor([rendered.input_ids]), torch.tensor(rendered.labels)
+        with torch.no_grad():
+            log_p = made.policy.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        wanted = labels[1:] >= 0
+        expected = -log_p[wanted].gather(1, labels[1:][wanted, None]).sum()
+        np.testing.assert_allclose(score, expected.item(), rtol=1e-5)
+
+
 def test_it_costs_about_a_third_of_the_probe(context, corridor_episodes):
     made, probed = context(), context()
     routed(LossRouter(), corridor_episodes, made)

@@ -1,0 +1,28 @@
+"""Confidence: demonstrations in which the model is about as confident as it is on average go to RL.
+
+Score: 1 - (c - m)^2, c being the geometric mean of the probabilities of the agent's tokens, exp(-mean loss), and m its
+mean over all demonstrations. It is the cheapest rule among the competitors: one forward pass, and no order but the
+distance from the middle.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from baselines.routers.loss import LossRouter
+from prism_bench.data.trajectory import Trajectory
+from prism_bench.routing.router import RoutingContext
+
+
+@dataclass(frozen=True)
+class ConfidenceRouter(LossRouter):
+    """Router that sends demonstrations of middling confidence to RL."""
+
+    def score(
+        self, trajectories: Sequence[Trajectory], context: RoutingContext
+    ) -> tuple[np.ndarray, Mapping[str, Any]]:
+        losses, identity = super().score(trajectories, context)
+        confidence = np.exp(-losses)
+        return 1.0 - np.square(confidence - confidence.mean()), identity

@@ -1,0 +1,101 @@
+"""Scores of routers: every cell of a grid, run up to its allocation."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from prism_bench.comparison.composed import experiment_of
+from prism_bench.comparison.grid import Cell
+from prism_bench.errors import InputError
+from prism_bench.experiment import Experiment
+from prism_bench.probe.record import load_probe
+from prism_bench.routing.gradients import NORMS
+from prism_bench.routing.prism import PrismRouter
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one router under one base model.
+
+    Attributes:
+        router: its name among the choices.
+        setting: what else varies in the diagnosis, such as ``model.layers=8``; empty if nothing does.
+        seed: of the base model.
+        tasks, regimes: of the demonstrations, in the order of ``scores``.
+        scores: one per demonstration, a high one goes to RL.
+        covariates: what a score may merely repeat, by name, one number per demonstration each.
+        flops, seconds: of the measurement and the routing of all demonstrations.
+    """
+
+    router: str
+    setting: str
+    seed: int
+    tasks: tuple[str | None, ...]
+    regimes: tuple[str, ...]
+    scores: np.ndarray = field(repr=False)
+    covariates: Mapping[str, np.ndarray] = field(repr=False)
+    flops: float
+    seconds: float
+
+
+def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, console: Console) -> Scored:
+    """Return the scores of a cell, whose base model and measurement are made if they are not in the cache.
+
+    Args:
+        folder: gets the allocation and the other files of the router.
+
+    Raises:
+        InputError: a setting is refused, the model cannot be probed, or a demonstration has no regime.
+    """
+    experiment = experiment_of(cell, conf, folder, console)
+    folder.mkdir(parents=True, exist_ok=True)
+    allocation, demonstrations = experiment.allocation, experiment.demonstrations
+    regimes = tuple(demonstration.regime or "" for demonstration in demonstrations)
+    if not all(regimes):
+        raise InputError(
+            f"{cell.name}: a demonstration has no regime, so that nothing is known about its conflict with the model; "
+            "choose an environment that states regimes"
+        )
+    return Scored(
+        router,
+        setting,
+        cell.seed,
+        tuple(demonstration.task_id for demonstration in demonstrations),
+        regimes,
+        np.array(allocation.scores),
+        covariates_of(experiment),
+        allocation.cost["flops"],
+        allocation.cost["seconds"],
+    )
+
+
+def covariates_of(experiment: Experiment) -> dict[str, np.ndarray]:
+    """Return the agent's tokens, the mean loss and the size of the gradient of every demonstration.
+
+    They are those of PRISM's own measurement, whichever router is diagnosed.
+    """
+    prism = {"_target_": f"{PrismRouter.__module__}.{PrismRouter.__qualname__}", **asdict(PrismRouter())}
+    probe = load_probe(experiment.measured(prism).path / NORMS)
+    return {
+        "length": probe.agent_tokens.astype(float),
+        "loss": probe.losses,
+        "gradient": np.sqrt(np.square(probe.norms).sum(axis=(1, 2))),
+    }
+
+
+def check_alike(found: list[Scored]) -> None:
+    """Check that scores are of the same demonstrations wherever they are compared.
+
+    Raises:
+        InputError: two seeds or settings have other demonstrations.
+    """
+    for other in found[1:]:
+        if other.tasks != found[0].tasks:
+            raise InputError(
+                f"{other.router} {other.setting} seed {other.seed} has other demonstrations than {found[0].router} "
+                f"{found[0].setting} seed {found[0].seed}, so that their scores do not compare; vary no setting that "
+                "changes the tasks"
+            )

@@ -1,0 +1,51 @@
+"""``prism-bench diagnose`` as its users run it, shrunk to seconds: all routers, two base models."""
+
+import json
+
+import pytest
+from shrunken import ALWAYS, MODEL
+
+from prism_bench.commands.diagnose import main
+from prism_bench.commands.hydra_command import CONF
+
+REGIMES = "env.regimes={clean:1,rules:1,wording:1}"
+SHRUNK = (*MODEL, *ALWAYS[1:-1], "trajectories=12")
+TAUGHT = "model.base.env={regimes:{clean:1}}"
+
+
+def diagnose(tmp_path, *arguments: str) -> None:
+    main([*SHRUNK, f"cache={tmp_path / 'stages'}", "--out", str(tmp_path / "out"), *arguments])
+
+
+def test_every_router_is_diagnosed_and_nothing_is_measured_twice(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cheap = [name for name in sorted(file.stem for file in (CONF / "router").glob("*.yaml")) if name != "difficulty"]
+    diagnose(tmp_path, REGIMES, TAUGHT, f"router=[{','.join(cheap)}]", "seed=range(2)")
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
+    assert [row["router"] for row in found["prices"]] == cheap and len(cheap) >= 8
+    assert found["regimes"] == {"clean": 4, "rules": 4, "wording": 4} and found["seeds"] == [0, 1]
+    areas = {(row["router"], row["regime"]): row["area"]["mean"] for row in found["detections"]}
+    assert areas["label", "rules"] == areas["label", "wording"] == 1.0
+    assert (tmp_path / "out" / "diagnosis.png").is_file()
+    stages = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
+    assert "between seeds" in capsys.readouterr().out
+    diagnose(tmp_path, REGIMES, TAUGHT, f"router=[{','.join(cheap)}]", "seed=range(2)")
+    again = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
+    assert again == stages and stages
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text())["detections"] == found["detections"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((REGIMES, "router=random", "strategy=sft"), "has no router to diagnose"),
+        (("router=random", "env=webshop"), "has no regime"),
+        (("router=random",), "all demonstrations are clean"),
+    ],
+)
+def test_what_cannot_be_diagnosed_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        diagnose(tmp_path, *arguments)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "diagnosis.json").exists()
