@@ -154,7 +154,8 @@ class Experiment:
             return Files(folders[0], digest([content_digest(folder) for folder in folders]))
         assert isinstance(model, ScratchModel)
         tasks = self.tasks.pretraining(model.base.episodes)
-        parents = {"trajectories": self._collect("pretraining", tasks, self.tasks.pretraining_make)}
+        taught = self._collect("pretraining", tasks, self.parts.taught)
+        parents = {"trajectories": taught, "words": self.trajectories_file if self.settings.env.taught else taught}
         return self.cache.get(pretrain, self.tools, config=self.config, parents=parents).files()
 
     @cached_property

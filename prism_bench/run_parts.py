@@ -1,6 +1,6 @@
 """The parts of a run: everything that its configuration names, made and checked before anything is spent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -35,6 +35,8 @@ class RunParts:
         router: None if no phase asks for the data of a router.
         algorithms: one for each phase.
         make_environment: returns, for a split, a function that makes an environment.
+        taught: the settings of ``env.make`` for the episodes of the base stage, and ``make_taught`` what makes that
+            environment.
         make_logger: takes the folder, the configuration and the labels of the run.
     """
 
@@ -48,6 +50,8 @@ class RunParts:
     phases: tuple[Phase, ...]
     algorithms: tuple[Algorithm, ...]
     make_environment: Callable[[str], Callable[[], Environment]]
+    taught: Mapping[str, Any]
+    make_taught: Callable[[], Environment]
     make_logger: Callable[..., Logger]
 
 
@@ -71,6 +75,7 @@ def make_parts(config: DictConfig) -> RunParts:
     phases = read_strategy(settings.strategy.phases, root.below("strategy").below("phases"))
     make_environment = partial(environment_maker, settings.env.make, where=root.below("env").below("make"))
     make_environment(settings.env.train_split)  # a function, which checks the arguments
+    taught = {**settings.env.make, **(settings.env.taught or {})}
     prompt: Prompt = make(settings.prompt, root.below("prompt"), Prompt)
     algorithms = tuple(make_algorithm(phase) for phase in phases)
     if prompt.last_turns is not None and any(algorithm.needs_one_context for algorithm in algorithms):
@@ -91,5 +96,7 @@ def make_parts(config: DictConfig) -> RunParts:
         phases=phases,
         algorithms=algorithms,
         make_environment=make_environment,
+        taught=taught,
+        make_taught=environment_maker(taught, settings.env.train_split, where=root.below("env").below("taught")),
         make_logger=make(settings.logger, root.below("logger"), Logger),
     )

@@ -22,7 +22,13 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentSettings(FaultRules):
-    """The settings of ``env`` that a run reads; an environment has others, to which ``make`` refers."""
+    """The settings of ``env`` that a run reads; an environment has others, to which ``make`` refers.
+
+    Attributes:
+        taught: settings of ``make`` that are others for the base stage, so that a model made from scratch may be taught
+            less than it will meet.
+        commands: for prompts that name them.
+    """
 
     make: Group
     expert: Text
@@ -30,7 +36,8 @@ class EnvironmentSettings(FaultRules):
     validation_split: Text
     test_splits: Sequence[Text]
     workers: bool = False
-    commands: Text | None = None  # for prompts that name them
+    taught: Group | None = None
+    commands: Text | None = None
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """The tasks of a run: the environment of every split, and the selections for training and for evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from prism_bench.data.prompts import check_thoughts, without_thoughts
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
-from prism_bench.models.scratch import ScratchModel
 from prism_bench.results.schema import Selection
 from prism_bench.rollouts.answers import Environment
 from prism_bench.run_parts import RunParts
@@ -21,7 +19,6 @@ from prism_bench.selection import (
     pretraining_tasks,
 )
 from prism_bench.stages.own_episodes import OwnEpisodes
-from prism_bench.stages.tools import environment_maker
 
 
 class RunTasks:
@@ -62,22 +59,15 @@ class RunTasks:
 
     def pretraining(self, count: int) -> list[str]:
         """Return ``count`` train tasks for the base stage, none of which is among the demonstrations'."""
-        environment = self._pretraining_environment
-        tasks = pretraining_tasks(environment, self.demonstrations, count)
-        self.selections["pretraining"] = describe_selection(environment, self.train_split, tasks)
+        tasks = pretraining_tasks(self._taught, self.demonstrations, count)
+        self.selections["pretraining"] = describe_selection(self._taught, self.train_split, tasks)
         return tasks
 
     @cached_property
-    def pretraining_make(self) -> Mapping[str, Any]:
-        """The settings of ``env.make`` with which the base stage's episodes are collected."""
-        model = self.parts.model
-        own = model.base.env if isinstance(model, ScratchModel) else None
-        return {**self.parts.settings.env.make, **(own or {})}
-
-    @cached_property
-    def _pretraining_environment(self) -> TextEnvironment:
-        make = environment_maker(self.pretraining_make, self.train_split, "env.make with model.base.env")
-        environment: TextEnvironment = make().unwrapped  # type: ignore[assignment]
+    def _taught(self) -> TextEnvironment:
+        if not self.parts.settings.env.taught:
+            return self.environment(self.train_split)
+        environment: TextEnvironment = self.parts.make_taught().unwrapped  # type: ignore[assignment]
         return environment
 
     def evaluated(self, split: str) -> list[str]:

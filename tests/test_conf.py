@@ -67,7 +67,8 @@ def test_settings(group, choice):
 def test_models_choose_their_prompts(group, choice, env):
     """A model that was pretrained to follow instructions is told the commands; the command line has the last word."""
     chosen = [f"env={env}", f"model={choice}", *(["model.path=FOLDER"] if choice == "checkpoint" else [])]
-    prompts = {"tiny": ActionPrompt, "checkpoint": ActionPrompt, "tiny-pages": IndexedPrompt}
+    scratch = {"tiny": ActionPrompt, "deep": ActionPrompt, "tiny-pages": IndexedPrompt}
+    prompts = {**scratch, "checkpoint": ActionPrompt}
     config = configured(*chosen)
     assert type(make(config["prompt"], "prompt")) is prompts.get(choice, ActPrompt)
     if choice not in prompts:

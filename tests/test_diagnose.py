@@ -10,7 +10,7 @@ from prism_bench.commands.hydra_command import CONF
 
 REGIMES = "env.regimes={clean:1,rules:1,wording:1}"
 SHRUNK = (*MODEL, *ALWAYS[1:-1], "trajectories=12")
-TAUGHT = "model.base.env={regimes:{clean:1}}"
+TAUGHT = "env.taught={regimes:{clean:1}}"
 
 
 def diagnose(tmp_path, *arguments: str) -> None:

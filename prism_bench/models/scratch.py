@@ -10,14 +10,15 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from prism_bench.errors import InputError
 from prism_bench.models.policy import ModelSettings, Policy
 from prism_bench.models.tokenizer import build_tokenizer, entity_parts
-from prism_bench.settings.types import Count
+from prism_bench.settings.types import Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScratchModel(ModelSettings):
     """Settings of a small Llama-style model made from scratch.
 
-    ``base`` configures the stage that pretrains it (:mod:`prism_bench.stages.base`).
+    ``base`` configures the stage that pretrains it (:mod:`prism_bench.stages.base`). Weights start normal with the
+    standard deviation ``initializer_range``.
 
     Raises:
         InputError: sizes do not fit each other.
@@ -29,6 +30,7 @@ class ScratchModel(ModelSettings):
     heads: Count
     key_value_heads: Count
     base: Any
+    initializer_range: Positive = 0.02
 
     def __post_init__(self) -> None:
         if self.hidden_size % (2 * self.heads):
@@ -73,6 +75,7 @@ def llama_config(settings: ScratchModel, vocab_size: int, **ids: Any) -> LlamaCo
         num_key_value_heads=settings.key_value_heads,
         max_position_embeddings=settings.max_length,
         tie_word_embeddings=True,
+        initializer_range=settings.initializer_range,
         **options,
     )
 

@@ -26,7 +26,6 @@ from prism_bench.models.precision import to_device
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
-from prism_bench.settings.types import Group
 from prism_bench.stage_cache import Inputs, stage
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
@@ -41,24 +40,28 @@ class Pretraining:
         episodes: how many of the expert's episodes, of tasks that no later stage sees.
         language: SFT on the first half, every token a target.
         sft: SFT on the second half, the agent's tokens being the targets.
-        env: settings of ``env.make`` that are others for these episodes, so that the model may know less than it will
-            meet; None for the same.
     """
 
     episodes: Annotated[int, Ge(2)]
     language: SFT
     sft: SFT
-    env: Group | None = None
 
 
-@stage("base", settings=POLICY_SETTINGS, parents=("trajectories",), resumable=True)
+@stage("base", settings=POLICY_SETTINGS, parents=("trajectories", "words"), resumable=True)
 def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the checkpoint of a new model that was trained on the expert's episodes."""
+    """Write the checkpoint of a new model that was trained on the expert's episodes.
+
+    Its tokenizer has the words of these and of the parent ``words``, which may be the same file. They are others where
+    the model is taught less than it will meet: what is new to it should not be spelled in bytes, as it would not be for
+    a pretrained model.
+    """
     bench = Workbench(inputs, tools)
     model = cast(ScratchModel, bench.model)
-    episodes = load_trajectories(inputs.parents["trajectories"].path)
+    taught, words = inputs.parents["trajectories"].path, inputs.parents["words"].path
+    episodes = load_trajectories(taught)
+    others = [] if words == taught else load_trajectories(words)
     with tools.ledger.phase("base") as meter:
-        policy = create_policy(model, _texts(episodes, bench.prompt), bench.seed)
+        policy = create_policy(model, _texts([*episodes, *others], bench.prompt), bench.seed)
         to_device(policy.model, model.device, model.autocast)
         renderer = bench.renderer(policy)
         rendered = render_demonstrations(renderer, episodes, meter)

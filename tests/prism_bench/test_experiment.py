@@ -34,6 +34,7 @@ OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "env.products": 10,
     "env.make.products": 10,
     "env.test_splits": [],
+    "env.taught": {"seed": 1},
     "env.on_error": "lose",
     "eval.tasks": 20,
     "model.device": "meta",
@@ -184,6 +185,7 @@ def computed(path: str, labels: set[str]) -> set[str]:
     values = {
         "trajectories": groups["collect"],
         "model.base.episodes": {"collect for base"},
+        "env.taught": {"collect for base", "base"},  # and the words of the tokenizer
         "prompt.list_admissible": groups["collect"],
         "eval.tasks": groups["eval"],
         "eval.curve_tasks": groups["train"],

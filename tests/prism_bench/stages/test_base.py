@@ -29,7 +29,7 @@ def inputs(tmp_path: Path, corridor_episodes) -> Inputs:
     for half in ("language", "sft"):
         values["base"][half]["per_device_train_batch_size"] = 2
     save_trajectories(corridor_episodes, tmp_path / "trajectories.parquet")
-    parents = {"trajectories": Files(tmp_path / "trajectories.parquet", "")}
+    parents = dict.fromkeys(("trajectories", "words"), Files(tmp_path / "trajectories.parquet", ""))
     prompt = OmegaConf.to_container(config)["prompt"]
     return Inputs({"seed": 0, "model": values, "prompt": prompt}, parents, {})
 
