@@ -56,6 +56,7 @@ def comparison(shape: Shape) -> Comparison:
     }
     of_baseline = next((n for n, cell in enumerate(shape.cells) if cell[0] == "random"), 0)
     reference = next((n for n, cell in enumerate(shape.cells) if cell[1] == "rl"), None)
+    oracle = next((n for n, cell in enumerate(shape.cells) if cell[0] == "label"), None)
     configurations = [
         Configuration(
             names[number],
@@ -64,6 +65,7 @@ def comparison(shape: Shape) -> Comparison:
             router,
             names[of_baseline] if shape.baseline and number != of_baseline else None,
             names[reference] if reference not in (None, number) else None,
+            names[oracle] if oracle not in (None, number) else None,
         )
         for number, (router, strategy) in enumerate(shape.cells)
     ]

@@ -39,11 +39,12 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is compared with what: settings that the baseline and the unit of compute have."""
+    """What is compared with what: settings that the baseline, the unit of compute and the oracle have."""
 
     baseline: Settings
     reference: Settings
     reach: float
+    oracle: Settings | None = None
 
 
 class Lists:
@@ -149,16 +150,21 @@ def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) ->
 
 
 def _compared(configurations: Sequence[Configuration], wanted: Wanted) -> list[Configuration]:
-    """Return the configurations with their baseline and their reference."""
+    """Return the configurations with their baseline, their reference and their oracle."""
     others = {each.name: _nearest(each, configurations, wanted.baseline) for each in configurations}
     if None in others.values() or all(name == baseline for name, baseline in others.items()):
         others = dict.fromkeys(others, configurations[0].name)
     references = {each.name: _nearest(each, configurations, wanted.reference) for each in configurations}
+    oracles = {
+        each.name: None if wanted.oracle is None else _nearest(each, configurations, wanted.oracle)
+        for each in configurations
+    }
     return [
         replace(
             each,
             baseline=None if others[each.name] == each.name else others[each.name],
             reference=None if references[each.name] == each.name else references[each.name],
+            oracle=None if oracles[each.name] == each.name else oracles[each.name],
         )
         for each in configurations
     ]

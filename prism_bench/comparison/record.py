@@ -56,6 +56,7 @@ class Configuration:
         strategy, router: as in the result; no router where the strategy does not ask for one.
         baseline: the configuration that it is compared with; None for none.
         reference: the configuration whose compute is the unit of its own; None for none.
+        oracle: the configuration of which its gain is a share; None for none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Configuration:
     router: str | None
     baseline: str | None = None
     reference: str | None = None
+    oracle: str | None = None
 
 
 @with_config(EXACT)

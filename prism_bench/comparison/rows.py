@@ -86,6 +86,18 @@ class Saving:
 
 
 @dataclass(frozen=True, slots=True)
+class Value:
+    """The share that a configuration gains of what its oracle gains, over the baseline of both."""
+
+    configuration: str
+    oracle: str
+    split: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Means over the runs of a configuration of everything that a phase cost; ``phase`` ``method`` is routing and
     training together, without what all configurations share (collection, base stage) and without evaluation."""
@@ -123,6 +135,7 @@ class Tables:
     rates: list[Rate]
     differences: list[Difference]
     savings: list[Saving]
+    values: list[Value]  # empty where there is no oracle, or none that gains
     costs: list[Cost]
     front: dict[str, list[str]]  # by split: configurations that no other one beats in final success at fewer FLOPs
     kinds: list[Kind]

@@ -23,11 +23,12 @@ class Study:
     baseline: Group
     reference: Group
     reach: Fraction
+    oracle: Group | None = None
     modules: Sequence[Text] = ()
 
     @property
     def wanted(self) -> Wanted:
-        return Wanted(self.baseline, self.reference, self.reach)
+        return Wanted(self.baseline, self.reference, self.reach, self.oracle)
 
 
 def usual_comparison(conf: Path) -> Wanted:

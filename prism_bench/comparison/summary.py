@@ -39,6 +39,8 @@ def print_tables(comparison: Comparison, tables: Tables, console: Console, style
         if any(row.configuration in names and row.mean is not None for row in tables.savings):
             heading = f"FLOPs of routing and training to {100 * comparison.reach:g} % on the learning curves{title}"
             _print(console, heading, _savings(tables, names), style)
+        if any(row.configuration in names for row in tables.values):
+            _print(console, f"Value: share of the oracle's gain{title}", _values(tables, names), style)
         _print(console, f"Cost, mean over seeds{title}", _costs(tables, names), style)
     for line in notes(comparison, tables):
         console.print(f"\n{line}" if style is box.MARKDOWN else line, markup=False, highlight=False, soft_wrap=True)
@@ -123,6 +125,16 @@ def _saving(row: Saving) -> list[str]:
     reached = sum(flops is not None for flops in row.flops.values())
     mean = "never" if row.mean is None else count(row.mean)
     return [f"{reached} of {len(row.flops)}", mean, _times(row.times_reference), _times(row.times_baseline)]
+
+
+def _values(tables: Tables, names: list[str]) -> Table:
+    table = Table("configuration", "split", "oracle")
+    table.add_column("value", justify="right")
+    for row in tables.values:
+        if row.configuration in names:
+            value = escape(f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]")
+            table.add_row(escape(row.configuration), row.split, escape(row.oracle), value)
+    return table
 
 
 def _times(ratio: Ratio | None) -> str:

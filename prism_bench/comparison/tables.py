@@ -10,6 +10,7 @@ from prism_bench.comparison.record import Comparison
 from prism_bench.comparison.routers import agreements, kinds
 from prism_bench.comparison.rows import Tables
 from prism_bench.comparison.success import differences, rates_of
+from prism_bench.comparison.value import values_of
 from prism_bench.results.outcomes import ResultError
 from prism_bench.results.result import same_numbers
 
@@ -18,10 +19,12 @@ def tables_of(comparison: Comparison) -> Tables:
     """Return the tables of a comparison."""
     rates = [rate for configuration in comparison.configurations for rate in rates_of(comparison, configuration)]
     costs = [cost for configuration in comparison.configurations for cost in costs_of(comparison, configuration)]
+    different = differences(comparison)
     return Tables(
         rates=rates,
-        differences=differences(comparison),
+        differences=different,
         savings=[saving_of(comparison, configuration) for configuration in comparison.configurations],
+        values=list(values_of(comparison, different)),
         costs=costs,
         front=fronts(rates, costs),
         kinds=list(kinds(comparison)),

@@ -9,7 +9,7 @@ from prism_bench.comparison.answer import answer, percent, points, splits_of
 from prism_bench.comparison.rows import ALL, Difference, Tables, Verdict
 from prism_bench.comparison.tables import tables_of
 
-NONE = Tables([], [], [], [], {}, [], [], [])
+NONE = Tables([], [], [], [], [], {}, [], [], [])
 
 
 def difference(name: str, mean: float, verdict: Verdict, **changes: object) -> Difference:
