@@ -8,9 +8,9 @@ from shrunken import ALWAYS, MODEL
 from prism_bench.commands.diagnose import main
 from prism_bench.commands.hydra_command import CONF
 
-REGIMES = "env.regimes={clean:1,rules:1,wording:1}"
+REGIMES = "env.regimes=[[clean,rules,wording]]"
 SHRUNK = (*MODEL, *ALWAYS[1:-1], "trajectories=12")
-TAUGHT = "env.taught={regimes:{clean:1}}"
+TAUGHT = "env.taught={regimes:[clean]}"
 
 
 def diagnose(tmp_path, *arguments: str) -> None:

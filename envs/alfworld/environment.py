@@ -132,8 +132,8 @@ class ALFWorldEnvironment(TextEnvironment):
         games = self._games
         if isinstance(games, GeneratedGames):
             found |= {"seed": games.seed, "preset": self._preset}
-            if list(games.sizes) != [CLEAN]:
-                found["regimes"] = ", ".join(f"{name} {count}" for name, count in games.sizes.items())
+            if games.evaluated != (CLEAN,):
+                found["regimes"] = ", ".join(games.evaluated)
             every = len(UNSEEN_PLANS if self._split == "valid_unseen" else SEEN_PLANS)
             if len(plans) < every or len(types) < len(TASK_TYPES) or games.objects is not None:
                 objects = f", {games.objects[0]} to {games.objects[1]} objects a room" if games.objects else ""

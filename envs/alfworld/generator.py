@@ -19,6 +19,7 @@ official ones.
 import functools
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -29,7 +30,6 @@ from envs.alfworld.layouts import floor_plan, floor_plan_numbers, kind_of
 from envs.alfworld.placement import make_game
 from envs.alfworld.regimes import CLEAN, REGIMES, Regime
 from prism_bench.errors import InputError
-from prism_bench.settings.types import NotNegative
 
 # From the names of the official games v2.1.2: valid_unseen has these four floor plans, the next eight occur in no
 # public game, train has the 108 others, and valid_seen 76 of those 108.
@@ -78,8 +78,9 @@ class GeneratedGames:
         objects: the least and the most things to pick up in a room.
         games: number of games of the split; None takes ``SPLIT_SIZES``. Any number is cheap.
         wording: ``move`` (games from v2.1.2 on) or ``put`` (up to v2.1.1).
-        regimes: the weight of each regime in the games; None for clean ones only.
-        eval_regimes: the weights in the splits other than ``train``; None for the same.
+        regimes: names in ``REGIMES``, whose games have equal shares; one that stands there twice has twice the share.
+            None for clean games only.
+        eval_regimes: those of the splits other than ``train``; None for the same.
 
     Raises:
         InputError: an option does not exist, or the options leave no game.
@@ -95,8 +96,8 @@ class GeneratedGames:
         objects: tuple[int, int] | None = None,
         games: int | None = None,
         wording: Wording = "move",
-        regimes: Mapping[str, NotNegative] | None = None,
-        eval_regimes: Mapping[str, NotNegative] | None = None,
+        regimes: Sequence[str] | None = None,
+        eval_regimes: Sequence[str] | None = None,
     ) -> None:
         _require(split, "split", SPLIT_SIZES)
         _require(preset, "preset", PRESETS)
@@ -115,8 +116,10 @@ class GeneratedGames:
             raise InputError(f"games={size} leaves no game; ask for 1 or more")
         if self.objects is not None and not 2 <= self.objects[0] <= self.objects[1]:
             raise InputError(f"objects={self.objects} is no range; give the least (2 or more) and the most")
-        mixed = regimes if split == "train" or eval_regimes is None else eval_regimes
-        self.sizes = _sizes(mixed or {CLEAN: 1.0}, size)
+        taught = regimes or (CLEAN,)
+        self.evaluated = tuple(eval_regimes or taught)
+        """The regimes of the splits other than ``train``."""
+        self.sizes = _sizes(taught if split == "train" else self.evaluated, size)
         """The number of games of each regime."""
         self._drawn = {name: self._draw_all(name, count) for name, count in self.sizes.items()}
         self.task_ids = tuple(
@@ -199,15 +202,13 @@ class GeneratedGames:
         raise InputError(f"{task_id}: no placement of this split was found in {_MOST_TRIES} tries; allow more objects")
 
 
-def _sizes(shares: Mapping[str, float], size: int) -> dict[str, int]:
-    """Return the number of games of each regime that has a share."""
-    shares = dict(shares)  # which may be given as pairs
-    for name in shares:
+def _sizes(regimes: Sequence[str], size: int) -> dict[str, int]:
+    """Return the number of games of each regime."""
+    for name in regimes:
         _require(name, "regime", REGIMES)
-    total = sum(shares.values())
-    sizes = {name: round(size * share / total) for name, share in shares.items() if share} if total else {}
-    if not sizes or not all(sizes.values()):
-        raise InputError(f"the shares of the regimes {shares} leave one of them without a game; there are {size}")
+    sizes = {name: round(size * times / len(regimes)) for name, times in Counter(regimes).items()}
+    if not all(sizes.values()):
+        raise InputError(f"{size} games are too few for the regimes {', '.join(regimes)}")
     return sizes
 
 

@@ -56,7 +56,7 @@ def open_games(source: str, data: str | Path | None, split: str, options: Mappin
         raise InputError(
             f"ALFWorld has no option {min(unknown)!r}; generated games have the options {', '.join(sorted(OPTIONS))}"
         )
-    hashable = {name: _hashable(value) for name, value in options.items()}
+    hashable = {name: value if isinstance(value, Hashable) else tuple(value) for name, value in options.items()}
     with _opening:
         if source == "official":
             if data is None:
@@ -81,12 +81,6 @@ def _official(data: Path, split: str, task_types: tuple[str, ...] | None, change
 @functools.lru_cache(maxsize=SPLITS_KEPT, typed=True)  # typed: the seeds 1 and True are equal but spelt otherwise
 def _generated(**options: Any) -> SharedGames:
     return SharedGames(GeneratedGames(**options))
-
-
-def _hashable(value: Any) -> Hashable:
-    if isinstance(value, Mapping):
-        return tuple(value.items())
-    return value if isinstance(value, Hashable) else tuple(value)
 
 
 def _changed(folder: Path) -> int:

@@ -47,7 +47,7 @@ def test_a_written_game_reads_back_as_it_was(tmp_path: Path, wording: Wording) -
 
 
 def test_a_game_with_changed_rules_reads_back_and_never_counts_as_official(tmp_path: Path) -> None:
-    source = GeneratedGames("valid_seen", games=6, regimes={"clean": 1, "rules": 1})
+    source = GeneratedGames("valid_seen", games=6, regimes=["clean", "rules"])
     games = [source.game(task_id) for task_id in source.task_ids]
     files = write_games(games, tmp_path, "valid_seen")
     assert [

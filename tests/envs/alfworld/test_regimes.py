@@ -23,7 +23,7 @@ OTHERS = [name for name in REGIMES if name != CLEAN]
 
 
 def games_of(regime: str, count: int = 40, **options: Any) -> GeneratedGames:
-    return GeneratedGames(games=count, regimes={regime: 1}, **options)
+    return GeneratedGames(games=count, regimes=[regime], **options)
 
 
 def play(games: GeneratedGames, task_id: str, expert: Any) -> tuple[bool, list[str], list[str]]:
@@ -46,13 +46,13 @@ def test_its_experts_win_the_games_of_every_regime(regime: str, split: str) -> N
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.sampled_from(list(REGIMES)), st.floats(0.05, 1.0), min_size=1), st.integers(0, 99))
-def test_shares_are_kept_and_an_id_is_one_game_whatever_else_is_mixed(shares: dict[str, float], seed: int) -> None:
-    games = GeneratedGames(seed=seed, games=400, regimes=shares)
+@given(st.lists(st.sampled_from(list(REGIMES)), min_size=1, max_size=12), st.integers(0, 99))
+def test_shares_are_kept_and_an_id_is_one_game_whatever_else_is_mixed(regimes: list[str], seed: int) -> None:
+    games = GeneratedGames(seed=seed, games=400, regimes=regimes)
     found = Counter(map(games.regime, games.task_ids))
     assert len(set(games.task_ids)) == len(games.task_ids)
-    for name, share in shares.items():
-        assert abs(found[name] - 400 * share / sum(shares.values())) <= 0.5
+    for name in set(regimes):
+        assert abs(found[name] - 400 * regimes.count(name) / len(regimes)) <= 0.5
         first = next(task_id for task_id in games.task_ids if games.regime(task_id) == name)
         assert games_of(name, 1, seed=seed).game(first) == games.game(first)
 
@@ -74,7 +74,7 @@ def test_no_game_is_in_two_splits(regime: str) -> None:
 
 
 def test_the_other_splits_may_have_other_shares() -> None:
-    shares: Any = {"regimes": {"rules": 1}, "eval_regimes": {CLEAN: 1, "rules": 1}, "games": 10}
+    shares: Any = {"regimes": ["rules"], "eval_regimes": [CLEAN, "rules"], "games": 10}
     assert GeneratedGames("train", **shares).sizes == {"rules": 10}
     assert GeneratedGames("valid_seen", **shares).sizes == {CLEAN: 5, "rules": 5}
 
@@ -142,25 +142,25 @@ def test_the_expert_goes_astray_and_a_policy_need_not() -> None:
 
 
 def test_a_mixed_environment_keeps_the_contract_and_names_regimes() -> None:
-    env = gymnasium.make(ID, games=28, regimes=dict.fromkeys(REGIMES, 1))
-    check_environment(lambda: gymnasium.make(ID, games=14, regimes=dict.fromkeys(REGIMES, 1)))
+    env = gymnasium.make(ID, games=28, regimes=list(REGIMES))
+    check_environment(lambda: gymnasium.make(ID, games=14, regimes=list(REGIMES)))
     base = env.unwrapped
     assert isinstance(base, ALFWorldEnvironment)
     for task_id, kind in zip(base.task_ids, base.task_types(), strict=True):
         info = env.reset(options={"task_id": task_id})[1]
         assert info["task_type"] == kind
         assert kind.startswith(f"{info['regime']} ") == (info["regime"] != CLEAN)
-    assert base.protocol()["regimes"] == ", ".join(f"{name} 4" for name in REGIMES)
+    assert base.protocol()["regimes"] == ", ".join(REGIMES)
+    assert "regimes" not in gymnasium.make(ID, games=9, regimes=["rules"], eval_regimes=[CLEAN]).unwrapped.protocol()
 
 
 @pytest.mark.parametrize(
-    ("shares", "message"),
+    ("regimes", "message"),
     [
-        ({"dirty": 1}, "there is no regime 'dirty'; choose from clean, wording"),
-        ({"clean": 0}, "leave one of them without a game"),
-        ({"clean": 1, "rules": 0.001}, "leave one of them without a game"),
+        (["dirty"], "there is no regime 'dirty'; choose from clean, wording"),
+        (["clean"] * 300 + ["rules"], "100 games are too few for the regimes clean"),
     ],
 )
-def test_shares_that_make_no_sense_are_refused(shares: dict[str, float], message: str) -> None:
+def test_regimes_that_make_no_sense_are_refused(regimes: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        GeneratedGames(games=100, regimes=shares)
+        GeneratedGames(games=100, regimes=regimes)
