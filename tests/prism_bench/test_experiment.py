@@ -185,7 +185,7 @@ def computed(path: str, labels: set[str]) -> set[str]:
     values = {
         "trajectories": groups["collect"],
         "model.base.episodes": {"collect for base"},
-        "env.taught": {"collect for base", "base"},  # and the words of the tokenizer
+        "env.taught": {"collect for base"},
         "prompt.list_admissible": groups["collect"],
         "eval.tasks": groups["eval"],
         "eval.curve_tasks": groups["train"],
