@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prism_bench.probe.concentration import magnitude
 from prism_bench.routing.gradients import GradientRouter
 
 
@@ -20,5 +21,4 @@ class MagnitudeRouter(GradientRouter):
         return "magnitude"
 
     def score(self, norms: np.ndarray) -> np.ndarray:
-        sizes: np.ndarray = np.sqrt(np.square(norms.astype(float)).sum(axis=(1, 2)))
-        return sizes
+        return magnitude(norms)

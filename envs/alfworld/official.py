@@ -83,36 +83,27 @@ class OfficialGames:
             reason = "of other task types"
         elif not (trial / GAME_FILE).exists():
             reason = f"without {GAME_FILE}"
-        elif not is_solvable(trial / GAME_FILE):
-            reason = "not marked as solvable"
-        elif _has_changed_rules(trial / GAME_FILE):
-            reason = "with changed rules"
+        else:
+            solvable, changed = marks_of(trial / GAME_FILE)
+            reason = "not marked as solvable" if not solvable else "with changed rules" if changed else None
         self.skipped.update([reason] if reason else [])
         return reason is None
 
 
-def _has_changed_rules(game_file: Path) -> bool:
-    return RULES.encode() in _tail(game_file)
-
-
-def is_solvable(game_file: Path) -> bool:
-    """Return whether a game file marks its game as solvable.
+def marks_of(game_file: Path) -> tuple[bool, bool]:
+    """Return whether a game file marks its game as solvable, and whether as one with changed rules.
 
     Raises:
         InputError: the file is not JSON.
     """
-    tail = _tail(game_file)
-    # The whole file is parsed if the mark is elsewhere, or if the file may be truncated.
-    if (mark := _SOLVABLE.search(tail)) and tail.rstrip().endswith(b"}"):
-        return mark[1] == b"true"
-    content = _json(game_file)
-    return isinstance(content, dict) and content.get("solvable") is True
-
-
-def _tail(game_file: Path) -> bytes:
     with game_file.open("rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-        return file.read()
+        tail = file.read()
+    # The whole file is parsed if the mark is elsewhere, or if the file may be truncated.
+    if (mark := _SOLVABLE.search(tail)) and tail.rstrip().endswith(b"}"):
+        return mark[1] == b"true", RULES.encode() in tail
+    content = _json(game_file)
+    return isinstance(content, dict) and content.get("solvable") is True, isinstance(content, dict) and RULES in content
 
 
 def task_type_of(trajectory_file: Path) -> str:

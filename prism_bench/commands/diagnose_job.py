@@ -63,7 +63,7 @@ class Diagnosing:
         for number, (cell, router, setting) in enumerate(self.cells, start=1):
             console.print(f"{number} of {len(self.cells)}: {cell.name}", markup=False, highlight=False, soft_wrap=True)
             found.append(scored(cell, router, setting, self.conf, self.out / "scores" / cell.name, console))
-            check_alike(found)
+            check_alike(found[0], found[-1])
         command = shlex.join(["prism-bench", "diagnose", *filter(tells_apart, self.given)])
         diagnosis = diagnosis_of(found, self.baseline, command)
         write_atomically(self.out / "diagnosis.json", json.dumps(asdict(diagnosis), indent=1) + "\n")

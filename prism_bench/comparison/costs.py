@@ -1,16 +1,14 @@
 """Costs of configurations, what they save, and which of them no other one beats."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import sqrt
 from statistics import fmean
 
 import numpy as np
-from scipy.special import stdtrit
 
 from prism_bench.accounting.ledger import QUANTITIES
 from prism_bench.comparison.record import Comparison, Configuration, Run
 from prism_bench.comparison.rows import ALL, FINAL, METHOD, Cost, Rate, Ratio, Saving
-from prism_bench.results.statistics import CONFIDENCE
+from prism_bench.results.statistics import half_over_seeds
 
 
 def flops_to(run: Run, target: float) -> int | None:
@@ -49,7 +47,7 @@ def _ratio(pairs: Sequence[tuple[int, int]]) -> Ratio:
     n, mean = len(logs), logs.mean()
     if n == 1:
         return Ratio(float(np.exp(mean)), None, None, 1)
-    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * logs.std(ddof=1) / sqrt(n)
+    half = half_over_seeds(logs)
     return Ratio(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)), n)
 
 

@@ -155,10 +155,9 @@ def _compared(configurations: Sequence[Configuration], wanted: Wanted) -> list[C
     if None in others.values() or all(name == baseline for name, baseline in others.items()):
         others = dict.fromkeys(others, configurations[0].name)
     references = {each.name: _nearest(each, configurations, wanted.reference) for each in configurations}
-    oracles = {
-        each.name: None if wanted.oracle is None else _nearest(each, configurations, wanted.oracle)
-        for each in configurations
-    }
+    oracles: dict[str, str | None] = dict.fromkeys(others)
+    if wanted.oracle is not None:
+        oracles = {each.name: _nearest(each, configurations, wanted.oracle) for each in configurations}
     return [
         replace(
             each,

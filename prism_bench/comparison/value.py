@@ -22,14 +22,13 @@ from prism_bench.results.statistics import CONFIDENCE
 def values_of(comparison: Comparison, differences: Sequence[Difference]) -> Iterator[Value]:
     """Yield the value of every router that has an oracle, on every split where the oracle gains something."""
     found = {(row.configuration, row.split): row for row in differences if _is_success(row)}
-    for configuration in (each for each in comparison.configurations if each.router is not None):
-        for (name, split), own in found.items():
-            best = found.get((str(configuration.oracle), split))
-            if name != configuration.name or best is None or best.baseline != own.baseline or best.low <= 0:
-                continue
-            ends = fieller(own.values, best.values)
-            if ends is not None:
-                yield Value(name, str(configuration.oracle), split, *ends)
+    oracles = {each.name: each.oracle for each in comparison.configurations if each.router and each.oracle}
+    for (name, split), own in found.items():
+        best = found.get((oracles[name], split)) if name in oracles else None
+        if best is None or best.baseline != own.baseline or best.low <= 0:
+            continue
+        if (ends := fieller(own.values, best.values)) is not None:
+            yield Value(name, best.configuration, split, *ends)
 
 
 def _is_success(row: Difference) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from math import hypot, sqrt
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 from scipy.stats import rankdata
 
-from prism_bench.results.statistics import CONFIDENCE, Estimate
+from prism_bench.results.statistics import CONFIDENCE, Estimate, half_over_seeds
 
 _NOTHING = 1e-9  # share of a score's variance that is left by rounding, where another number explains all of it
 
@@ -33,8 +33,7 @@ def detection(scores: np.ndarray, positive: np.ndarray) -> Estimate:
     mean = float(above.mean())
     half = float(ndtri((1 + CONFIDENCE) / 2)) * sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
     if len(scores) > 1:
-        spread = float(np.std([auroc(row, positive) for row in scores], ddof=1))
-        half = hypot(half, float(stdtrit(len(scores) - 1, (1 + CONFIDENCE) / 2)) * spread / sqrt(len(scores)))
+        half = hypot(half, half_over_seeds([auroc(row, positive) for row in scores]))
     return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half), len(scores))
 
 

@@ -11,6 +11,7 @@ from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.grid import Cell
 from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
+from prism_bench.probe.concentration import magnitude
 from prism_bench.probe.record import load_probe
 from prism_bench.routing.gradients import NORMS
 from prism_bench.routing.prism import PrismRouter
@@ -82,20 +83,19 @@ def covariates_of(experiment: Experiment) -> dict[str, np.ndarray]:
     return {
         "length": probe.agent_tokens.astype(float),
         "loss": probe.losses,
-        "gradient": np.sqrt(np.square(probe.norms).sum(axis=(1, 2))),
+        "gradient": magnitude(probe.norms),
     }
 
 
-def check_alike(found: list[Scored]) -> None:
-    """Check that scores are of the same demonstrations wherever they are compared.
+def check_alike(first: Scored, other: Scored) -> None:
+    """Check that two scores are of the same demonstrations.
 
     Raises:
-        InputError: two seeds or settings have other demonstrations.
+        InputError: they are of others.
     """
-    for other in found[1:]:
-        if other.tasks != found[0].tasks:
-            raise InputError(
-                f"{other.router} {other.setting} seed {other.seed} has other demonstrations than {found[0].router} "
-                f"{found[0].setting} seed {found[0].seed}, so that their scores do not compare; vary no setting that "
-                "changes the tasks"
-            )
+    if other.tasks != first.tasks:
+        raise InputError(
+            f"{other.router} {other.setting} seed {other.seed} has other demonstrations than {first.router} "
+            f"{first.setting} seed {first.seed}, so that their scores do not compare; vary no setting that "
+            "changes the tasks"
+        )

@@ -1,4 +1,4 @@
-"""Concentration of a trajectory's gradient: one number from the norms of all its matrices (arXiv 2601.07224)."""
+"""Concentration and size of a trajectory's gradient, from the norms of all its matrices (arXiv 2601.07224)."""
 
 from typing import Literal, get_args
 
@@ -32,6 +32,12 @@ def concentration(norms: np.ndarray, kind: Concentration) -> np.ndarray:
         return np.where(means > 0, rows.std(axis=1) / safe, 0.0)
     even = rows.std(axis=1) <= 1e-12 * safe
     return np.where(even, 0.0, stats.kurtosis(np.where(even[:, None], np.arange(rows.shape[1]), rows), axis=1))
+
+
+def magnitude(norms: np.ndarray) -> np.ndarray:
+    """Return the norm of the gradient of all matrices together, for each row of ``norms`` (trajectories, ...)."""
+    sizes: np.ndarray = np.linalg.norm(norms.reshape(len(norms), -1).astype(float), axis=1)
+    return sizes
 
 
 def check_kind(kind: str) -> None:

@@ -101,12 +101,17 @@ def paired_over_seeds(
     return _over_seeds(second - first, of_tasks, confidence)
 
 
+def half_over_seeds(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> float:
+    """Return half the width of Student's interval of a mean over two or more seeds, one value each."""
+    return float(stdtrit(len(values) - 1, (1 + confidence) / 2) * np.std(values, ddof=1)) / sqrt(len(values))
+
+
 def _over_seeds(array: np.ndarray, of_tasks: Estimate, confidence: float) -> Estimate:
     """Add the interval over the rows' means to that over tasks."""
     if array.ndim != 2 or len(array) < 2:
         raise ValueError(f"an interval over seeds needs a row for each of at least two, got the shape {array.shape}")
     seeds, mean = len(array), float(array.mean())
-    of_seeds = float(stdtrit(seeds - 1, (1 + confidence) / 2) * array.mean(1).std(ddof=1)) / sqrt(seeds)
+    of_seeds = half_over_seeds(array.mean(1), confidence)
     return Estimate(
         mean, mean - hypot(of_seeds, mean - of_tasks.low), mean + hypot(of_seeds, of_tasks.high - mean), seeds
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from envs.alfworld.game import TASK_TYPES
-from envs.alfworld.official import OfficialGames, is_solvable, task_type_of
+from envs.alfworld.official import OfficialGames, marks_of, task_type_of
 from prism_bench.errors import InputError
 
 MUG = "pick_and_place_simple-Mug-None-Desk-302"
@@ -92,7 +92,7 @@ def test_trials_are_left_out_as_upstream_leaves_them_out(tmp_path: Path) -> None
 def test_the_mark_is_found_wherever_it_stands(tmp_path: Path, content: Any, solvable: bool) -> None:
     file = tmp_path / "game.tw-pddl"
     file.write_text(json.dumps(content))
-    assert is_solvable(file) is solvable
+    assert marks_of(file) == (solvable, False)
 
 
 @pytest.mark.parametrize("damage", ["", '{"solvable": true', '{"solvable": true, "walkthrough": ["go'])

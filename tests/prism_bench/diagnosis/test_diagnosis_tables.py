@@ -62,7 +62,7 @@ def test_it_is_shown_as_text_and_as_a_picture(tmp_path):
 def test_what_does_not_compare_is_refused():
     other = replace(FOUND[1], tasks=TASKS[::-1])
     with pytest.raises(InputError, match="seed 1 has other demonstrations than loss  seed 0"):
-        check_alike([FOUND[0], other])
+        check_alike(FOUND[0], other)
     with pytest.raises(InputError, match="needs 2 demonstrations of the regime usual"):
         diagnosis_of(FOUND, "usual", "")
     with pytest.raises(InputError, match="all demonstrations are clean"):
