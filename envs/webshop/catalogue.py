@@ -23,8 +23,9 @@ from envs.webshop.compiling import FORMAT, from_record
 from envs.webshop.goals import Goal, HumanInstruction, human_goal, synthetic_goal
 from envs.webshop.products import Product
 from envs.webshop.records import Records
+from envs.webshop.regimes import mixed, regimes_of
 from envs.webshop.search import SearchIndex
-from envs.webshop.splits import SplitBy, split_indices
+from envs.webshop.splits import SplitBy, TaskIds, split_indices
 from prism_bench.errors import InputError
 
 KINDS = ("synthetic", "human")
@@ -77,6 +78,8 @@ class Catalogue:
         """Return a product by its number; IndexError when there is none."""
         self.split = functools.lru_cache(maxsize=SPLITS_KEPT)(self._split)
         """Return the indices of a split's goals: ``split(kind, split, split_by)``, see :mod:`envs.webshop.splits`."""
+        self.task_ids = functools.lru_cache(maxsize=SPLITS_KEPT)(self._task_ids)
+        """Return the task ids of a split: ``task_ids(kind, split, split_by, regimes)``; regimes None for all goals."""
         makers = {"synthetic": self._synthetic_goal, "human": self._human_goal}
         self._goals = {kind: Goals(self._meta["goals"][kind], makers[kind]) for kind in KINDS}
 
@@ -111,6 +114,16 @@ class Catalogue:
     def goal_products(self, kind: str) -> NDArray[np.int32]:
         """Return the number of the product that each ``synthetic`` or ``human`` goal asks for, shape (goals,)."""
         return self._goal_products[kind]
+
+    def _task_ids(
+        self, kind: str, split: str, split_by: SplitBy, regimes: tuple[str, ...] | None
+    ) -> TaskIds | tuple[str, ...]:
+        indices = self.split(kind, split, split_by)
+        if regimes is None:
+            return TaskIds(indices)
+        numbers = np.asarray(indices)
+        categories = np.array([self._product(number).category for number in range(len(self))])
+        return mixed(numbers, regimes_of(numbers, categories[self._goal_products[kind][numbers]]), regimes)
 
     def _split(self, kind: str, split: str, split_by: SplitBy) -> range | NDArray[np.int64]:
         return split_indices(split, self._goal_products[kind], split_by)

@@ -15,7 +15,7 @@ selects the option; upstream would show the attributes, which belong to the rewa
 import functools
 import json
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from envs.webshop import pages
 from envs.webshop.goals import Goal
@@ -47,6 +47,9 @@ class Shop(Protocol):
     def search(self, query: str, limit: int) -> list[int]:
         """Return the numbers of at most ``limit`` products, the best first; any text is a query."""
 
+
+Rule = Literal["description_first"]
+"""A rule of this project's own: before the description of a product was opened, ``buy now`` does nothing."""
 
 Score = Callable[[Product, Goal, Mapping[str, str]], float]
 """Returns the reward, 0 to 1, for buying a product with the options selected (name to value)."""
@@ -96,12 +99,15 @@ class Session:
         storefront: the shop and its pages.
         goal: the goal to buy for; only its ``instruction`` is shown.
         score: returns the reward of a purchase.
+        rule: a changed rule; None for upstream's shop.
     """
 
-    def __init__(self, storefront: Storefront, goal: Goal, score: Score) -> None:
+    def __init__(self, storefront: Storefront, goal: Goal, score: Score, rule: Rule | None = None) -> None:
         self.storefront = storefront
         self.goal = goal
         self._score = score
+        self._rule = rule
+        self._described: set[int] = set()  # products whose description was opened
         self._item_head = pages.item_head(goal.instruction, storefront.observation)
         self.done = False
         self.reward = 0.0
@@ -184,7 +190,8 @@ class Session:
         if text == PREVIOUS:
             self._show_results(self._page)
         elif text == BUY:
-            self._buy(number)
+            if self._rule != "description_first" or number in self._described:
+                self._buy(number)
         elif text in SUB_PAGES:
             self._show_sub_page(SUB_PAGES[text], number)
         elif (option := self.storefront.item(number)[0].options.get(text)) is not None:
@@ -226,6 +233,8 @@ class Session:
 
     def _show_sub_page(self, name: str, number: int) -> None:
         self._sub_page = True
+        if name == pages.DESCRIPTION:
+            self._described.add(number)
         product = self.storefront.shop.product(number)
         self.text = pages.sub_page(self.goal.instruction, product, name, self.storefront.observation)
         self._actions = (f"click[{PREVIOUS}]", f"click[{BACK}]")

@@ -6,7 +6,7 @@
 
 Source: WebShop (Yao et al., NeurIPS 2022, https://arxiv.org/abs/2207.01206). As upstream, the reward of 0 to 1 comes
 with ``buy now``, and an episode succeeds when it is exactly 1. Upstream has no step limit; the registration sets one of
-15. A task is a goal, its id the index in upstream's order.
+15. A task is a goal, its id the index in upstream's order, after the name of its regime where goals have regimes.
 
 Admissible actions are ``search[<keywords>]`` on a page with a search bar, where any words may stand in the brackets,
 and a click for everything clickable. As upstream, a search works on every page, and ``click[search]`` on none: it is
@@ -15,7 +15,7 @@ left out.
 
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from envs.webshop.expert import SearchExpert
 from envs.webshop.goals import Goal
 from envs.webshop.pages import Observation
 from envs.webshop.products import Product
+from envs.webshop.regimes import CLEAN, REGIMES
 from envs.webshop.reward import reward
 from envs.webshop.sources import CACHE, catalogue_for
 from envs.webshop.splits import SplitBy, TaskIds, shared_with_train
@@ -56,13 +57,16 @@ class WebShopEnvironment(TextEnvironment):
         tagger: decides which words of a title count as nouns for the reward, see :mod:`envs.webshop.tagger`.
         price_seed: seed of prices within a range.
         goal_seed: seed of price limits.
+        regimes: names in ``REGIMES``, whose goals have equal shares; one that stands there twice has twice the share.
+            None for all goals, as upstream; only generated catalogues have regimes.
+        eval_regimes: those of the splits other than ``train``; None for the same.
         cache: the folder of compiled catalogues.
 
     Raises:
         InputError: an option does not exist or contradicts another, or the data are missing or damaged.
     """
 
-    task_ids: TaskIds
+    task_ids: TaskIds | tuple[str, ...]
 
     def __init__(
         self,
@@ -77,9 +81,13 @@ class WebShopEnvironment(TextEnvironment):
         tagger: str = DEFAULT_TAGGER,
         price_seed: int = 0,
         goal_seed: int = 0,
+        regimes: Sequence[str] | None = None,
+        eval_regimes: Sequence[str] | None = None,
         cache: str | Path = CACHE,
     ) -> None:
         super().__init__()
+        if source == "official" and (regimes or eval_regimes):
+            raise InputError("official goals have no regimes; leave out env.regimes, or take env.source=generated")
         self._score = _score_with(noun_tagger(tagger))
         with _opening:
             self._catalogue, self._storefront = _open_shop(
@@ -93,7 +101,8 @@ class WebShopEnvironment(TextEnvironment):
                 cache=str(cache),
             )
         self._goals = self._catalogue.goals(goals)
-        self.task_ids = TaskIds(self._catalogue.split(goals, split, split_by))
+        chosen = regimes if split == "train" or not eval_regimes else eval_regimes
+        self.task_ids = self._catalogue.task_ids(goals, split, split_by, tuple(chosen) if chosen else None)
         self._protocol: dict[str, Any] = {
             "source": source,
             "goals": goals,
@@ -101,13 +110,18 @@ class WebShopEnvironment(TextEnvironment):
             "split_by": split_by,
             "observation": observation,
             "tagger": describe(tagger),
-        } | ({"seed": seed} if source == "generated" else {})
+        }
+        if source == "generated":
+            self._protocol["seed"] = seed
+        if chosen:
+            self._protocol["regimes"] = ", ".join(chosen)
         self._session: Session | None = None
-        self._task_id = ""
+        self._task_id = self._task_type = ""
+        self._regime: str | None = None
 
     def goal(self, task_id: str) -> Goal:
         """Return the goal of a task, with the parts that no observation shows."""
-        return self._goals[int(task_id)]
+        return self._goals[int(task_id.rpartition("-")[2])]
 
     def choose_task(self, options: dict[str, Any] | None) -> str:
         """Return the task that ``reset(options=...)`` asks for, or draw one from ``np_random``.
@@ -116,8 +130,10 @@ class WebShopEnvironment(TextEnvironment):
             UnknownTaskError: the id is not one of ``task_ids``; the message names the nearest ones.
         """
         task_id = (options or {}).get("task_id")
-        if task_id is not None and task_id not in self.task_ids:  # of a million ids the base class would try every one
-            nearest = ", ".join(self.task_ids.nearest(task_id))
+        ids = self.task_ids
+        # Of a million ids the base class would try every one.
+        if isinstance(ids, TaskIds) and task_id is not None and task_id not in ids:
+            nearest = ", ".join(ids.nearest(task_id))
             raise UnknownTaskError(f"there is no task {task_id!r:.60} in this split; the nearest are {nearest}")
         return super().choose_task(options)
 
@@ -125,7 +141,9 @@ class WebShopEnvironment(TextEnvironment):
         """Start the task ``options["task_id"]``, or one drawn from ``np_random``."""
         super().reset(seed=seed)
         self._task_id = self.choose_task(options)
-        self._session = Session(self._storefront, self.goal(self._task_id), self._score)
+        self._task_type, self._regime = self._type_of(self._task_id), _regime_of(self._task_id)
+        rule = None if self._regime is None else REGIMES[self._regime].rule
+        self._session = Session(self._storefront, self.goal(self._task_id), self._score, rule)
         return self._session.text, self._info(self._session)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -142,7 +160,7 @@ class WebShopEnvironment(TextEnvironment):
         """Return the category of every goal; None for a split of so many goals that reading them takes a minute."""
         if len(self.task_ids) > MOST_TYPED:
             return None
-        return [_task_type(self.goal(task_id)) for task_id in self.task_ids]
+        return [self._type_of(task_id) for task_id in self.task_ids]
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings that results depend on: catalogue, goals, price limits, splits and tagger."""
@@ -168,17 +186,23 @@ class WebShopEnvironment(TextEnvironment):
         return SearchExpert()
 
     def _info(self, session: Session) -> dict[str, Any]:
-        return {
+        info = {
             "task_id": self._task_id,
-            "task_type": _task_type(session.goal),
+            "task_type": self._task_type,
             "admissible_actions": session.admissible_actions,
             "score": session.reward,
             "success": session.reward == 1.0,
         }
+        return info if self._regime is None else info | {"regime": self._regime}
+
+    def _type_of(self, task_id: str) -> str:
+        category, regime = self.goal(task_id).category or "other", _regime_of(task_id)
+        return category if regime in (None, CLEAN) else f"{regime} {category}"
 
 
-def _task_type(goal: Goal) -> str:
-    return goal.category or "other"
+def _regime_of(task_id: str) -> str | None:
+    """Return the regime that a task id begins with; None where the environment has no regimes."""
+    return task_id.rpartition("-")[0] or None
 
 
 @functools.lru_cache(maxsize=STOREFRONTS_KEPT)

@@ -3,7 +3,8 @@
 It searches for the words of the instruction and opens the first result within the price limit. While a product lacks a
 wanted option, it goes back and opens the next one. Then it selects the options in the order of the page, and buys. It
 does not know a goal's attributes or category and reads no descriptions; it relies on the ranking of the search. Some of
-its purchases therefore have a reward below 1; only those with a reward of 1 are demonstrations.
+its purchases therefore have a reward below 1; only those with a reward of 1 are demonstrations. It knows the regime of
+the goal (``info["regime"]``): where a description has to be opened before a purchase, it opens it.
 
 Upstream's rule-based baseline searches for the whole instruction and buys the first result, without selecting options.
 """
@@ -14,12 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.webshop.engine import PAGE_LENGTH
-from envs.webshop.pages import BACK, BUY, ITEM_BUTTONS, NEXT, PREVIOUS
+from envs.webshop.pages import BACK, BUY, DESCRIPTION, ITEM_BUTTONS, NEXT, PREVIOUS
+from envs.webshop.regimes import CLEAN, REGIMES
 
 STEPS = 15
 """Number of actions in an episode; the last of them are kept for the options and for buying."""
 
-_BUY, _NEXT, _PREVIOUS, _BACK = (f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK))
+_BUY, _NEXT, _PREVIOUS, _BACK, _DESCRIPTION = (
+    f"click[{name.lower()}]" for name in (BUY, NEXT, PREVIOUS, BACK, DESCRIPTION)
+)
 _BUTTONS = frozenset(name.lower() for name in ITEM_BUTTONS)  # an option value called like one cannot be selected
 
 # Upstream's wording of synthetic goals: "Find me A, B QUERY with C, D for E with NAME: VALUE, and NAME: VALUE, and
@@ -73,10 +77,12 @@ class SearchExpert:
         pieces = _pieces(observation)
         self.instruction = " ".join(pieces[pieces.index("Instruction:") + 1 : -1])
         self.request = read_request(self.instruction)
+        described = REGIMES[info.get("regime") or CLEAN].rule == "description_first"
+        self.ending = [_DESCRIPTION, _PREVIOUS, _BUY] if described else [_BUY]
         self.left = STEPS
         self.opened: set[str] = set()
         self.choosy = True  # until all results were seen or too few steps are left
-        self.selection: list[str] | None = None  # clicks to come before buying; None: not yet decided
+        self.selection: list[str] = []  # clicks to come, once a product is chosen; buying is the last
 
     def act(self, observation: str, info: dict[str, Any]) -> str:
         """Return the next action, from the page and its admissible actions."""
@@ -85,13 +91,12 @@ class SearchExpert:
         return action
 
     def _decide(self, pieces: list[str], possible: frozenset[str]) -> str:
+        if self.selection:
+            return self.selection.pop(0)
         if _BUY in possible:
             return self._on_product(pieces, possible)
-        self.selection = None
         if _NEXT in possible:
             return self._on_results(pieces, possible)
-        if _PREVIOUS in possible:
-            return _PREVIOUS  # from a sub-page, which the expert never opens
         return f"search[{' '.join(self.request.words)}]"
 
     def _on_results(self, pieces: list[str], possible: frozenset[str]) -> str:
@@ -112,16 +117,15 @@ class SearchExpert:
         return click in self.opened, price > self.request.limit
 
     def _on_product(self, pieces: list[str], possible: frozenset[str]) -> str:
-        if self.selection is None:
-            values, complete = self._wanted(_options(pieces, possible))
-            if not complete and self.choosy and self._can_afford(1):
-                return _PREVIOUS
-            self.selection = [f"click[{value}]" for value in values]
-        return self.selection.pop(0) if self.selection else _BUY
+        values, complete = self._wanted(_options(pieces, possible))
+        if not complete and self.choosy and self._can_afford(1):
+            return _PREVIOUS
+        self.selection = [*(f"click[{value}]" for value in values), *self.ending]
+        return self.selection.pop(0)
 
     def _can_afford(self, actions: int) -> bool:
         """Return whether, after ``actions`` more, enough are left to open a product, select its options and buy it."""
-        return self.left >= actions + 2 + len(self.request.options or ())
+        return self.left >= actions + 1 + len(self.ending) + len(self.request.options or ())
 
     def _wanted(self, offered: dict[str, list[str]]) -> tuple[list[str], bool]:
         """Return the ``offered`` values (by option name) to select, and whether all wanted values are among them."""

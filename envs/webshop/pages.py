@@ -25,7 +25,8 @@ Observation = Literal["text", "text_rich"]
 OBSERVATIONS: tuple[str, ...] = get_args(Observation)
 
 SEARCH, BACK, PREVIOUS, NEXT, BUY = "Search", "Back to Search", "< Prev", "Next >", "Buy Now"
-SUB_PAGES = ("Description", "Features", "Reviews")
+DESCRIPTION = "Description"
+SUB_PAGES = (DESCRIPTION, "Features", "Reviews")
 ITEM_BUTTONS = (BACK, PREVIOUS, *SUB_PAGES, BUY)
 
 THANKS = "Thank you for shopping with us!"
