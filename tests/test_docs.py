@@ -57,6 +57,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, content in NAMED.items():
         assert not (folder / name).exists()
         (folder / name).write_text(content, encoding="utf-8")
+    for place in ("tests/envs", "tests/baselines/routers"):
+        (folder / place).mkdir(parents=True)
+    made = [line for line in [*COMMANDS, *SPANS] if line.startswith("prism-bench new-")]
+    for line in dict.fromkeys(" ".join(shlex.split(line, comments=True)) for line in made):
+        python(folder, "-m", "prism_bench", *line.split()[1:])
     return folder
 
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "import": "sharegpt:import_main",
     "export": "sharegpt:export_main",
     "download": "download:main",
+    "new-env": "skeleton:env_main",
+    "new-router": "skeleton:router_main",
 }
 
 
@@ -23,7 +25,7 @@ def main() -> int | None:
     """Run the command that the first argument names; return its exit status."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name not in COMMANDS:
-        lines = [f"  {command:<10}{(_load(command).__doc__ or '').splitlines()[0]}" for command in COMMANDS]
+        lines = [f"  {command:<12}{(_load(command).__doc__ or '').splitlines()[0]}" for command in COMMANDS]
         print("usage: prism-bench COMMAND ...; COMMAND --help explains each\n", *lines, sep="\n")
         return 0 if name in ("-h", "--help") and len(sys.argv) > 1 else 1
     sys.argv[:2] = [f"prism-bench {name}"]
