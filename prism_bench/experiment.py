@@ -34,7 +34,8 @@ from prism_bench.results.result import build_result, write_result
 from prism_bench.routing.router import Allocation, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
-from prism_bench.stage_cache import Files, Stage, StageCache
+from prism_bench.stage_cache.cache import Stage, StageCache
+from prism_bench.stage_cache.declaration import Files, StageFunction
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
@@ -43,6 +44,9 @@ from prism_bench.stages.route import ALLOCATION, measure, route
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.train import CHECKPOINT, RECORD, train
 from prism_bench.strategy import Part, Phase
+
+STAGES = [value for value in globals().values() if isinstance(value, StageFunction)]
+"""The stages that a run may need: all that are imported here."""
 
 
 class Experiment:
@@ -344,10 +348,7 @@ class Experiment:
         """Return the stages and phases that are to be made again."""
         force = self.settings.force
         names = [force] if isinstance(force, str) else list(force)
-        functions = (collect, pretrain, measure, route, train, evaluate)
-        known = dict.fromkeys(
-            [*(function.name for function in functions), *(phase.name for phase in self.parts.phases)]
-        )
+        known = dict.fromkeys([*(function.name for function in STAGES), *(phase.name for phase in self.parts.phases)])
         if unknown := [name for name in names if name not in known]:
             raise InputError(f"force={unknown[0]} is no stage of this run; choose from {', '.join(known)}")
         return names

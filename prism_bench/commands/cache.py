@@ -16,7 +16,7 @@ from prism_bench.commands.hydra_command import CONF, reporting_mistakes
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from prism_bench.stored_stages import StoredStage
+    from prism_bench.stage_cache.stored import StoredStage
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,7 +60,7 @@ def _list(root: Path, options: argparse.Namespace, console: Console) -> None:
     from rich.table import Table
 
     from prism_bench.results.units import count, duration
-    from prism_bench.stored_stages import stored_stages
+    from prism_bench.stage_cache.stored import stored_stages
 
     table = Table("stage", "key", "made", "last used", "runs", "size", "FLOPs", "time", "of", title=str(root))
     for stage in stored_stages(root, options.name):
@@ -75,7 +75,7 @@ def _list(root: Path, options: argparse.Namespace, console: Console) -> None:
 def _sizes(root: Path, options: argparse.Namespace, console: Console) -> None:
     from rich.table import Table
 
-    from prism_bench.stored_stages import stored_stages
+    from prism_bench.stage_cache.stored import stored_stages
 
     stages = stored_stages(root, options.name)
     table = Table("stage", "number", "size", title=str(root))
@@ -88,7 +88,7 @@ def _sizes(root: Path, options: argparse.Namespace, console: Console) -> None:
 
 
 def _prune(root: Path, options: argparse.Namespace, console: Console) -> None:
-    from prism_bench.stored_stages import removable, remove
+    from prism_bench.stage_cache.stored import removable, remove
 
     things = removable(root, names=options.name, older_than=options.older_than, used_too=options.all)
     removed = things if options.dry_run else remove(things)
@@ -102,7 +102,7 @@ def _prune(root: Path, options: argparse.Namespace, console: Console) -> None:
 def _show(root: Path, options: argparse.Namespace, console: Console) -> None:
     from prism_bench.errors import InputError
     from prism_bench.results.units import count, duration
-    from prism_bench.stored_stages import find_stage, origins
+    from prism_bench.stage_cache.stored import find_stage, origins
 
     stage = find_stage(root, options.stage)
     if stage.inputs is None or stage.rows is None:
@@ -139,7 +139,7 @@ def _short(value: Any) -> Any:
 
 
 def _age(since: float) -> str:
-    from prism_bench.stored_stages import DAY
+    from prism_bench.stage_cache.stored import DAY
 
     seconds = max(0.0, time.time() - since)
     for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from omegaconf import Container, OmegaConf
 
-from prism_bench.code_digest import is_own, source_files
+from prism_bench.stage_cache.code_digest import is_own, source_files
 
 COMMENT_COLUMN = 42
 

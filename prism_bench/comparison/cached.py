@@ -11,7 +11,8 @@ from prism_bench.accounting.ledger import Ledger
 from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.forecast import phases_of
 from prism_bench.comparison.grid import Cell
-from prism_bench.stage_cache import Files, Stage, StageCache, StageFunction, Tools
+from prism_bench.stage_cache.cache import Stage, StageCache
+from prism_bench.stage_cache.declaration import Files, StageFunction, Tools
 
 
 class _NotMadeError(Exception):

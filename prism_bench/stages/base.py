@@ -26,7 +26,7 @@ from prism_bench.models.precision import to_device
 from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
-from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench

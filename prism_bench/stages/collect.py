@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.rollouts.expert import run_expert
-from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools, environment_maker
 
 TRAJECTORIES = "trajectories.parquet"

@@ -5,7 +5,7 @@ from pathlib import Path
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.models.policy import weights_digest
 from prism_bench.rollouts.backend import Sampling
-from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 

@@ -16,7 +16,7 @@ from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
 from prism_bench.rollouts.answers import Environment
 from prism_bench.selection import demonstration_sample
-from prism_bench.stage_cache import Files, Inputs, stage
+from prism_bench.stage_cache.declaration import Files, Inputs, stage
 from prism_bench.stages.collect import TRAJECTORIES
 
 

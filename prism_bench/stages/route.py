@@ -13,7 +13,7 @@ from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Limits
 from prism_bench.routing.router import Router, RoutingContext, save_allocation
 from prism_bench.settings.making import make
-from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 

@@ -18,7 +18,7 @@ from prism_bench.models.policy import Policy, PretrainedModel, check_weights, sa
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.settings.making import make
-from prism_bench.stage_cache import Inputs, stage
+from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench

@@ -6,7 +6,7 @@ from prism_bench.models.policy import ModelSettings, Policy
 from prism_bench.rollouts.backend import Engine
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.settings.making import make
-from prism_bench.stage_cache import Inputs
+from prism_bench.stage_cache.declaration import Inputs
 from prism_bench.stages.tools import Tools, environment_maker
 
 POLICY_SETTINGS = ("seed", "model", "prompt")

@@ -16,17 +16,19 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 from rich.console import Console
 
-from prism_bench import code_digest
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.digests import content_digest, digest, folder_manifest
 from prism_bench.environments.contract import Expert
 from prism_bench.errors import InputError
-from prism_bench.experiment import Experiment
+from prism_bench.experiment import STAGES, Experiment
 from prism_bench.models.policy import save_policy
 from prism_bench.routing.router import save_allocation, split
-from prism_bench.stage_cache import Inputs, Stage, StageCache, StageFunction, part_of
+from prism_bench.stage_cache import code_digest
+from prism_bench.stage_cache.cache import Stage, StageCache
+from prism_bench.stage_cache.declaration import Inputs, StageFunction
+from prism_bench.stage_cache.key import part_of, parts_of_key
 
 OTHER_VALUES: dict[str, Any] = {  # of settings that take only certain values
     "env.data": "elsewhere",
@@ -106,7 +108,7 @@ class Plan(StageCache):
             label += f" {inputs.parents['policy'].path.name} on {inputs.values['split']}"
         elif label == "collect":
             label += " for base" if "collect for base" not in self.keys else " to learn from"
-        self.keys[label] = digest(self.describe(function, inputs))
+        self.keys[label] = digest(parts_of_key(function, inputs, self._contents))
         self.functions[label] = function
         path = self.store / function.name
         return Stage(path, cached=True, key="", manifest=folder_manifest(path))
@@ -351,8 +353,10 @@ def test_the_protocol_says_whose_demonstrations_were_used(planned, tmp_path, cor
 
 def test_unknown_stages_cannot_be_forced(tmp_path):
     for force in ("force=rout", "force=[rl,rout]"):
-        with pytest.raises(InputError, match=r"force=rout is no stage of this run; choose from collect, .*, sft, rl$"):
+        with pytest.raises(InputError, match=r"force=rout is no stage of this run; choose from .*, sft, rl$") as raised:
             Experiment(configured(tmp_path, force), Console(quiet=True))
+        named = str(raised.value).partition("choose from ")[2].split(", ")
+        assert set(named) == {function.name for function in STAGES} | {"sft", "rl"}
 
 
 def test_a_game_that_was_changed_in_its_place_counts(planned, tmp_path):
@@ -416,6 +420,6 @@ def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypat
 
 def test_versions_of_packages_are_part_of_every_key(planned, tmp_path, monkeypatch):
     before = planned(configured(tmp_path)).keys
-    monkeypatch.setattr("prism_bench.code_digest.version", lambda name: "0.0")
+    monkeypatch.setattr("prism_bench.stage_cache.code_digest.version", lambda name: "0.0")
     after = planned(configured(tmp_path)).keys
     assert all(before[label] != after[label] for label in before)

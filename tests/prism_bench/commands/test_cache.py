@@ -6,7 +6,8 @@ import pytest
 
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.commands.cache import main
-from prism_bench.stage_cache import Inputs, StageCache, stage
+from prism_bench.stage_cache.cache import StageCache
+from prism_bench.stage_cache.declaration import Inputs, stage
 
 
 @stage("learn", settings=("seed",), values=("tasks",))

@@ -16,7 +16,7 @@ from prism_bench.commands.hydra_command import CONF
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.digests import folder_manifest
 from prism_bench.results.progress import PhaseProgress
-from prism_bench.stage_cache import Files, Inputs
+from prism_bench.stage_cache.declaration import Files, Inputs
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.tools import Tools
 

@@ -15,7 +15,9 @@ import pytest
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.digests import content_digest
 from prism_bench.errors import InputError
-from prism_bench.stage_cache import Files, Inputs, StageCache, modules_named, part_of, stage
+from prism_bench.stage_cache.cache import StageCache
+from prism_bench.stage_cache.declaration import Files, Inputs, stage
+from prism_bench.stage_cache.key import modules_named, part_of
 
 CONFIG: dict[str, Any] = {"seed": 0, "env": {"make": {"seed": 1, "data": None}, "workers": False}, "folder": "runs"}
 
@@ -150,7 +152,7 @@ def test_a_word_that_happens_to_be_a_folder_is_a_word(tmp_path, text, monkeypatc
 
 def test_code_and_versions_count(tmp_path, text, monkeypatch):
     first, _ = make(tmp_path, text)
-    monkeypatch.setattr("prism_bench.code_digest.version", lambda name: "0.0")
+    monkeypatch.setattr("prism_bench.stage_cache.code_digest.version", lambda name: "0.0")
     assert make(tmp_path, text)[0].key != first.key
 
 
@@ -236,7 +238,8 @@ SLOW_STAGE = """
 import sys, time
 from pathlib import Path
 from prism_bench.accounting.ledger import Ledger
-from prism_bench.stage_cache import StageCache, stage
+from prism_bench.stage_cache.cache import StageCache
+from prism_bench.stage_cache.declaration import stage
 
 @stage("base", settings=("seed",))
 def base(inputs, folder, root):

@@ -9,8 +9,9 @@ from filelock import FileLock
 
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.errors import InputError
-from prism_bench.stage_cache import Inputs, Stage, StageCache, lock_file, making_folder, stage
-from prism_bench.stored_stages import find_stage, origins, removable, remove, stored_stages
+from prism_bench.stage_cache.cache import Stage, StageCache, lock_file, making_folder
+from prism_bench.stage_cache.declaration import Inputs, stage
+from prism_bench.stage_cache.stored import find_stage, origins, removable, remove, stored_stages
 
 
 @stage("learn", settings=("seed", "router"), values=("phase", "tasks"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from prism_bench import code_digest
-from prism_bench.code_digest import code_of
 from prism_bench.errors import InputError
+from prism_bench.stage_cache import code_digest
+from prism_bench.stage_cache.code_digest import code_of
 from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import collect
 from prism_bench.stages.evaluate import evaluate

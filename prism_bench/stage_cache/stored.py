@@ -19,7 +19,7 @@ from prism_bench.accounting.ledger import LedgerRow, load_rows
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import writing
-from prism_bench.stage_cache import RUNS, lock_file, making_folder
+from prism_bench.stage_cache.cache import RUNS, lock_file, making_folder
 
 DAY = 24 * 3600
 

@@ -1,14 +1,6 @@
-"""Stages of a run on disk, found again by their inputs.
+"""Stages of a run on disk, found again by their inputs (:mod:`prism_bench.stage_cache.key`).
 
-A stage is a function that gets its inputs *through* the cache: the parts of the configuration, the files of parent
-stages and the values that it was declared with. Nothing else is in its reach, and these inputs are its key:
-
-* parts of the configuration by value, as far as it counts (:mod:`prism_bench.marks`); a text in them that names a file
-  or folder by the content of that file or folder;
-* parents, which are files, by content: two base models with the same weights are the same parent;
-* the code that the function can run, by :mod:`prism_bench.code_digest`, with the classes that its inputs name.
-
-On disk it is a folder ``<root>/<name>/<key>`` that holds
+A stage is a folder ``<root>/<name>/<key>`` that holds
 
     files/          the function's files
     manifest.json   checksum of every file, and the key
@@ -26,94 +18,25 @@ A stage must draw its random numbers from a seed among its inputs, since finding
 import errno
 import json
 import logging
-import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
-from prism_bench.code_digest import code_of
-from prism_bench.digests import content_digest, digest, folder_manifest, require_json
+from prism_bench.digests import content_digest, digest, folder_manifest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
-from prism_bench.marks import as_counted
-
-FORMAT = 2
-"""Part of every key; to be raised when older stages must not be used any more."""
-
-FILE_KEYS = ("data", "path", "file", "folder")
-"""Last names of settings in which a bare word may be a file or folder; a text with a separator may be one anywhere."""
+from prism_bench.stage_cache.declaration import Files, Inputs, StageFunction, Tools
+from prism_bench.stage_cache.key import part_of, parts_of_key
 
 RUNS = "runs"
 
-Tools = TypeVar("Tools")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """A file or folder, and the digest of its content."""
-
-    path: Path
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that a stage gets: the inputs that it was declared with, and no others."""
-
-    settings: Mapping[str, Any]  # parts of the configuration, by their dotted path
-    parents: Mapping[str, Files]
-    values: Mapping[str, Any]  # plain JSON that the run computed, such as a selection of tasks
-
-
-@dataclass(frozen=True)
-class StageFunction(Generic[Tools]):
-    """A function that makes the files of a stage, and the inputs that it was declared with."""
-
-    name: str
-    function: Callable[[Inputs, Path, Tools], None]
-    settings: tuple[str, ...]
-    parents: tuple[str, ...]
-    values: tuple[str, ...]
-    resumable: bool
-    phase: str | None
-
-
-def stage(
-    name: str,
-    *,
-    settings: Sequence[str] = (),
-    parents: Sequence[str] = (),
-    values: Sequence[str] = (),
-    resumable: bool = False,
-    phase: str | None = None,
-) -> Callable[[Callable[[Inputs, Path, Tools], None]], StageFunction[Tools]]:
-    """Return a decorator that declares the inputs of a stage.
-
-    The function is called with its inputs, an empty folder to fill, and tools, which must not change what it makes. The
-    phases that it opens in the ledger, and must close, are stored with the stage.
-
-    Args:
-        resumable: the folder keeps the files of a killed run, and the function continues from there.
-        phase: the row of the ledger, if it is neither ``name`` nor the value ``phase``.
-
-    Raises:
-        TypeError: the function has a closure, through which something undeclared could come in.
-    """
-
-    def declare(function: Callable[[Inputs, Path, Tools], None]) -> StageFunction[Tools]:
-        if function.__closure__:
-            raise TypeError(f"the stage {name!r} must be a function of its arguments only")
-        return StageFunction(name, function, tuple(settings), tuple(parents), tuple(values), resumable, phase)
-
-    return declare
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,44 +129,8 @@ class StageCache:
             parents={name: parents[name] for name in function.parents},
             values={name: values[name] for name in function.values},
         )
-        described = self.describe(function, inputs)
+        described = parts_of_key(function, inputs, self._contents)
         return inputs, described, self._root / function.name / digest(described)
-
-    def describe(self, function: StageFunction[Tools], inputs: Inputs) -> dict[str, Any]:
-        """Return everything that enters the key of a stage.
-
-        Raises:
-            InputError: an input is not plain JSON, or names a class that does not exist.
-        """
-        plain = {"settings": dict(inputs.settings), "values": dict(inputs.values)}
-        require_json(plain)
-        code = code_of([function.function.__module__, *modules_named(plain)])
-        return {
-            "format": FORMAT,
-            "stage": function.name,
-            "settings": self._by_content(as_counted(plain["settings"])),
-            "values": plain["values"],
-            "parents": {name: files.content for name, files in inputs.parents.items()},
-            "code": asdict(code),
-        }
-
-    def _by_content(self, value: Any, key: str = "") -> Any:
-        """Replace every text that names a file or folder by the digest of its content.
-
-        A bare word is taken for a name only under a key of :data:`FILE_KEYS`: a split called ``train`` is no folder.
-        """
-        if isinstance(value, dict):
-            return {name: self._by_content(item, name) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self._by_content(item, key) for item in value]
-        if isinstance(value, str) and 0 < len(value) < 4096 and (os.sep in value or key in FILE_KEYS):
-            path = Path(value).expanduser()
-            if path.is_file() or path.is_dir():
-                place = str(path.resolve())
-                if place not in self._contents:
-                    self._contents[place] = content_digest(path)
-                return {"content": self._contents[place]}
-        return value
 
     def _make(
         self, function: StageFunction[Tools], inputs: Inputs, tools: Tools, described: Mapping[str, Any], folder: Path
@@ -337,35 +224,6 @@ def making_folder(folder: Path) -> Path:
 def lock_file(folder: Path) -> Path:
     """Return the file that is locked while the stage ``folder`` is made or looked up."""
     return folder.with_name(f".{folder.name}.lock")
-
-
-def part_of(config: Mapping[str, Any], path: str) -> Any:
-    """Return the part of a configuration at a dotted path.
-
-    Raises:
-        InputError: the configuration has no such part.
-    """
-    value: Any = config
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            raise InputError(f"the configuration has no {path}")
-        value = value[key]
-    return value
-
-
-def modules_named(value: Any) -> Iterator[str]:
-    """Yield the modules of classes (``package.module.Class``) and ids (``package.module:Name``) that settings name."""
-    if isinstance(value, Mapping):
-        target = value.get("_target_")
-        if isinstance(target, str):
-            yield target
-        for item in value.values():
-            yield from modules_named(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from modules_named(item)
-    elif isinstance(value, str) and (named := re.match(r"([A-Za-z_]\w*\.[\w.]+):", value)):
-        yield named[1]
 
 
 def _difference(recorded: Mapping[str, str], present: Mapping[str, str]) -> str:
