@@ -67,7 +67,8 @@ def print_result(result: Result, console: Console, folder: Path | None = None) -
         console.print(f"Routing took {flops} of the FLOPs and {time} of the time.")
     _print_warnings(result, console)
     for name, path in result["files"].items():
-        console.print(f"{name}: {folder / path if folder else path}", markup=False, soft_wrap=True)
+        if not name.startswith("episodes "):  # one for every stage and split, which the page shows
+            console.print(f"{name}: {folder / path if folder else path}", markup=False, soft_wrap=True)
 
 
 def splits_of(result: Result) -> list[str]:
