@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz_environments.py [ID ...] [--actions 1000000] [--limit 5]
 
-Without ids, both environments of this repository. Exits with 1 if an action raised, took longer than the limit or had
+Without ids, all environments of this repository. Exits with 1 if an action raised, took longer than the limit or had
 an invalid result, or if memory grew after the first tenth of the actions. Unix only.
 """
 
@@ -25,7 +25,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-IDS = ("envs.alfworld:prism_bench/ALFWorld-v0", "envs.webshop:prism_bench/WebShop-v0")
+IDS = (
+    "envs.alfworld:prism_bench/ALFWorld-v0",
+    "envs.webshop:prism_bench/WebShop-v0",
+    "envs.babyai:prism_bench/BabyAI-v0",
+)
 MEGABYTE = 1_000_000
 SHARE_OF_LONG = 1 / 5000  # a search for a megabyte of words is slow everywhere
 GROWTH_ALLOWED = 48.0  # MiB after the first tenth: caches fill, the allocator keeps the memory of long strings

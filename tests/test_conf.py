@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+from extras import skip_where_missing
 from hydra import compose, initialize_config_dir
 
 from prism_bench.algorithms.contract import Algorithm
@@ -109,6 +110,7 @@ def test_an_environment_chooses_the_steps_of_every_algorithm_that_explores():
 
 @choices("env")
 def test_environments(group, choice):
+    skip_where_missing(choice)
     env = configured(f"{group}={choice}")["env"]
     for split in [env["train_split"], env["validation_split"], *env["test_splits"]]:
         environment = environment_maker(env["make"], split)()

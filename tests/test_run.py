@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import trl
+from extras import skip_where_missing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
@@ -563,6 +564,14 @@ def test_webshop_does_the_same_job(cache, tmp_path):
     assert phases(result) == set(PHASES) and result["allocation"] == {"sft": 4, "rl": 4}
     assert result["protocol"]["prompt"].startswith("IndexedPrompt(") and "tagger" in result["protocol"]
     assert set(result["score"]["rl"]["valid"]) > {"all"}
+
+
+@pytest.mark.slow
+def test_babyai_does_the_same_job(cache, tmp_path):
+    skip_where_missing("babyai")
+    result = run(tmp_path / "run", cache, *SMALL, "model.max_length=1024", "env=babyai", "router=loss")
+    assert phases(result) == set(PHASES) and result["allocation"] == {"sft": 4, "rl": 4}
+    assert result["protocol"]["package"].startswith("minigrid ") and "GoToObj" in result["score"]["rl"]["test"]
 
 
 @pytest.mark.slow

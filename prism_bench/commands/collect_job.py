@@ -5,7 +5,7 @@ rates.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -29,8 +29,8 @@ from prism_bench.results.units import count, duration
 from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
-from prism_bench.run_settings import EnvironmentSettings, read
-from prism_bench.settings.configuration import resolve
+from prism_bench.run_settings import EnvironmentSettings, RunSettings, read
+from prism_bench.settings.configuration import Configuration, resolve
 from prism_bench.settings.making import make
 from prism_bench.settings.types import Count, Group, NotNegative, Seed, Text
 from prism_bench.stages.tools import environment_maker
@@ -55,9 +55,6 @@ class CollectSettings:
     prompt: Group
     env: EnvironmentSettings
     modules: Sequence[Text] = ()
-    sft: Group = field(default_factory=dict)  # these three: what the environment chooses for runs
-    rollout: Group = field(default_factory=dict)
-    rl: Group = field(default_factory=dict)
 
 
 def collect(config: DictConfig, console: Console) -> list[Trajectory]:
@@ -71,7 +68,7 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
         InputError: a setting is invalid, there is nothing to write, or environment, checkpoint or prompt refuse their
             input.
     """
-    configuration = resolve(config)
+    configuration = _without_choices_for_runs(resolve(config))
     settings = read(CollectSettings, configuration)
     place, name = configuration.place, settings.policy
     model: ModelSettings = make(settings.model, place.below("model"), ModelSettings)
@@ -123,6 +120,12 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     left_out = f"; {len(episodes) - len(kept):,} failures left out" if len(kept) < len(episodes) else ""
     console.print(f"{len(kept):,} episodes written to {out}{left_out}", markup=False, highlight=False, soft_wrap=True)
     return kept
+
+
+def _without_choices_for_runs(configuration: Configuration) -> Configuration:
+    """Return the configuration without settings of runs alone, which an environment may choose beside its own."""
+    of_runs = {field.name for field in fields(RunSettings)} - {field.name for field in fields(CollectSettings)}
+    return replace(configuration, values={k: value for k, value in configuration.values.items() if k not in of_runs})
 
 
 def _destination(out: str | None) -> Path:

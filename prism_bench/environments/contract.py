@@ -18,7 +18,6 @@ The contract, beyond Gymnasium's own API:
 :func:`prism_bench.environments.check.check_environment` checks all of it.
 """
 
-import difflib
 import functools
 import re
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from rapidfuzz import fuzz, process
 
 from prism_bench.errors import InputError
 
@@ -121,7 +121,7 @@ class TextEnvironment(gymnasium.Env[str, str]):
             return self.task_ids[int(self.np_random.integers(len(self.task_ids)))]
         task_id = options["task_id"]
         if not self.has_task(task_id):
-            nearest = difflib.get_close_matches(str(task_id), self.task_ids, n=3, cutoff=0.0)
+            nearest = [found[0] for found in process.extract(str(task_id), self.task_ids, scorer=fuzz.ratio, limit=3)]
             raise UnknownTaskError(f"there is no task {task_id!r} in this split; the nearest are {', '.join(nearest)}")
         return str(task_id)
 

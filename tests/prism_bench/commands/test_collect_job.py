@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from extras import skip_where_missing
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
@@ -63,6 +64,7 @@ def played(name: str, tasks: int, split: str = "train", steps: int = 50) -> list
 
 @pytest.mark.parametrize("env", sorted(file.stem for file in (CONF / "env").glob("*.yaml")))
 def test_it_collects_in_every_environment(env, tmp_path):
+    skip_where_missing(env)
     episodes, _ = collected(f"env={env}", "tasks=3", f"out={tmp_path / 'episodes.parquet'}")
     assert episodes and all(episode.success for episode in episodes)
 
