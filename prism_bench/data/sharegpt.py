@@ -1,4 +1,4 @@
-"""Trajectories as ShareGPT conversations, the layout in which AgentGym and ETO publish expert episodes.
+"""Trajectories as ShareGPT conversations, the layout in which expert episodes are published.
 
 A conversation is ``[{"from": "human", "value": observation}, {"from": "gpt", "value": completion}, ...]``, bare or
 under the key ``conversations`` of a record. A source is a JSON file (a list of conversations, or one), a JSONL file
