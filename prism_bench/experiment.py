@@ -79,9 +79,9 @@ class Experiment:
             return self._run()
         finally:
             lock.release()
-            self.close()
             if "logger" in self.__dict__:  # it was needed; what it holds is written, however the run ends
                 self.logger.finish()
+            self.close()
 
     def close(self) -> None:
         """Close the environments that this object made itself; they are made anew where they are needed again."""

@@ -1,14 +1,15 @@
 """A server that plays a text environment by AgentGym's protocol, as its server of ALFWorld does; a test may trouble it.
 
-    python tests/agentgym_server.py PORT SETTINGS    the environment ``gymnasium.make(**SETTINGS)``, SETTINGS being JSON
+python tests/agentgym_server.py PORT SETTINGS    the environment ``gymnasium.make(**SETTINGS)``, SETTINGS being JSON
 """
 
 import json
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,7 @@ class Server:
     created: int = 0
     closed: list[int] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
-    connections: int = 0
+    connections: list[socket.socket] = field(default_factory=list)
     trouble: Callable[[str, int], Any] = lambda path, count: ...
     going_on: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,10 +59,10 @@ class Server:
                 "task_type": kind,
             }
         if path == "/step":
-            observation, reward, terminated, truncated, info = environment.step(payload["action"])
+            observation, _, terminated, truncated, info = environment.step(payload["action"])
             return {
                 "observation": observation,
-                "reward": reward,
+                "reward": info["score"],
                 "available_actions": info["admissible_actions"],
                 "done": terminated or truncated,
             }
@@ -82,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.state.connections += 1
+        self.state.connections.append(self.connection)
 
     def do_POST(self) -> None:
         payload = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
@@ -123,6 +124,9 @@ def serve(make: Callable[[], gymnasium.Env[str, str]], port: int = 0) -> Iterato
         yield state
         state.going_on.set()
         http.shutdown()
+        for connection in state.connections:
+            with suppress(OSError):  # it has ended
+                connection.shutdown(socket.SHUT_RDWR)
     thread.join()
 
 

@@ -43,7 +43,7 @@ class JsonClient:
         self.url = checked_url(url)
         self._seconds = seconds
         timeout = httpx.Timeout(seconds, connect=connect_seconds)
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
         self._client = httpx.Client(timeout=timeout, headers=headers, trust_env=False, follow_redirects=False)
 
     def get(self, path: str, **query: str | int) -> JsonAnswer:
@@ -78,7 +78,8 @@ class JsonClient:
         seconds: float | None = None,
     ) -> JsonAnswer:
         what, content = f"{method} {self.url}{path}", bytearray()
-        request = self._client.build_request(method, f"{self.url}{path}", params=query or None, json=payload)
+        url, body = f"{self.url}{path}", None if payload is None else json.dumps(payload).encode()
+        request = self._client.build_request(method, url, params=query or None, content=body)
         if seconds is not None:
             request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
         seconds = self._seconds if seconds is None else seconds
