@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
 import random
+import runpy
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,18 +21,24 @@ from corridor import Corridor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from saying import Saying
+from shrunken import RL, SFT
 
 from envs.agentgym.environment import AgentGymEnvironment
 from envs.agentgym.game import Game
 from prism_bench.accounting.ledger import LedgerRow, Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
+from prism_bench.data.trajectory import save_trajectories
 from prism_bench.environments.check import check_environment
 from prism_bench.environments.contract import ANY_ACTION, INFO_KEYS, InvalidAnswerError
 from prism_bench.environments.json_answer import JsonAnswer
 from prism_bench.errors import InputError
+from prism_bench.models.policy import Policy, save_policy
+from prism_bench.models.tokenizer import build_tokenizer
+from prism_bench.results.result import read_result
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
+from prism_bench.rollouts.expert import run_expert
 from prism_bench.rollouts.faults import FaultRules
 
 ALFWORLD = partial(gymnasium.make, "envs.alfworld:prism_bench/ALFWorld-v0")
@@ -403,3 +413,81 @@ class TestTasks:
         with pytest.raises(InputError, match=r"^url=") as refusal:
             AgentGymEnvironment(url, GAME)
         assert "secret" not in str(refusal.value)
+
+
+class TestAWholeRun:
+    """The main job, on games that another process serves."""
+
+    ROOT = Path(__file__).resolve().parents[2]
+
+    @pytest.fixture
+    def served(self) -> Iterator[subprocess.Popen[str]]:
+        """A process that serves ALFWorld; its first line is its address, its last one what it still holds."""
+        program = [sys.executable, str(self.ROOT / "tests" / "agentgym_server.py"), "0"]
+        chosen = json.dumps({"id": "envs.alfworld:prism_bench/ALFWorld-v0", "max_episode_steps": 60})
+        with subprocess.Popen(
+            [*program, chosen],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(self.ROOT)},
+        ) as process:
+            yield process
+            process.kill()
+
+    @pytest.fixture
+    def pretrained(self, tmp_path: Path, tiny_model) -> tuple[Path, Path]:
+        """A checkpoint and the demonstrations of eight tasks, which are called as AgentGym calls them."""
+        with contextlib.closing(ALFWORLD()) as env:
+            tasks = env.unwrapped.task_ids[:8]
+            episodes = run_expert(env, "search", tasks, Meter("collect"))
+        assert all(episode.success for episode in episodes)
+        named = [replace(episode, task_id=f"alfworld_{number}") for number, episode in enumerate(episodes)]
+        save_trajectories(named, tmp_path / "demonstrations.parquet")
+        texts = [text for episode in episodes for step in episode.steps for text in (step.observation, step.action)]
+        tokenizer = build_tokenizer(texts)
+        ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+        model = tiny_model(vocab_size=len(tokenizer), max_position_embeddings=2048, **ids)
+        save_policy(Policy(model, tokenizer), tmp_path / "checkpoint")
+        return tmp_path / "checkpoint", tmp_path / "demonstrations.parquet"
+
+    def test_trains_and_evaluates(self, served, pretrained, tmp_path, monkeypatch, capsys):
+        assert served.stdout is not None and served.stdin is not None
+        url = served.stdout.readline().strip()
+        checkpoint, demonstrations = pretrained
+        chosen = [
+            "env=agentgym",
+            f"env.url={url}",
+            "model=checkpoint",
+            f"model.path={checkpoint}",
+            "model.max_length=1024",
+            "model.max_completion_tokens=8",
+            "model.batch_size=4",
+            "prompt=action",
+            f"demonstrations={demonstrations}",
+            "strategy=sft_then_rl",
+            "logger=none",
+            "trajectories=null",
+            "eval.tasks=4",
+            "eval.curve_points=1",
+            "eval.curve_tasks=2",
+            *SFT,
+            *RL,
+            f"cache={tmp_path / 'cache'}",
+            f"hydra.run.dir={tmp_path / 'run'}",
+        ]
+        monkeypatch.setattr(sys, "argv", [str(self.ROOT / "run.py"), *chosen])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        result = read_result(tmp_path / "run" / "result.json")
+        assert result["protocol"]["game"] == "alfworld"
+        assert result["protocol"]["demonstrations"].startswith("demonstrations.parquet")
+        assert [(phase["name"], phase["ended"]) for phase in result["phases"]] == [
+            ("sft", "completed"),
+            ("rl", "completed"),
+        ]
+        assert result["success"]["rl"]["valid"]["all"]["n"] == 4
+        assert sum(row["lost_episodes"] for row in result["ledger"]) == 0
+        assert "show other observations" not in capsys.readouterr().out  # than in the process of the demonstrations
+        served.stdin.close()
+        left = json.loads(served.stdout.readline())
+        assert left["created"] == left["closed"] > 4
