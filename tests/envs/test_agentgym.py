@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import random
-import runpy
 import subprocess
 import sys
 import time
@@ -451,7 +450,8 @@ class TestAWholeRun:
         save_policy(Policy(model, tokenizer), tmp_path / "checkpoint")
         return tmp_path / "checkpoint", tmp_path / "demonstrations.parquet"
 
-    def test_trains_and_evaluates(self, served, pretrained, tmp_path, monkeypatch, capsys):
+    @pytest.mark.slow
+    def test_trains_and_evaluates(self, served, pretrained, tmp_path):
         assert served.stdout is not None and served.stdin is not None
         url = served.stdout.readline().strip()
         checkpoint, demonstrations = pretrained
@@ -476,8 +476,9 @@ class TestAWholeRun:
             f"cache={tmp_path / 'cache'}",
             f"hydra.run.dir={tmp_path / 'run'}",
         ]
-        monkeypatch.setattr(sys, "argv", [str(self.ROOT / "run.py"), *chosen])
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        program = [sys.executable, str(self.ROOT / "run.py"), *chosen]
+        finished = subprocess.run(program, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert finished.returncode == 0, finished.stdout + finished.stderr
         result = read_result(tmp_path / "run" / "result.json")
         assert result["protocol"]["game"] == "alfworld"
         assert result["protocol"]["demonstrations"].startswith("demonstrations.parquet")
@@ -487,7 +488,7 @@ class TestAWholeRun:
         ]
         assert result["success"]["rl"]["valid"]["all"]["n"] == 4
         assert sum(row["lost_episodes"] for row in result["ledger"]) == 0
-        assert "show other observations" not in capsys.readouterr().out  # than in the process of the demonstrations
+        assert "show other observations" not in finished.stdout  # than in the process of the demonstrations
         served.stdin.close()
         left = json.loads(served.stdout.readline())
         assert left["created"] == left["closed"] > 4

@@ -156,6 +156,11 @@ def test_failures_are_left_out_of_expert_episodes(tmp_path: Path) -> None:
     assert everything == every
 
 
+def test_without_an_expert_a_checkpoint_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^env.expert=null: the environment has no expert; name a checkpoint with"):
+        collected("env.expert=null", f"out={tmp_path / 'episodes.parquet'}")
+
+
 def test_nothing_to_write_is_an_error(tmp_path: Path, checkpoint: Path) -> None:
     out = tmp_path / "episodes.parquet"
     with pytest.raises(InputError, match="none of 2 episodes succeeded, so nothing was written"):
