@@ -85,6 +85,11 @@ class Experiment:
             lock.release()
             if "logger" in self.__dict__:  # it was needed; what it holds is written, however the run ends
                 self.logger.finish()
+            self.close()
+
+    def close(self) -> None:
+        """Close the environments that this object made itself; they are made anew where they are needed again."""
+        self.tasks.close()
 
     def _run(self) -> dict[str, Any]:
         result = self._result(*self.walk())
@@ -255,10 +260,11 @@ class Experiment:
         base: TextEnvironment = environment.unwrapped  # type: ignore[assignment]
         limit = environment.spec.max_episode_steps if environment.spec is not None else None
         turns, strays = self.settings.rollout.max_turns, self.settings.rollout.max_inadmissible
+        expert = "none" if env.expert is None else f"expert {env.expert}"
         return {
             "environment": env.make["id"],
             **base.protocol(),
-            "demonstrations": self.tasks.own.name if self.tasks.own else f"expert {env.expert}",
+            "demonstrations": self.tasks.own.name if self.tasks.own else expert,
             "settings chosen on": env.validation_split,
             "tested on": ", ".join(env.test_splits) or "nothing else",
             "eval tasks": ", ".join(

@@ -1,7 +1,7 @@
 """A rehearsal: everything about a run that can be checked in seconds, and the plan of the run (``check=true``).
 
-The environment of every split is loaded and one episode of the expert is rolled out and rendered. Of the model its
-configuration and its tokenizer are read, but no weights. No file is written and no stage is made.
+The environment of every split is loaded, and one episode of the expert, if there is one, is rolled out and rendered. Of
+the model its configuration and its tokenizer are read, but no weights. No file is written and no stage is made.
 """
 
 from collections.abc import Iterator
@@ -25,26 +25,28 @@ def rehearse(experiment: Experiment, console: Console) -> None:
         InputError: the run could not be finished.
     """
     found = experiment.check()
-    (episode,) = run_expert(
-        experiment.tasks.wrapped(experiment.settings.env.train_split),
-        experiment.settings.env.expert,
-        experiment.tasks.demonstrations[:1],
-        Meter("check"),
-        experiment.parts.prompt.needs_admissible,
-    )
+    env = experiment.settings.env
+    episode = None
+    if env.expert is not None:
+        environment, tasks = experiment.tasks.wrapped(env.train_split), experiment.tasks.demonstrations[:1]
+        admissible = experiment.parts.prompt.needs_admissible
+        (episode,) = run_expert(environment, env.expert, tasks, Meter("check"), admissible)
     for name, text in plan(experiment, found, episode):
         console.print(f"{name:<12} {text}", highlight=False, markup=False, soft_wrap=True)
     console.print("Nothing was found that would stop this run.", style="bold", highlight=False)
 
 
-def plan(experiment: Experiment, found: Outline, episode: Trajectory) -> Iterator[tuple[str, str]]:
-    """Yield the lines of the plan: a name, and what was found."""
+def plan(experiment: Experiment, found: Outline, episode: Trajectory | None) -> Iterator[tuple[str, str]]:
+    """Yield the lines of the plan: a name, and what was found; ``episode`` is the expert's, if there is one."""
     env, tasks = experiment.settings.env, len(experiment.tasks.demonstrations)
     train = len(experiment.tasks.environment(env.train_split).task_ids)
     yield "environment", f"{env.make.get('id', env.make['_target_'])}: {train:,} tasks in {env.train_split}"
-    solved = "solved" if episode.success else "did not solve"
-    tokens = _rendered(experiment, found, episode)
-    yield "expert", f"{env.expert} {solved} {episode.task_id} in {len(episode.steps)} steps; {tokens}"
+    if episode is None:
+        yield "expert", "none"
+    else:
+        solved = "solved" if episode.success else "did not solve"
+        tokens = _rendered(experiment, found, episode)
+        yield "expert", f"{env.expert} {solved} {episode.task_id} in {len(episode.steps)} steps; {tokens}"
     yield "model", f"{_model(experiment, found)}; context of {experiment.parts.model.max_length:,} tokens"
     if found.probed:
         yield "probe", f"{found.probed} matrices in each of {found.shape.layers} layers"

@@ -25,13 +25,14 @@ class EnvironmentSettings(FaultRules):
     """The settings of ``env`` that a run reads; an environment has others, to which ``make`` refers.
 
     Attributes:
+        expert: name of the environment's expert; None if it has none.
         taught: settings of ``make`` that are others for the base stage, so that a model made from scratch may be taught
             less than it will meet.
         commands: for prompts that name them.
     """
 
     make: Group
-    expert: Text
+    expert: Text | None
     train_split: Text
     validation_split: Text
     test_splits: Sequence[Text]

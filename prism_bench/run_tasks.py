@@ -1,6 +1,7 @@
 """The tasks of a run: the environment of every split, and the selections for training and for evaluation."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from prism_bench.data.prompts import check_thoughts, without_thoughts
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.errors import InputError
+from prism_bench.models.scratch import ScratchModel
 from prism_bench.results.schema import Selection
 from prism_bench.rollouts.answers import Environment
 from prism_bench.run_parts import RunParts
@@ -19,6 +21,9 @@ from prism_bench.selection import (
     pretraining_tasks,
 )
 from prism_bench.stages.own_episodes import OwnEpisodes
+
+NO_EXPERT = "env.expert=null: the environment has no expert"
+"""First words of the refusal of what would need one."""
 
 
 class RunTasks:
@@ -40,6 +45,7 @@ class RunTasks:
         self.train_split = settings.env.train_split
         self.selections: dict[str, Selection] = {}
         self._environments: dict[str, Environment] = {}  # by split, each made once
+        self._made: list[Environment] = []
 
     @property
     def eval_splits(self) -> list[str]:
@@ -67,7 +73,9 @@ class RunTasks:
     def _taught(self) -> TextEnvironment:
         if not self.parts.settings.env.taught:
             return self.environment(self.train_split)
-        environment: TextEnvironment = self.parts.make_taught().unwrapped  # type: ignore[assignment]
+        made = self.parts.make_taught()
+        self._made.append(made)
+        environment: TextEnvironment = made.unwrapped  # type: ignore[assignment]
         return environment
 
     def evaluated(self, split: str) -> list[str]:
@@ -105,19 +113,36 @@ class RunTasks:
         """
         if split not in self._environments:
             made = self.parts.make_environment(split)()
+            self._made.append(made)
             if not isinstance(made.unwrapped, TextEnvironment):
                 raise InputError("env.make does not make a text environment; name another id")
             self._environments[split] = made
         return self._environments[split]
 
+    def close(self) -> None:
+        """Close the environments; those that are needed again are made anew."""
+        self._environments.clear()
+        self.__dict__.pop("_taught", None)
+        with ExitStack() as all_of_them:
+            while self._made:
+                all_of_them.callback(self._made.pop().close)
+
     def check(self) -> list[str]:
-        """Check that there are tasks for everything; return warnings.
+        """Check that there are tasks for everything, an expert if one is asked, and an environment that is ready.
+
+        Return warnings.
 
         Raises:
             InputError: there are not, or the demonstrations do not fit the environment, the prompt or the strategy.
         """
         train = self.environment(self.train_split)
-        train.expert(self.parts.settings.env.expert)
+        train.check_ready()
+        if (expert := self.parts.settings.env.expert) is not None:
+            train.expert(expert)
+        elif isinstance(self.parts.model, ScratchModel):
+            raise InputError(f"{NO_EXPERT}, whose episodes teach a model from scratch; choose a pretrained one")
+        elif self.own is None and (self.parts.phases or self.parts.router):
+            raise InputError(f"{NO_EXPERT} for demonstrations; bring your own with demonstrations=FILE")
         for split in self.eval_splits:
             self.evaluated(split)
         if self.own is None and self._needs_text and self.parts.prompt.needs_thoughts:

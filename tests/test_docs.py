@@ -53,6 +53,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "conf/strategy/warm_up_then_rl.yaml",
         "envs/treasure.py",
         "conf/env/treasure.yaml",
+        "envs/taxi.py",
+        "conf/env/taxi.yaml",
     }
     for name, content in NAMED.items():
         assert not (folder / name).exists()
@@ -108,10 +110,11 @@ def run(project: Path) -> Path:
     return project / "run"
 
 
-def test_the_environment_keeps_the_contract(project):
+def test_the_environments_keep_the_contract(project):
     checks = [code for code in PYTHON if "check_environment" in code]
-    assert len(checks) == 1
-    python(project, "-c", checks[0])
+    assert len(checks) == 2
+    for code in checks:
+        python(project, "-c", code)
 
 
 @pytest.mark.slow

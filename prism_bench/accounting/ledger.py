@@ -56,10 +56,10 @@ class LedgerRow:
         demonstrations_truncated: how many of them lost steps at the end, because the context was full.
         lost_episodes: rollouts that ended because the environment failed, in one of the following ways; a failure in
             ``reset`` is tried again if there are worker processes.
-        hangs: calls of ``reset`` and ``step`` that exceeded ``env.step_seconds``.
+        hangs: calls of ``reset`` and ``step`` that exceeded ``env.step_seconds``, or a limit of the environment's own.
         errors: exceptions of environments and their calls of ``sys.exit``.
         invalid_answers: answers that are no text, without a score from 0 to 1, or otherwise against the contract.
-        worker_deaths: processes of environments that died.
+        worker_deaths: processes of environments that died, and servers that were not to be reached.
         seconds, device_seconds, peak_memory_bytes: see the rules of this module.
         cached: an earlier run spent this, and its result was reused.
     """

@@ -5,6 +5,7 @@ rates.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -42,7 +43,7 @@ Progress = Callable[[int], None]
 class CollectSettings:
     """Settings of the command, see ``conf/collect.yaml``."""
 
-    policy: Text
+    policy: Text | None
     split: Text
     out: Text | None
     tasks: Count | None
@@ -71,42 +72,45 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     configuration = _without_choices_for_runs(resolve(config))
     settings = read(CollectSettings, configuration)
     place, name = configuration.place, settings.policy
+    if name is None:
+        raise InputError("env.expert=null: the environment has no expert; name a checkpoint with policy=FOLDER")
     model: ModelSettings = make(settings.model, place.below("model"), ModelSettings)
     prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
     engine: Engine = make(settings.generation, place.below("generation"), Engine)
     out = _destination(settings.out)
     make_environment = environment_maker(settings.env.make, settings.split, place.below("env").below("make"))
-    environment = make_environment()
-    base = environment.unwrapped
-    assert isinstance(base, TextEnvironment)
-    task_ids = [task_id for task_id in base.task_ids[: settings.tasks] for _ in range(settings.episodes)]
-    refusal = _no_expert(base, name)
-    ledger = Ledger([model.device])
-    with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
-        if refusal is None:
-            episodes = run_expert(
-                environment,
-                name,
-                task_ids,
-                meter,
-                prompt.needs_admissible,
-                progress.update,
-                rules=settings.env,
-                make=make_environment,
-            )
-        else:
-            policy = _load(name, model, refusal)
-            renderer = Renderer(policy.tokenizer, prompt, model.max_length)
-            sampling = Sampling(float(settings.temperature), model.max_completion_tokens, settings.seed)
-            source = f"policy:{weights_digest(policy.model)}"
-            with (
-                RolloutRunner(
-                    make_environment, renderer, model.batch_size, settings.env.workers, settings.env
-                ) as runner,
-                engine.start(policy, name, renderer.end_token_id) as backend,
-            ):
-                rolled_out = runner.run(backend, task_ids, sampling, source, meter, progress.update)
-            episodes = [episode.trajectory for episode in rolled_out]
+    with closing(make_environment()) as environment:
+        base = environment.unwrapped
+        assert isinstance(base, TextEnvironment)
+        base.check_ready()
+        task_ids = [task_id for task_id in base.task_ids[: settings.tasks] for _ in range(settings.episodes)]
+        refusal = _no_expert(base, name)
+        ledger = Ledger([model.device])
+        with ledger.phase("collect") as meter, PhaseProgress(console, "collect", len(task_ids), "episodes") as progress:
+            if refusal is None:
+                episodes = run_expert(
+                    environment,
+                    name,
+                    task_ids,
+                    meter,
+                    prompt.needs_admissible,
+                    progress.update,
+                    rules=settings.env,
+                    make=make_environment,
+                )
+            else:
+                policy = _load(name, model, refusal)
+                renderer = Renderer(policy.tokenizer, prompt, model.max_length)
+                sampling = Sampling(float(settings.temperature), model.max_completion_tokens, settings.seed)
+                source = f"policy:{weights_digest(policy.model)}"
+                with (
+                    RolloutRunner(
+                        make_environment, renderer, model.batch_size, settings.env.workers, settings.env
+                    ) as runner,
+                    engine.start(policy, name, renderer.end_token_id) as backend,
+                ):
+                    rolled_out = runner.run(backend, task_ids, sampling, source, meter, progress.update)
+                episodes = [episode.trajectory for episode in rolled_out]
     only_successes = refusal is None if settings.only_successes is None else settings.only_successes
     kept = [episode for episode in episodes if episode.success or not only_successes]
     console.print(_rates(episodes, f"{name} on {settings.split}"))

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,8 @@ def main(config: DictConfig, console: Console) -> None:
 
     experiment = Experiment(config, console)
     if experiment.settings.check:
-        rehearse(experiment, console)
+        with closing(experiment):
+            rehearse(experiment, console)
         return
     result = experiment.run()
     print_result(result, console, experiment.folder)

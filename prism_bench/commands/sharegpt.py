@@ -1,6 +1,6 @@
 """Conversion between trajectories and ShareGPT conversations (:mod:`prism_bench.data.sharegpt`).
 
-prism-bench import IN OUT.parquet
+prism-bench import IN OUT.parquet [--task KEY]
 prism-bench export IN.parquet OUT.json
 """
 
@@ -19,19 +19,23 @@ if TYPE_CHECKING:  # it takes seconds to import, for which --help should not wai
 
 def import_main(arguments: Sequence[str] | None = None) -> None:
     """Read ShareGPT conversations and write trajectories."""
-    source, target = _files("import", import_main, arguments, "a .json or .jsonl file, or a folder of them", ".parquet")
+    parser = _files("import", import_main, "a .json or .jsonl file, or a folder of them", ".parquet")
+    parser.add_argument("--task", default="task_id", metavar="KEY", help="the key under which a record names its task")
+    options = parser.parse_args(arguments)
+    source, target = options.source, options.target
     with reporting_mistakes() as console:
         from prism_bench.data.sharegpt import import_conversations
         from prism_bench.data.trajectory import save_trajectories
 
-        trajectories = import_conversations(source)
+        trajectories = import_conversations(source, options.task)
         save_trajectories(trajectories, target)
         console.print(_summary(trajectories, target), soft_wrap=True)
 
 
 def export_main(arguments: Sequence[str] | None = None) -> None:
     """Read trajectories and write ShareGPT conversations."""
-    source, target = _files("export", export_main, arguments, "a .parquet file of trajectories", ".json or .jsonl")
+    options = _files("export", export_main, "a .parquet file of trajectories", ".json or .jsonl").parse_args(arguments)
+    source, target = options.source, options.target
     with reporting_mistakes() as console:
         from prism_bench.data.sharegpt import export_conversations
         from prism_bench.data.trajectory import load_trajectories
@@ -41,12 +45,12 @@ def export_main(arguments: Sequence[str] | None = None) -> None:
         console.print(_summary(trajectories, target), soft_wrap=True)
 
 
-def _files(name: str, command: object, arguments: Sequence[str] | None, source: str, suffix: str) -> tuple[Path, Path]:
+def _files(name: str, command: object, source: str, suffix: str) -> argparse.ArgumentParser:
+    """Return a parser of two files."""
     parser = argparse.ArgumentParser(prog=f"prism-bench {name}", description=command.__doc__)
     parser.add_argument("source", type=Path, metavar="IN", help=source)
     parser.add_argument("target", type=Path, metavar="OUT", help=f"the {suffix} file to write")
-    options = parser.parse_args(arguments)
-    return options.source, options.target
+    return parser
 
 
 def _summary(trajectories: Sequence[Trajectory], target: Path) -> str:

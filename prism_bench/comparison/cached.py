@@ -1,6 +1,7 @@
 """The phases of a cell that lie in the cache already, found by its real keys, without making anything."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,8 +44,10 @@ def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
     Raises:
         InputError: a setting of the cell is refused.
     """
-    with TemporaryDirectory() as folder:
-        experiment = experiment_of(cell, conf, Path(folder), Console(quiet=True))
+    with (
+        TemporaryDirectory() as folder,
+        closing(experiment_of(cell, conf, Path(folder), Console(quiet=True))) as experiment,
+    ):
         ledger = Ledger()
         experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), ledger)
         try:

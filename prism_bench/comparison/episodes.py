@@ -7,6 +7,7 @@ anew. Files that are gone leave a note that says so.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -219,10 +220,12 @@ def _expert(
     found: dict[tuple[str, str], Trajectory] = {}
     for (configuration, split), tasks in groups.items():
         config = results[configuration]["config"]
+        if config["env"]["expert"] is None:
+            continue
         try:
             check_targets(config["env"]["make"], config.get("modules", []))
-            environment = make(config["env"]["make"], "env.make", split=split)
-            episodes = run_expert(environment, config["env"]["expert"], tasks, Meter("page"))
+            with closing(make(config["env"]["make"], "env.make", split=split)) as environment:
+                episodes = run_expert(environment, config["env"]["expert"], tasks, Meter("page"))
         except InputError as error:
             notes.append(f"The expert's episodes of {split} are not shown ({error}).")
             continue

@@ -1,4 +1,4 @@
-"""Trajectories as ShareGPT conversations, the layout in which AgentGym and ETO publish expert episodes.
+"""Trajectories as ShareGPT conversations, the layout in which expert episodes are published.
 
 A conversation is ``[{"from": "human", "value": observation}, {"from": "gpt", "value": completion}, ...]``, bare or
 under the key ``conversations`` of a record. A source is a JSON file (a list of conversations, or one), a JSONL file
@@ -6,8 +6,8 @@ under the key ``conversations`` of a record. A source is a JSON file (a list of 
 
 Such text leaves four things open. An import decides:
 
-* The task: ``task_id`` is None unless the record has one under that very name, as our exports do. AgentGym's
-  ``item_id`` counts the tasks of its own servers. Episodes without a task serve SFT and the probe, not RL.
+* The task: ``task_id`` is None unless the record has one under that very name, as our exports do, or under another key
+  that the user names, such as ``item_id``. Episodes without a task serve SFT and the probe, not RL.
 * The end: published conversations are demonstrations, so an import counts as a success with score 1 unless the record
   has ``score`` and ``success``. Rewards of single steps are unknown; the last step gets the score.
 * Instructions: a conversation that opens with an instruction and its acknowledgement ("OK. I'll follow ...") starts
@@ -55,8 +55,12 @@ class Record(BaseModel):
     regime: Text | None = None
 
 
-def import_conversations(path: Path) -> list[Trajectory]:
+def import_conversations(path: Path, task_key: str = "task_id") -> list[Trajectory]:
     """Read the conversations of a file or folder.
+
+    Args:
+        path: of a JSON or JSONL file, or of a folder of them.
+        task_key: the key under which a record names its task.
 
     Raises:
         InputError: there is nothing to read, or an entry is not a conversation.
@@ -65,11 +69,11 @@ def import_conversations(path: Path) -> list[Trajectory]:
         files = sorted(file for file in path.rglob("*") if file.suffix in (".json", ".jsonl") and file.is_file())
     else:
         files = [path]
-    trajectories = [
-        _trajectory(content, where, f"import:{file.relative_to(path) if path.is_dir() else file.name}")
-        for file in files
-        for where, content in _contents(file)
-    ]
+    trajectories: list[Trajectory] = []
+    for file in files:
+        source = f"import:{file.relative_to(path) if path.is_dir() else file.name}"
+        contents = ((where, _with_task(content, task_key)) for where, content in _contents(file))
+        trajectories += [_trajectory(content, where, source) for where, content in contents]
     if not trajectories:
         raise InputError(f"{path}: there are no conversations in it (.json or .jsonl)")
     return trajectories
@@ -124,6 +128,10 @@ def _parse(text: str, file: Path, line: int = 1) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1}, column {error.colno}"
         raise InputError(f"{file}: {place}: not JSON ({error.msg})") from None
+
+
+def _with_task(content: Any, key: str) -> Any:
+    return {**content, "task_id": content.get(key)} if isinstance(content, dict) else content
 
 
 def _trajectory(content: Any, where: str, source: str) -> Trajectory:

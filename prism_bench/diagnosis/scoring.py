@@ -1,6 +1,7 @@
 """Scores of routers: every cell of a grid, run up to its allocation."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -51,26 +52,26 @@ def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, cons
     Raises:
         InputError: a setting is refused, the model cannot be probed, or a demonstration has no regime.
     """
-    experiment = experiment_of(cell, conf, folder, console)
-    folder.mkdir(parents=True, exist_ok=True)
-    allocation, demonstrations = experiment.allocation, experiment.demonstrations
-    regimes = tuple(demonstration.regime or "" for demonstration in demonstrations)
-    if not all(regimes):
-        raise InputError(
-            f"{cell.name}: a demonstration has no regime, so that nothing is known about its conflict with the model; "
-            "choose an environment that states regimes"
+    with closing(experiment_of(cell, conf, folder, console)) as experiment:
+        folder.mkdir(parents=True, exist_ok=True)
+        allocation, demonstrations = experiment.allocation, experiment.demonstrations
+        regimes = tuple(demonstration.regime or "" for demonstration in demonstrations)
+        if not all(regimes):
+            raise InputError(
+                f"{cell.name}: a demonstration has no regime, so that nothing is known about its conflict with the "
+                "model; choose an environment that states regimes"
+            )
+        return Scored(
+            router,
+            setting,
+            cell.seed,
+            tuple(demonstration.task_id for demonstration in demonstrations),
+            regimes,
+            np.array(allocation.scores),
+            covariates_of(experiment),
+            allocation.cost["flops"],
+            allocation.cost["seconds"],
         )
-    return Scored(
-        router,
-        setting,
-        cell.seed,
-        tuple(demonstration.task_id for demonstration in demonstrations),
-        regimes,
-        np.array(allocation.scores),
-        covariates_of(experiment),
-        allocation.cost["flops"],
-        allocation.cost["seconds"],
-    )
 
 
 def covariates_of(experiment: Experiment) -> dict[str, np.ndarray]:

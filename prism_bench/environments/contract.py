@@ -9,10 +9,15 @@ The contract, beyond Gymnasium's own API:
 * ``env.unwrapped.task_ids`` is the ordered sequence of the tasks of the environment's split;
 * ``reset(options={"task_id": id})`` starts that task, ``reset()`` draws one from ``np_random``;
 * ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list; a word in
-  angle brackets, as in ``search[<keywords>]``, stands for any text), ``score`` (0 to 1) and ``success``; and
-  ``regime`` where the environment knows how a task departs from what models are taught (``clean``: not at all);
+  angle brackets, as in ``search[<keywords>]``, stands for any text, so :data:`ANY_ACTION` alone says that they are not
+  known), ``score`` (0 to 1) and ``success``; and ``regime`` where the environment knows how a task departs from what
+  models are taught (``clean``: not at all);
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
 * any string is an action; the environment answers a meaningless one too, and never raises;
+* an environment that a server or another process plays raises ``ConnectionError`` when that is gone, ``TimeoutError``
+  when it does not answer, and :class:`InvalidAnswerError` when its answer is unusable; the first two always cost the
+  episode and never the run;
+* ``close()`` gives back whatever the environment holds; it is called once, also when a run fails;
 * ``env.unwrapped.expert(name)`` returns an :class:`Expert`, if the environment has one.
 
 :func:`prism_bench.environments.check.check_environment` checks all of it.
@@ -33,6 +38,9 @@ _OPEN = re.compile("<[^<>]+>")
 
 INFO_KEYS = ("task_id", "task_type", "admissible_actions", "score", "success")
 OPTIONAL_INFO_KEYS = ("regime",)
+
+ANY_ACTION = "<action>"
+"""The form that every action fills in."""
 
 
 class TextSpace(gymnasium.Space[str]):
@@ -83,6 +91,13 @@ class UnknownTaskError(InputError):
     """A task id that the environment does not have."""
 
 
+class InvalidAnswerError(Exception):
+    """An answer that nobody can use.
+
+    The message is the predicate of a sentence about the environment: ``returned a score of 50``.
+    """
+
+
 class _Same:
     """A tuple of ids as a key of a cache: compared by identity, since thousands of ids take long to compare."""
 
@@ -129,6 +144,15 @@ class TextEnvironment(gymnasium.Env[str, str]):
         """Return True if the id is one of ``task_ids``."""
         ids = self.task_ids
         return isinstance(task_id, str) and task_id in (_members(_Same(ids)) if isinstance(ids, tuple) else ids)
+
+    def check_ready(self) -> None:
+        """Check that episodes can be rolled out at present, before anything is spent.
+
+        An environment that a server plays asks it here; the others keep this default.
+
+        Raises:
+            InputError: they cannot; the message says what to start.
+        """
 
     def task_types(self) -> Sequence[str] | None:
         """Return the type of every task in the order of ``task_ids``, each as ``info["task_type"]`` would give it.

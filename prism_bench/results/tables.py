@@ -34,7 +34,7 @@ FAULT_WORDS = {
     "hangs": "calls without an answer in time",
     "errors": "exceptions",
     "invalid_answers": "invalid answers",
-    "worker_deaths": "processes that died",
+    "worker_deaths": "processes or servers that were gone",
 }
 
 

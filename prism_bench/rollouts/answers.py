@@ -9,8 +9,7 @@ from typing import Any
 
 import gymnasium
 
-from prism_bench.environments.contract import INFO_KEYS
-from prism_bench.rollouts.faults import InvalidAnswerError
+from prism_bench.environments.contract import INFO_KEYS, InvalidAnswerError
 
 Environment = gymnasium.Env[str, str]
 

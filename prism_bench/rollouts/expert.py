@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Step, Trajectory
@@ -24,7 +25,7 @@ def run_expert(
     """Roll out every task once with the environment's expert ``name`` and return all episodes, failures included.
 
     Args:
-        environment: with the expert.
+        environment: with the expert; the caller closes it.
         keep_admissible: keep the admissible actions of every step.
         on_episode: called with the number of finished episodes.
         rules: decide what a failure of the environment costs.
@@ -35,15 +36,18 @@ def run_expert(
     """
     rules = rules or FaultRules()
     faults, trajectories = Faults(rules), []
-    for number, task_id in enumerate(task_ids, start=1):
-        trajectory = _roll_out(environment, name, task_id, faults, keep_admissible)
-        found = faults.take()
-        if found and make is not None:
-            environment = make()
-        meter.add(env_steps=len(trajectory.steps), episodes=1, **found)
-        rules.check_lost(meter.spent.lost_episodes, len(task_ids))
-        trajectories.append(trajectory)
-        on_episode(number)
+    with ExitStack() as replacements:
+        for number, task_id in enumerate(task_ids, start=1):
+            trajectory = _roll_out(environment, name, task_id, faults, keep_admissible)
+            found = faults.take()
+            if found and make is not None:
+                replacements.close()
+                environment = make()
+                replacements.callback(faults.discard, environment)
+            meter.add(env_steps=len(trajectory.steps), episodes=1, **found)
+            rules.check_lost(meter.spent.lost_episodes, len(task_ids))
+            trajectories.append(trajectory)
+            on_episode(number)
     return trajectories
 
 

@@ -1,9 +1,9 @@
 """Environments that fail: they hang, raise, call ``sys.exit``, or return what no environment may return.
 
 A failure ends the run with one error that names task and step, or costs the episode alone: it is *lost*, which counts
-as a failed task with a score of 0. A call that exceeds its time limit, and a process that dies, always cost the episode
-alone; the other failures are bugs, so they do only with ``env.on_error=lose``. Lost episodes are counted on the ledger,
-and if there are too many of them, the run ends.
+as a failed task with a score of 0. A call that exceeds its time limit, a process that dies, and a server that does not
+answer or is gone always cost the episode alone; the other failures are bugs, so they do only with
+``env.on_error=lose``. Lost episodes are counted on the ledger, and if there are too many of them, the run ends.
 """
 
 import signal
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, Literal, TypeVar
 
+from prism_bench.environments.contract import InvalidAnswerError
 from prism_bench.errors import InputError
 from prism_bench.settings.types import Positive, Share
 
@@ -76,10 +77,6 @@ class Failure:
         return f"task {task_id}, {f'step {step}' if step else 'reset'}: the environment {self.text}"
 
 
-class InvalidAnswerError(Exception):
-    """An answer that no environment may give; the message is a predicate, see :class:`Failure`."""
-
-
 class _TimeoutError(BaseException):
     """The end of a call's time; no exception that an environment would catch."""
 
@@ -108,6 +105,10 @@ def attempt(call: Callable[[], T], seconds: float | None = None) -> Attempt[T]:
         return Attempt(failure=Failure("hangs", no_answer(seconds)))
     except SystemExit as stop:
         return Attempt(failure=Failure("errors", f"called sys.exit({stop.code!r})"))
+    except TimeoutError as late:
+        return Attempt(failure=Failure("hangs", f"did not answer in time: {late}"))
+    except ConnectionError as gone:
+        return Attempt(failure=Failure("worker_deaths", f"is not to be reached: {gone}"))
     except InvalidAnswerError as invalid:
         return Attempt(failure=Failure("invalid_answers", str(invalid)))
     except Exception as error:

@@ -10,6 +10,7 @@ a process of its own, see :mod:`prism_bench.rollouts.workers`.
 import logging
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,14 +104,15 @@ class LocalEnvironments:
 
     def close(self) -> None:
         self.clear()
-        while self._free:
-            self._free.pop().close()
+        with ExitStack() as all_of_them:  # one that cannot be closed keeps no other one open
+            while self._free:
+                all_of_them.callback(self._free.pop().close)
 
     def _ask(self, session: int, call: Callable[[], Answer]) -> None:
         current = self._calls[session]
         answer = self._faults.ask(call, current.task_id, current.step)
         if answer is None:
-            del self._playing[session]  # whatever state it is in, nobody uses it again
+            self._faults.discard(self._playing.pop(session))
             answer = lost(current.task_id, current.step, current.task_type)
         current.task_type = answer.info["task_type"]
         self._answers[session] = answer
@@ -145,6 +147,10 @@ class Faults:
             raise stop(tried.failure, task_id, step, tried.error)
         self.add(tried.failure, task_id, step)
         return None
+
+    def discard(self, environment: Environment) -> None:
+        """Close an environment that failed, whatever state it is in; nobody uses it again."""
+        attempt(environment.close, self.rules.step_seconds)
 
     def take(self) -> Counter[str]:
         """Return the counts since the last call."""

@@ -162,7 +162,7 @@ class WorkerEnvironments:
             if self._rules.stops(answer):
                 raise stop(answer, worker.task_id, worker.turn)
             del self._workers[session]
-            self._end(worker)  # whatever state it is in, nobody uses it again
+            worker.pipe.close()  # it closes its environment, which nobody uses again, and ends
             self._replace(session, worker, answer)
             return
         if not worker.turn:

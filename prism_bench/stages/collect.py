@@ -1,5 +1,6 @@
 """The stage of the expert's episodes."""
 
+from contextlib import closing
 from pathlib import Path
 
 from prism_bench.data.trajectory import save_trajectories
@@ -20,14 +21,15 @@ def collect(inputs: Inputs, folder: Path, tools: Tools) -> None:
     tasks, settings = inputs.values["tasks"], inputs.settings
     with tools.ledger.phase("collect") as meter, tools.progress("collect", len(tasks), "episodes") as progress:
         make = environment_maker(settings["env.make"], settings["env.train_split"])
-        episodes = run_expert(
-            make(),
-            settings["env.expert"],
-            tasks,
-            meter,
-            inputs.values["keep_admissible"],
-            progress.update,
-            rules=tools.rules,
-            make=make,
-        )
+        with closing(make()) as environment:
+            episodes = run_expert(
+                environment,
+                settings["env.expert"],
+                tasks,
+                meter,
+                inputs.values["keep_admissible"],
+                progress.update,
+                rules=tools.rules,
+                make=make,
+            )
         save_trajectories((episode for episode in episodes if episode.success), folder / TRAJECTORIES)

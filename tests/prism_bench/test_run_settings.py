@@ -63,6 +63,11 @@ REFUSED = [
     ("model=checkpoint", "model.path has no value; give it one with model.path=VALUE"),
     ("model=qwen3-8b model.device=cpu +model.lora.bias=x", "model.lora.bias=x is not possible; it should be 'none', "),
     ("model=qwen3-8b model.device=cpu +model.lora.rank=x", "model.lora has no setting 'rank'; the nearest are "),
+    ("env.expert=null", "env.expert=null: the environment has no expert, whose episodes teach a model from scratch"),
+    ("env.expert=null model=checkpoint model.path=x", "env.expert=null: the environment has no expert for demons"),
+    ("env=agentgym env.url=http://127.0.0.1:9", "no server of alfworld answers at http://127.0.0.1:9 (GET http://127."),
+    ("env=agentgym env.url=gopher://x", "url='gopher://x' is not possible; it should be http://HOST:PORT"),
+    ("env=agentgym env.games.alfworld.protocol.task=null", "env.make.game.task=null is not possible; it should be a"),
     ("router._target_=os.system", "router._target_ names os.system, and a setting may name what is in prism_bench"),
     ("router._target_=prism_bench.models.scratch.ScratchModel", "router has no setting 'quantile'"),
 ]

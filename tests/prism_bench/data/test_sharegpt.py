@@ -211,6 +211,14 @@ def test_the_command_converts_there_and_back(tmp_path, capsys):
     assert import_conversations(target) == load_trajectories(table)
 
 
+def test_the_command_keeps_the_task_that_a_record_names(tmp_path):
+    record = {"conversations": PLAIN, "item_id": "webshop_6"}
+    (tmp_path / "in.json").write_text(json.dumps([record, {"conversations": PLAIN}]))
+    for options, tasks in ((["--task", "item_id"], ["webshop_6", None]), ([], [None, None])):
+        import_main([str(tmp_path / "in.json"), str(tmp_path / "out.parquet"), *options])
+        assert [episode.task_id for episode in load_trajectories(tmp_path / "out.parquet")] == tasks
+
+
 def test_the_command_ends_with_one_sentence_and_a_status(tmp_path, capsys):
     source = tmp_path / "in.json"
     source.write_text("[1, 2]")

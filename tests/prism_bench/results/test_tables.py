@@ -92,7 +92,7 @@ def test_failures_of_environments_are_shown_where_there_were_any():
     text = printed(print_result, run(ledger=[*LEDGER, *rows]))
     lost = "(2 calls without an answer in time, 1 exceptions): 3 episodes lost, which count as failures."
     assert f"Environments failed in rl {lost}" in text
-    assert "Environments failed in eval (1 processes that died): none lost." in text
+    assert "Environments failed in eval (1 processes or servers that were gone): none lost." in text
 
 
 def test_device_time_is_shown_where_it_differs():

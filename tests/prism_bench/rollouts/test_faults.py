@@ -3,10 +3,11 @@
 import logging
 import re
 import time
+from functools import partial
 
 import pytest
 from saying import Saying
-from troubled import INVALID, Troubled, troubled
+from troubled import INVALID, Troubled, make_counted, troubled
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.prompts import ActionPrompt
@@ -95,6 +96,31 @@ def test_otherwise_they_end_the_run_with_one_sentence(east, tmp_path, workers, f
     expected = f"task 2-5, step 2: the environment {said}; correct the environment, or env.on_error=lose gives up"
     with pytest.raises(InputError, match=re.escape(expected)):
         east(troubled(tmp_path, from_2_to_5=f"step {fault}"), FaultRules(), workers)
+
+
+@HOSTS
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("gone", "worker_deaths", "is not to be reached: the game has ended"),
+        ("late", "hangs", "did not answer in time: no word for a minute"),
+    ],
+)
+def test_another_process_that_is_missed_costs_its_episode_alone(east, tmp_path, caplog, workers, fault, kind, said):
+    outline, spent = east(troubled(tmp_path, from_2_to_5=f"step {fault}"), FaultRules(), workers)
+    assert outline == [SOLVED[0], ("2-5", 2, 0.0, False), SOLVED[2]]
+    assert getattr(spent, kind) == spent.lost_episodes == 1
+    assert f"task 2-5, step 2: the environment {said}; " in caplog.text
+
+
+@HOSTS
+@pytest.mark.parametrize("fault", ["raise", "gone"])
+def test_environments_that_failed_are_closed_too(corridor_policy, tmp_path, workers, fault):
+    renderer = Renderer(corridor_policy().tokenizer, ActionPrompt(), max_length=500)
+    make = partial(make_counted, tmp_path, {"2-5": f"step {fault}"})
+    with RolloutRunner(make, renderer, 1, workers, LOSE) as runner:
+        runner.run(Saying(renderer), TASKS, Sampling(0.0, 4), "policy:east", Meter("eval"))
+    assert len(list(tmp_path.glob("made *"))) == len(list(tmp_path.glob("gone *"))) == 2
 
 
 @HOSTS

@@ -29,7 +29,8 @@ class Troubled(Corridor):
     """Corridor that records its calls in ``folder``, with the trouble that ``trouble`` names for a task.
 
     ``reset`` or ``step`` (the second one of an episode), and then what happens: ``kill`` or ``exit`` ends the process,
-    ``once`` does so if it is the first to meet this, ``raise`` has a bug, ``refuse`` refuses its input, ``wait`` waits
+    ``once`` does so if it is the first to meet this, ``raise`` has a bug, ``gone`` and
+    ``late`` miss another process, ``refuse`` refuses its input, ``wait`` waits
     for the file ``go``, ``hang`` does not answer, ``leave`` calls ``sys.exit``. Others return the answer in
     :data:`INVALID` of that name.
     """
@@ -76,6 +77,10 @@ class Troubled(Corridor):
                 os._exit(0)
             case [there, "raise"] if there == where:
                 raise KeyError("no such room")
+            case [there, "gone"] if there == where:
+                raise BrokenPipeError("the game has ended")
+            case [there, "late"] if there == where:
+                raise TimeoutError("no word for a minute")
             case [there, "refuse"] if there == where:
                 raise InputError("room 4 has no door; choose another task")
             case [there, "wait"] if there == where:
@@ -102,3 +107,19 @@ def noted(folder: Path, task_id: str, where: str) -> list[tuple[int, bool]]:
     """Return for each call the process, and whether it had imported PyTorch."""
     lines = (folder / f"{task_id} {where}").read_text().splitlines()
     return [(int(line.split()[0]), line.endswith("True")) for line in lines]
+
+
+class Counted(Troubled):
+    """Leaves a file when it is made and another one when it is closed."""
+
+    def __init__(self, folder: Path, trouble: dict[str, str]) -> None:
+        super().__init__(folder, trouble)
+        self.name = f"{os.getpid()}-{id(self)}"
+        (folder / f"made {self.name}").touch()
+
+    def close(self) -> None:
+        (self.folder / f"gone {self.name}").touch()
+
+
+def make_counted(folder: Path, trouble: dict[str, str]) -> gymnasium.Env[str, str]:
+    return gymnasium.wrappers.TimeLimit(Counted(folder, trouble), max_episode_steps=8)
