@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from prism_bench.comparison.record import Comparison, Run, read_comparison
+from prism_bench.environments.contract import CLEAN
 from prism_bench.results.schema import BASE
 from prism_bench.results.significance import holm, p_value, smallest_difference
 from prism_bench.results.statistics import paired_over_seeds
 
-CLEAN = "clean"
 Successes = Mapping[int, list[float]]  # by seed, of the tasks of one regime
 
 

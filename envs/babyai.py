@@ -13,7 +13,7 @@ Ours are the sentences, the nearest thing first, and an answer to actions that c
 
 A task is a level and a seed, ``GoToLocal-000123``. What the seed makes, mission, grid and agent, belongs to one split
 by its checksum; what belongs to another is drawn again from the same generator. So no episode of ``valid`` or ``test``
-starts like one of ``train``. By seeds alone, 4.6 % of those of GoToObj would start like one of 5,000 training tasks.
+starts like one of ``train``. By seeds alone, some of those of small levels would.
 
 The score is the share of the instructions that are carried out: half after the first of two doors. Most missions have
 one instruction, and a score of 0 or 1. The library's reward, which falls with every step, is not used.

@@ -20,10 +20,9 @@ from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.game import TASK_TYPES, Game, Wording
 from envs.alfworld.generator import PRESETS, UNSEEN_PLANS, GeneratedGames
 from envs.alfworld.official import OfficialGames
-from envs.alfworld.regimes import CLEAN
 from envs.alfworld.shared import OPTIONS, open_games
 from envs.alfworld.textworld_engine import TextWorldEpisode
-from prism_bench.environments.contract import Expert, TextEnvironment
+from prism_bench.environments.contract import CLEAN, Expert, TextEnvironment, type_in
 from prism_bench.errors import InputError
 from prism_bench.settings.signatures import ArgumentsOf
 
@@ -113,7 +112,7 @@ class ALFWorldEnvironment(TextEnvironment):
         if not isinstance(self._games, GeneratedGames):
             return types
         regimes = itertools.chain.from_iterable([name] * count for name, count in self._games.sizes.items())
-        return [_type(kind, regime) for kind, regime in zip(types, regimes, strict=True)]
+        return [type_in(regime, kind) for kind, regime in zip(types, regimes, strict=True)]
 
     def protocol(self) -> dict[str, Any]:
         """Return the settings that results depend on: source, version and split of the games, and restrictions."""
@@ -167,7 +166,7 @@ class ALFWorldEnvironment(TextEnvironment):
             tables = self._shared.tables(task_id)
             if isinstance(self._games, GeneratedGames):
                 self._regime = self._games.regime(task_id)
-            self._task_type = _type(tables.game.goal.task_type, self._regime)
+            self._task_type = type_in(self._regime, tables.game.goal.task_type)
             return Episode(tables)
         # Official ids begin with the task type; the native reader might refuse the file.
         self._task_type = task_id.partition("-")[0]
@@ -189,10 +188,6 @@ class ALFWorldEnvironment(TextEnvironment):
             "success": won,
         }
         return info if self._regime is None else info | {"regime": self._regime}
-
-
-def _type(task_type: str, regime: str | None) -> str:
-    return task_type if regime in (None, CLEAN) else f"{regime} {task_type}"
 
 
 class _Oracle:

@@ -18,7 +18,8 @@ from envs.alfworld.engine import APPLIANCES, NOTHING_HAPPENS
 from envs.alfworld.game import Game
 from envs.alfworld.layouts import FITS, OPENABLE
 from envs.alfworld.planner import shortest_plan
-from envs.alfworld.regimes import CLEAN, DISPLACED, REGIMES
+from envs.alfworld.regimes import DISPLACED, REGIMES
+from prism_bench.environments.contract import CLEAN
 from prism_bench.errors import InputError
 
 _ENTITY = re.compile(r"[a-z]+ \d+")

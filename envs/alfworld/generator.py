@@ -28,7 +28,8 @@ from envs.alfworld.game import TASK_TYPES, Game, Goal, Wording
 from envs.alfworld.goals import goals_of
 from envs.alfworld.layouts import floor_plan, floor_plan_numbers, kind_of
 from envs.alfworld.placement import make_game
-from envs.alfworld.regimes import CLEAN, REGIMES, Regime
+from envs.alfworld.regimes import REGIMES, Regime
+from prism_bench.environments.contract import CLEAN
 from prism_bench.errors import InputError
 
 # From the names of the official games v2.1.2: valid_unseen has these four floor plans, the next eight occur in no

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from envs.alfworld.game import Rule
 from envs.alfworld.layouts import FITS, floor_plan, floor_plan_numbers, kind_of
-
-CLEAN = "clean"
+from prism_bench.environments.contract import CLEAN
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ from envs.webshop.expert import SearchExpert
 from envs.webshop.goals import Goal
 from envs.webshop.pages import Observation
 from envs.webshop.products import Product
-from envs.webshop.regimes import CLEAN, REGIMES
+from envs.webshop.regimes import REGIMES
 from envs.webshop.reward import reward
 from envs.webshop.sources import CACHE, catalogue_for
 from envs.webshop.splits import SplitBy, TaskIds, shared_with_train
 from envs.webshop.tagger import DEFAULT_TAGGER, Tagger, describe, noun_tagger
-from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError
+from prism_bench.environments.contract import Expert, TextEnvironment, UnknownTaskError, type_in
 from prism_bench.errors import InputError
 from prism_bench.settings.types import Count
 
@@ -115,6 +115,8 @@ class WebShopEnvironment(TextEnvironment):
             self._protocol["seed"] = seed
         if chosen:
             self._protocol["regimes"] = ", ".join(chosen)
+        if eval_regimes:  # a run states the protocol of its train split
+            self._protocol["regimes of evaluation"] = ", ".join(eval_regimes)
         self._session: Session | None = None
         self._task_id = self._task_type = ""
         self._regime: str | None = None
@@ -196,8 +198,7 @@ class WebShopEnvironment(TextEnvironment):
         return info if self._regime is None else info | {"regime": self._regime}
 
     def _type_of(self, task_id: str) -> str:
-        category, regime = self.goal(task_id).category or "other", _regime_of(task_id)
-        return category if regime in (None, CLEAN) else f"{regime} {category}"
+        return type_in(_regime_of(task_id), self.goal(task_id).category or "other")
 
 
 def _regime_of(task_id: str) -> str | None:

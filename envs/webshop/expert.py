@@ -16,7 +16,8 @@ from typing import Any
 
 from envs.webshop.engine import PAGE_LENGTH
 from envs.webshop.pages import BACK, BUY, DESCRIPTION, ITEM_BUTTONS, NEXT, PREVIOUS
-from envs.webshop.regimes import CLEAN, REGIMES
+from envs.webshop.regimes import REGIMES
+from prism_bench.environments.contract import CLEAN
 
 STEPS = 15
 """Number of actions in an episode; the last of them are kept for the options and for buying."""

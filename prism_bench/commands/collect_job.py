@@ -31,6 +31,7 @@ from prism_bench.rollouts.backend import Engine, Sampling
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.run_settings import EnvironmentSettings, RunSettings, read
+from prism_bench.run_tasks import NO_EXPERT
 from prism_bench.settings.configuration import Configuration, resolve
 from prism_bench.settings.making import make
 from prism_bench.settings.types import Count, Group, NotNegative, Seed, Text
@@ -73,7 +74,7 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     settings = read(CollectSettings, configuration)
     place, name = configuration.place, settings.policy
     if name is None:
-        raise InputError("env.expert=null: the environment has no expert; name a checkpoint with policy=FOLDER")
+        raise InputError(f"{NO_EXPERT}; name a checkpoint with policy=FOLDER")
     model: ModelSettings = make(settings.model, place.below("model"), ModelSettings)
     prompt: Prompt = make(settings.prompt, place.below("prompt"), Prompt)
     engine: Engine = make(settings.generation, place.below("generation"), Engine)

@@ -38,7 +38,7 @@ def _main(kind: str, what: str, use: str) -> None:
 
 
 def write_skeleton(skeleton: Path, project: Path, name: str) -> list[Path]:
-    """Write the files of a skeleton and return their paths, from the project's folder; all of them or none.
+    """Write the files of a skeleton and return their paths, from the project's folder; nothing if one is refused.
 
     Raises:
         InputError: the name is none for a module, a file of it exists, or ``project`` is no checkout.

@@ -11,7 +11,7 @@ The contract, beyond Gymnasium's own API:
 * ``info`` after every reset and step has ``task_id``, ``task_type``, ``admissible_actions`` (sorted list; a word in
   angle brackets, as in ``search[<keywords>]``, stands for any text, so :data:`ANY_ACTION` alone says that they are not
   known), ``score`` (0 to 1) and ``success``; and ``regime`` where the environment knows how a task departs from what
-  models are taught (``clean``: not at all);
+  models are taught (:data:`CLEAN`: not at all);
 * the environment never truncates: only ``max_episode_steps`` of its registration does;
 * any string is an action; the environment answers a meaningless one too, and never raises;
 * an environment that a server or another process plays raises ``ConnectionError`` when that is gone, ``TimeoutError``
@@ -38,6 +38,9 @@ _OPEN = re.compile("<[^<>]+>")
 
 INFO_KEYS = ("task_id", "task_type", "admissible_actions", "score", "success")
 OPTIONAL_INFO_KEYS = ("regime",)
+
+CLEAN = "clean"
+"""The regime of tasks that depart in nothing."""
 
 ANY_ACTION = "<action>"
 """The form that every action fills in."""
@@ -75,6 +78,11 @@ def is_admissible(action: str, admissible_actions: Sequence[str]) -> bool:
         for form in admissible_actions
         if "<" in form
     )
+
+
+def type_in(regime: str | None, task_type: str) -> str:
+    """Return the type of a task with its regime before it, unless that is the clean one; tables have a row for each."""
+    return task_type if regime in (None, CLEAN) else f"{regime} {task_type}"
 
 
 class Expert(Protocol):

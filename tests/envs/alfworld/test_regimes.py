@@ -14,8 +14,9 @@ from envs.alfworld.environment import ALFWorldEnvironment
 from envs.alfworld.expert import OracleExpert, SearchExpert
 from envs.alfworld.generator import PRESETS, SPLIT_SIZES, GeneratedGames, content_hash
 from envs.alfworld.layouts import FITS
-from envs.alfworld.regimes import CLEAN, DISPLACED, REGIMES
+from envs.alfworld.regimes import DISPLACED, REGIMES
 from prism_bench.environments.check import check_environment
+from prism_bench.environments.contract import CLEAN
 from prism_bench.errors import InputError
 
 ID = "envs.alfworld:prism_bench/ALFWorld-v0"

@@ -1,6 +1,8 @@
 """Regimes: each goal belongs to one, its expert solves it, and it departs from clean goals as it says."""
 
+import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs.webshop.expert import SearchExpert
-from envs.webshop.regimes import CLEAN, OTHER_CATEGORIES, REGIMES, mixed, regimes_of
+from envs.webshop.regimes import OTHER_CATEGORIES, REGIMES, mixed, regimes_of
 from envs.webshop.splits import SPLITS
 from prism_bench.environments.check import check_environment
+from prism_bench.environments.contract import CLEAN
 from prism_bench.errors import InputError
 
 ID = "envs.webshop:prism_bench/WebShop-v0"
@@ -112,8 +115,24 @@ def test_a_mixed_environment_keeps_the_contract_and_names_regimes(shop: dict[str
         assert info["task_type"] == kind
         assert kind.startswith(f"{info['regime']} ") == (info["regime"] != CLEAN)
     assert env.unwrapped.protocol()["regimes"] == ", ".join(options["regimes"])
+    assert env.unwrapped.protocol()["regimes of evaluation"] == "rules"
     evaluated: Any = gymnasium.make(ID, **options, split="valid").unwrapped
     assert {task_id.partition("-")[0] for task_id in evaluated.task_ids} == {"rules"}
+
+
+def test_price_limits_change_few_clicks(shop: dict[str, Any]) -> None:
+    """A limit turned around is therefore no regime."""
+
+    class Spender(SearchExpert):
+        def reset(self, observation: str, info: dict[str, Any]) -> None:
+            super().reset(observation, info)
+            self.request = replace(self.request, limit=math.inf)
+
+    env: Any = gymnasium.make(ID, **shop, split="valid")
+    played = [(play(env, i, SearchExpert()), play(env, i, Spender())[0]) for i in env.unwrapped.task_ids[:200]]
+    others = [actions != spent for (actions, info), spent in played if info["success"]]
+    assert len(others) > 150
+    assert 0 < mean(others) < 0.1
 
 
 def test_without_regimes_nothing_is_other_than_upstream(shop: dict[str, Any]) -> None:
