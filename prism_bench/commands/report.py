@@ -1,14 +1,16 @@
 """Tables of finished runs: ``prism-bench report RESULT [RESULT ...]``.
 
 RESULT is the folder of a run, or its ``result.json``. One run is printed whole (:mod:`prism_bench.results.tables`),
-several are compared (:mod:`prism_bench.comparison`), and so are those in the file of a comparison. Of several, folders
-without a result are left out by name, since a sweep may have jobs that failed or still run.
+several are compared (:mod:`prism_bench.comparison`), and so are those in the file of a comparison, or in several files
+of which each has a part of the seeds. Of several, folders without a result are left out by name, since a sweep may have
+jobs that failed or still run.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,20 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted on the learning curves")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of these runs, too")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the comparison of these runs as JSON, too")
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
+        from prism_bench.comparison.join import read_parts
         from prism_bench.comparison.page import write_page
-        from prism_bench.comparison.record import holds_comparison, read_comparison
+        from prism_bench.comparison.record import holds_comparison, write_comparison
         from prism_bench.comparison.summary import print_tables
-        from prism_bench.comparison.tables import check_tables, tables_of
+        from prism_bench.comparison.tables import tables_of
         from prism_bench.results.result import read_result
         from prism_bench.results.tables import print_result
 
         root, folders = Path.cwd(), []
-        if len(options.result) == 1 and holds_comparison(options.result[0]):
+        if all(map(holds_comparison, options.result)):
             root = options.result[0].parent
-            comparison, written = read_comparison(options.result[0])
-            check_tables(comparison, written)
+            comparison = read_parts(options.result)
         else:
             folders = _finished(options.result, console)
             comparison = _gathered(folders, options.reach, options.baseline)
@@ -54,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_result(read_result(folders[0] / RESULT), console, folders[0])
         else:
             print_tables(comparison, tables, console)
+        if options.save is not None:
+            write_comparison(options.save, comparison, asdict(tables))
+            console.print(f"data: {options.save}", markup=False, highlight=False, soft_wrap=True)
         if options.page is not None:
             write_page(options.page, comparison, tables, root)
             console.print(f"page: {options.page}", markup=False, highlight=False, soft_wrap=True)
@@ -63,7 +69,7 @@ def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     """Return the folders that hold a result; name the others, unless there is only one."""
     for path in paths:
         if path.is_file() and path.name != RESULT:
-            raise InputError(f"{path} is no result: name the folder of a run, its {RESULT}, or a comparison.json")
+            raise InputError(f"{path} is no result: name folders of runs, or only files of comparisons")
     folders = [path.parent if path.name == RESULT else path for path in paths]
     finished = folders if len(folders) == 1 else [folder for folder in folders if (folder / RESULT).is_file()]
     for folder in (folder for folder in folders if folder not in finished):
@@ -79,4 +85,4 @@ def _gathered(folders: Sequence[Path], reach: str | None, baseline: Sequence[str
     from prism_bench.comparison.study import read_study
 
     settings = [] if reach is None else [f"reach={reach}"]
-    return gather(folders, read_study(CONF, settings, baseline).wanted)
+    return gather([folder.absolute() for folder in folders], read_study(CONF, settings, baseline).wanted)

@@ -50,6 +50,24 @@ def test_the_file_of_a_comparison_is_printed_like_its_runs(folders, tmp_path, ca
     assert capsys.readouterr().out == printed
 
 
+def test_saved_comparisons_of_parts_of_the_seeds_are_joined(folders, tmp_path, capsys):
+    whole, parts = [], []
+    for seed in (0, 1):
+        named = [tmp_path / f"{router}-{seed}" for router in ("prism", "random")]
+        for folder in named:
+            write_result(folder / "result.json", run(seed=seed, router=folder.name.partition("-")[0]))
+        parts.append(tmp_path / f"seed {seed}" / "comparison.json")
+        main([*map(str, named), "--save", str(parts[-1])])
+        whole += named
+    capsys.readouterr()
+    main([*map(str, whole)])
+    printed = capsys.readouterr().out
+    main([*map(str, parts), "--save", str(tmp_path / "joined.json")])
+    assert capsys.readouterr().out == f"{printed}data: {tmp_path}/joined.json\n"
+    main([str(tmp_path / "joined.json")])
+    assert capsys.readouterr().out == printed
+
+
 def test_unfinished_runs_are_left_out_by_name(folders, tmp_path, capsys):
     (tmp_path / "three").mkdir()
     main([str(folder) for folder in sorted(tmp_path.iterdir())])
@@ -74,7 +92,7 @@ def test_other_files_are_refused_in_one_sentence(capsys):
     assert refusal.value.code == 1
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1
-    assert printed.err.startswith(f"error: {__file__} is no result: name the folder of a run")
+    assert printed.err.startswith(f"error: {__file__} is no result: name folders of runs, or only files of comparisons")
 
 
 @pytest.mark.parametrize("reach", ["1.5", "-1", "nan", "most"])
