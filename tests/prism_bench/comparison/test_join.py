@@ -25,9 +25,8 @@ def part(root, *seeds, routers=("prism", "random"), reach=0.6, failed=()):
 
 
 def test_runs_are_joined_and_found_in_their_folders(tmp_path):
-    first = part(
-        tmp_path / "one", 0, 1, failed=[FailedRun("prism-split", 2, "killed"), FailedRun("prism-split", 9, "no")]
-    )
+    failed = [FailedRun("prism-split", seed, "killed") for seed in (2, 9)]
+    first = part(tmp_path / "one", 0, 1, failed=failed)
     joined = read_parts([first, part(tmp_path / "two", 2, 4)])
     assert list(joined.of("prism-split")) == list(joined.of("random-split")) == [0, 1, 2, 4]
     assert [(run.seed, run.reason) for run in joined.failed] == [(9, "killed")]
