@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -24,29 +25,42 @@ def quiet():
         yield
 
 
-def checkpoint_always(folder: Path, argv: list[str]) -> None:
-    """Run the program with a checkpoint after every update."""
+def be_interrupted(folder: Path, cache: Path, argv: list[str], number: int) -> None:
+    """Run the program with a checkpoint after every update, and send it a signal after some updates of RL.
+
+    A thread of its own sends it: on a busy machine another process may come when the run is over.
+    """
     from prism_bench.algorithms import checkpoints
 
     checkpoints.SECONDS_BETWEEN, checkpoints.SHARE = 0.0, float("inf")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # off where tests run in the background
+    threading.Thread(target=send_in_time, args=(folder, cache, number), daemon=True).start()
     be_the_program(folder, argv)
 
 
-def interrupt(folder: Path, cache: Path, number: signal.Signals, *overrides: str) -> tuple[int | None, str]:
-    """Start a run, send a signal after some updates of RL, and return exit status and standard error."""
-    program = PROCESSES.Process(target=checkpoint_always, args=(folder, arguments(folder, cache, *LONG, *overrides)))
-    program.start()
+def send_in_time(folder: Path, cache: Path, number: int) -> None:
     checkpoints = "train/.*.making/files/unfinished/checkpoint-[4-9]"
     while not ('"rl/loss"' in _metrics(folder) and list(cache.glob(checkpoints))):
-        assert program.exitcode is None, folder.with_suffix(".err").read_text()
         time.sleep(0.01)
-    assert program.pid is not None
-    children = psutil.Process(program.pid).children(recursive=True)
-    os.kill(program.pid, number)
+    children = psutil.Process().children(recursive=True)
+    folder.with_suffix(".children").write_text(json.dumps([child.pid for child in children]))
+    os.kill(os.getpid(), number)
+
+
+def interrupt(folder: Path, cache: Path, number: signal.Signals, *overrides: str) -> tuple[int | None, str]:
+    """Start a run that is interrupted; return exit status and standard error."""
+    argv = arguments(folder, cache, *LONG, *overrides)
+    program = PROCESSES.Process(target=be_interrupted, args=(folder, cache, argv, number))
+    program.start()
     program.join()
-    assert not psutil.wait_procs(children, timeout=10)[1], "a process is left"
-    return program.exitcode, folder.with_suffix(".err").read_text()
+    error = folder.with_suffix(".err").read_text()
+    children = folder.with_suffix(".children")
+    assert children.exists(), error
+    ended = time.monotonic()
+    while left := [pid for pid in json.loads(children.read_text()) if psutil.pid_exists(pid)]:
+        assert time.monotonic() < ended + 10, f"processes are left: {left}"
+        time.sleep(0.05)
+    return program.exitcode, error
 
 
 def _metrics(folder: Path) -> str:
