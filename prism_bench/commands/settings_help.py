@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from omegaconf import Container, OmegaConf
 
-from prism_bench.stage_cache.code_digest import is_own, source_files
+from prism_bench.stage_cache.code_digest import is_own, source_file
 
 COMMENT_COLUMN = 42
 
@@ -112,7 +112,7 @@ def _source(module: str) -> str | None:
     """Return the text of a module, None for one of an installed package."""
     if not module or not is_own(module.partition(".")[0]):
         return None
-    path = dict(source_files(module)).get(module)
+    path = source_file(module)
     return None if path is None else path.read_text(encoding="utf-8")
 
 

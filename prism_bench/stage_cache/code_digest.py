@@ -9,11 +9,12 @@ configuration (``_target_``) are passed in.
 
 import ast
 import functools
+import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.machinery import ModuleSpec
-from importlib.metadata import distribution, packages_distributions, version
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def code_of(modules: Iterable[str]) -> Code:
     """
     own: dict[str, str] = {}
     foreign: set[str] = set()
-    waiting = list(modules)
+    waiting = _with_packages(modules)
+    met = set(waiting)
     for top in {name.partition(".")[0] for name in waiting} - sys.stdlib_module_names - {"__main__"}:
         if _spec(top) is None:
             raise InputError(f"there is no module {top!r}, which the configuration names")
@@ -50,11 +52,13 @@ def code_of(modules: Iterable[str]) -> Code:
         if not is_own(top):
             foreign.add(top)
             continue
-        for module, path in source_files(name):
-            if module not in own:
-                code, imports = _read(module, path, path.stat().st_mtime_ns)
-                own[module] = code + _data_digest(path)
-                waiting += imports
+        path = source_file(name)
+        if path is not None:
+            code, imports = _read(name, path, path.stat().st_mtime_ns)
+            own[name] = code + _data_digest(path)
+            new = _with_packages(imports) - met
+            waiting |= new
+            met |= new
     return Code(dict(sorted(own.items())), _versions(foreign))
 
 
@@ -74,7 +78,7 @@ def is_own(top: str) -> bool:
     places = [] if spec is None else [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
     distributions = _distributions()
     # A folder of `pip install --target` has any name, and what an installer wrote beside the packages.
-    found = [distribution(name) for name in distributions.get(top, [])]
+    found = [metadata.distribution(name) for name in distributions.get(top, [])]
     beside = {Path(str(one.locate_file(""))) for one in found if one.read_text("INSTALLER")}
     installed = any(
         {"site-packages", "dist-packages"} & set(Path(place).parts) or Path(place).parent in beside for place in places
@@ -84,24 +88,22 @@ def is_own(top: str) -> bool:
     return distributions.get(top) == distributions.get(_OWN)
 
 
-def source_files(name: str) -> Iterator[tuple[str, Path]]:
-    """Yield the files that importing ``name`` runs: those of its packages, and its own if it is a module."""
+def source_file(name: str) -> Path | None:
+    """Return the file of a module or package; None if a name is of something else, such as a class in a module."""
     top, *rest = name.split(".")
     spec = _spec(top)
     if spec is None:
-        return
+        return None
     if not spec.submodule_search_locations:
-        if spec.origin:
-            yield top, Path(spec.origin)
-        return
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    for depth in range(len(rest) + 1):
-        module = ".".join([top, *rest[:depth]])
-        place = folder.joinpath(*rest[:depth])
-        if (place / "__init__.py").is_file():
-            yield module, place / "__init__.py"
-        elif place.with_suffix(".py").is_file():
-            yield module, place.with_suffix(".py")
+        return Path(spec.origin) if spec.origin and not rest else None
+    place = Path(next(iter(spec.submodule_search_locations))).joinpath(*rest)
+    files = (place / "__init__.py", place.with_suffix(".py"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _with_packages(names: Iterable[str]) -> set[str]:
+    """Return names with those of their packages, whose code runs when they are imported."""
+    return {part for name in names for part in itertools.accumulate(name.split("."), "{}.{}".format)}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -139,11 +141,12 @@ def _imports(tree: ast.Module, package: str) -> list[str]:
     return names
 
 
-_distributions = functools.cache(packages_distributions)
+_distributions = functools.cache(metadata.packages_distributions)
+_version = functools.cache(metadata.version)
 
 
 def _versions(tops: set[str]) -> dict[str, str]:
     distributions = _distributions()
     names = {name for top in tops for name in distributions.get(top, [])}
     python = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    return python | {name: version(name) for name in sorted(names)}
+    return python | {name: _version(name) for name in sorted(names)}

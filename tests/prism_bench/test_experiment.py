@@ -420,6 +420,6 @@ def test_own_code_counts_for_the_stages_that_run_it(planned, tmp_path, monkeypat
 
 def test_versions_of_packages_are_part_of_every_key(planned, tmp_path, monkeypatch):
     before = planned(configured(tmp_path)).keys
-    monkeypatch.setattr("prism_bench.stage_cache.code_digest.version", lambda name: "0.0")
+    monkeypatch.setattr("prism_bench.stage_cache.code_digest._version", lambda name: "0.0")
     after = planned(configured(tmp_path)).keys
     assert all(before[label] != after[label] for label in before)

@@ -152,7 +152,7 @@ def test_a_word_that_happens_to_be_a_folder_is_a_word(tmp_path, text, monkeypatc
 
 def test_code_and_versions_count(tmp_path, text, monkeypatch):
     first, _ = make(tmp_path, text)
-    monkeypatch.setattr("prism_bench.stage_cache.code_digest.version", lambda name: "0.0")
+    monkeypatch.setattr("prism_bench.stage_cache.code_digest._version", lambda name: "0.0")
     assert make(tmp_path, text)[0].key != first.key
 
 
