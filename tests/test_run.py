@@ -41,7 +41,7 @@ TIMES = {"seconds", "device_seconds", "peak_memory_bytes"}
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["prism_bench.experiment", "prism_bench.algorithms.grpo", "prism_bench.algorithms.sft"]
+    [f"prism_bench.{name}" for name in ("experiment", "algorithms.grpo", "algorithms.sft", "comparison.page")]
 )
 
 
