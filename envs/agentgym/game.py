@@ -37,7 +37,7 @@ class Game:
         scale: the values of the score that stand for 0 and 1.
         success: the score, on the scale from 0 to 1, from which an episode that is done is a success.
         actions: places of the admissible actions by their form; a list has one for each ``{}`` in the form, and true
-            means that the form itself is one. None: they are not known.
+            means that the form itself is one. Empty if they are not known.
         ask_actions: whether these places are in the answer to ``GET /available_actions``.
         task_type: place of the task's type in the answer to ``/reset``, of which the part that ``task_type_pattern``
             finds counts; by default the name of the game.
