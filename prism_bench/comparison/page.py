@@ -24,7 +24,7 @@ from prism_bench.comparison.record import Comparison
 from prism_bench.comparison.rows import ALL, FINAL, METHOD, Tables
 from prism_bench.files import write_atomically
 from prism_bench.results.schema import BASE
-from prism_bench.results.units import count, duration
+from prism_bench.results.units import count, duration, times
 
 TEMPLATE = Path(__file__).parent / "template"
 SCRIPTS = ("figures.js", "sections.js", "routers.js", "trajectories.js")
@@ -67,7 +67,7 @@ def page(comparison: Comparison, tables: Tables, episodes: Episodes) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":"), "default": asdict}
-    environment.filters |= {"points": points, "count": count, "duration": duration, "percent": percent}
+    environment.filters |= {"points": points, "count": count, "duration": duration, "percent": percent, "times": times}
     return environment.get_template("page.html").render(
         **_content(comparison, tables),
         comparison=comparison,

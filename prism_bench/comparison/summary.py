@@ -11,7 +11,7 @@ from rich.table import Table
 from prism_bench.comparison.record import Comparison
 from prism_bench.comparison.rows import ALL, FINAL, METHOD, Difference, Rate, Ratio, Saving, Tables
 from prism_bench.results.schema import BASE
-from prism_bench.results.units import count, duration
+from prism_bench.results.units import count, duration, times
 
 
 def markdown(comparison: Comparison, tables: Tables) -> str:
@@ -140,8 +140,8 @@ def _values(tables: Tables, names: list[str]) -> Table:
 def _times(ratio: Ratio | None) -> str:
     if ratio is None:
         return ""
-    ends = "" if ratio.low is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
-    return escape(f"{ratio.mean:.2f}{ends}")
+    ends = "" if ratio.low is None or ratio.high is None else f" [{times(ratio.low)}, {times(ratio.high)}]"
+    return escape(times(ratio.mean) + ends)
 
 
 def _costs(tables: Tables, names: list[str]) -> Table:

@@ -25,6 +25,11 @@ def memory(size: int) -> str:
     return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.2f} GiB"
 
 
+def times(ratio: float) -> str:
+    """Write a ratio, as far as anyone would believe it: 0.31, 12.50, > 100."""
+    return "< 0.01" if ratio < 0.01 else "> 100" if ratio > 100 else f"{ratio:.2f}"
+
+
 def share(part: float, whole: float) -> str:
     """Write the share of ``part`` in ``whole`` in per cent."""
     return f"{100 * part / whole if whole else 0:.1f} %"

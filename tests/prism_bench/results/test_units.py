@@ -1,6 +1,6 @@
 import pytest
 
-from prism_bench.results.units import count, duration, memory, share
+from prism_bench.results.units import count, duration, memory, share, times
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,16 @@ def test_counts(number, text):
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_ratios_beyond_belief_are_bounds():
+    assert [times(ratio) for ratio in (0.004, 0.01, 3.216, 100, 155452.5)] == [
+        "< 0.01",
+        "0.01",
+        "3.22",
+        "100.00",
+        "> 100",
+    ]
 
 
 def test_memory_and_shares():
