@@ -2,7 +2,7 @@
 
 RESULT is the folder of a run, or its ``result.json``. One run is printed whole (:mod:`prism_bench.results.tables`),
 several are compared (:mod:`prism_bench.comparison`), and so are those in the file of a comparison, or in several files
-of which each has a part of the seeds. Of several, folders without a result are left out by name, since a sweep may have
+of which each has other seeds. Of several, folders without a result are left out by name, since a sweep may have
 jobs that failed or still run.
 """
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the comparison of these runs as JSON, too")
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
-        from prism_bench.comparison.join import read_parts
+        from prism_bench.comparison.join import read_joined
         from prism_bench.comparison.page import write_page
         from prism_bench.comparison.record import holds_comparison, write_comparison
         from prism_bench.comparison.summary import print_tables
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root, folders = Path.cwd(), []
         if all(map(holds_comparison, options.result)):
             root = options.result[0].parent
-            comparison = read_parts(options.result)
+            comparison = read_joined(options.result)
         else:
             folders = _finished(options.result, console)
             comparison = _gathered(folders, options.reach, options.baseline)

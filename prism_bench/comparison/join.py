@@ -1,6 +1,6 @@
-"""Comparisons made in parts, of other seeds or on other machines, as one."""
+"""One comparison out of several files, of other seeds or from other machines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from prism_bench.comparison.tables import check_tables
 from prism_bench.errors import InputError
 
 
-def read_parts(files: list[Path]) -> Comparison:
-    """Return the runs of several files of the same configurations as one comparison; of one file, its own.
+def read_joined(files: Sequence[Path]) -> Comparison:
+    """Return the runs of all files as one comparison.
 
     Folders of runs are as seen from that of the first file, or absolute.
 
@@ -18,40 +18,41 @@ def read_parts(files: list[Path]) -> Comparison:
         ResultError: a file is damaged, or its tables do not follow from its runs.
         InputError: the files have other configurations, or a run is in two of them.
     """
-    parts = {}
+    found = {}
     for file in files:
-        parts[file], written = read_comparison(file)
-        check_tables(parts[file], written)
-    _check(parts)
-    comparisons = list(parts.values())
-    there = {(run.configuration, run.seed) for part in comparisons for run in part.runs}
+        found[file], written = read_comparison(file)
+        check_tables(found[file], written)
+    _check(found)
+    comparisons = list(found.values())
+    finished = {(run.configuration, run.seed) for each in comparisons for run in each.runs}
     return comparisons[0].model_copy(
         update={
-            "command": " && ".join(dict.fromkeys(part.command for part in comparisons if part.command)),
-            "lists": {name: tasks for part in comparisons for name, tasks in part.lists.items()},
-            "runs": [_placed(run, file.parent, files[0].parent) for file, part in parts.items() for run in part.runs],
+            "command": " && ".join(dict.fromkeys(each.command for each in comparisons if each.command)),
+            "lists": {name: tasks for each in comparisons for name, tasks in each.lists.items()},
+            "runs": [_placed(run, file.parent, files[0].parent) for file, each in found.items() for run in each.runs],
             "failed": [
-                run for part in comparisons for run in part.failed if (run.configuration, run.seed) not in there
+                run for each in comparisons for run in each.failed if (run.configuration, run.seed) not in finished
             ],
         }
     )
 
 
-def _check(parts: Mapping[Path, Comparison]) -> None:
-    (first, one), *others = parts.items()
+def _check(found: Mapping[Path, Comparison]) -> None:
+    (first, one), *others = found.items()
     where = {(run.configuration, run.seed): first for run in one.runs}
     expected = {each.name: each for each in one.configurations}
-    for file, part in others:
-        found = {each.name: each for each in part.configurations}
-        different = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        if different or part.reach != one.reach:
+    for file, other in others:
+        names = {each.name: each for each in other.configurations}
+        different = [name for name in expected | names if expected.get(name) != names.get(name)]
+        if different or other.reach != one.reach:
             what = f"the configuration {different[0]}" if different else "the success that is to be reached"
-            raise InputError(f"{file} and {first} differ in {what}; only parts of one comparison can be joined")
-        for run in part.runs:
-            if (run.configuration, run.seed) in where:
-                other = where[run.configuration, run.seed]
-                raise InputError(f"seed {run.seed} of {run.configuration} is in {other} and in {file}; leave one out")
-            where[run.configuration, run.seed] = file
+            raise InputError(
+                f"{file} and {first} differ in {what}; only files of the same configurations can be joined"
+            )
+        for run in other.runs:
+            holder = where.setdefault((run.configuration, run.seed), file)
+            if holder != file:
+                raise InputError(f"seed {run.seed} of {run.configuration} is in {holder} and in {file}; leave one out")
 
 
 def _placed(run: Run, folder: Path, root: Path) -> Run:

@@ -50,7 +50,7 @@ def test_the_file_of_a_comparison_is_printed_like_its_runs(folders, tmp_path, ca
     assert capsys.readouterr().out == printed
 
 
-def test_saved_comparisons_of_parts_of_the_seeds_are_joined(folders, tmp_path, capsys):
+def test_saved_comparisons_of_other_seeds_are_joined(folders, tmp_path, capsys):
     whole, parts = [], []
     for seed in (0, 1):
         named = [tmp_path / f"{router}-{seed}" for router in ("prism", "random")]

@@ -1,4 +1,4 @@
-"""Parts of a comparison: what comes together, and what is refused."""
+"""Files of one comparison: what comes together, and what is refused."""
 
 import re
 from dataclasses import asdict
@@ -7,14 +7,14 @@ import pytest
 from folders import WANTED_OF, folder_of
 
 from prism_bench.comparison.gather import Wanted, gather
-from prism_bench.comparison.join import read_parts
+from prism_bench.comparison.join import read_joined
 from prism_bench.comparison.record import FailedRun, write_comparison
 from prism_bench.comparison.tables import tables_of
 from prism_bench.errors import InputError
 from prism_bench.results.outcomes import ResultError
 
 
-def part(root, *seeds, routers=("prism", "random"), reach=0.6, failed=()):
+def written(root, *seeds, routers=("prism", "random"), reach=0.6, failed=()):
     """Write the comparison of some seeds, beside the folders of its runs."""
     folders = [folder_of(root, seed=seed, router=router) for seed in seeds for router in routers]
     wanted = Wanted(WANTED_OF, {"strategy": "rl"}, reach)
@@ -26,8 +26,8 @@ def part(root, *seeds, routers=("prism", "random"), reach=0.6, failed=()):
 
 def test_runs_are_joined_and_found_in_their_folders(tmp_path):
     failed = [FailedRun("prism-split", seed, "killed") for seed in (2, 9)]
-    first = part(tmp_path / "one", 0, 1, failed=failed)
-    joined = read_parts([first, part(tmp_path / "two", 2, 4)])
+    first = written(tmp_path / "one", 0, 1, failed=failed)
+    joined = read_joined([first, written(tmp_path / "two", 2, 4)])
     assert list(joined.of("prism-split")) == list(joined.of("random-split")) == [0, 1, 2, 4]
     assert [(run.seed, run.reason) for run in joined.failed] == [(9, "killed")]
     assert joined.command == "of one && of two"
@@ -46,14 +46,14 @@ def test_runs_are_joined_and_found_in_their_folders(tmp_path):
     ],
 )
 def test_what_does_not_belong_together_is_refused(tmp_path, other, sentence):
-    files = [part(tmp_path / "one", 0, 1), part(tmp_path / "two", *other.pop("seeds", [2]), **other)]
+    files = [written(tmp_path / "one", 0, 1), written(tmp_path / "two", *other.pop("seeds", [2]), **other)]
     with pytest.raises(InputError, match=sentence):
-        read_parts(files)
+        read_joined(files)
 
 
-def test_a_part_whose_tables_were_changed_is_refused(tmp_path):
-    file = part(tmp_path / "one", 0)
+def test_a_file_whose_tables_were_changed_is_refused(tmp_path):
+    file = written(tmp_path / "one", 0)
     text = file.read_text(encoding="utf-8")
     file.write_text(re.sub(r'"success": "([01])', lambda found: f'"success": "{1 - int(found[1])}', text, count=1))
     with pytest.raises(ResultError, match="does not follow from the runs"):
-        read_parts([file])
+        read_joined([file])
