@@ -1,5 +1,6 @@
 """One comparison out of several files, of other seeds or from other machines."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ def read_joined(files: Sequence[Path]) -> Comparison:
 
     Raises:
         ResultError: a file is damaged, or its tables do not follow from its runs.
-        InputError: the files have other configurations, or a run is in two of them.
+        InputError: the files have other configurations, or give one other settings, or a run is in two of them.
     """
     found = {}
     for file in files:
@@ -41,6 +42,7 @@ def _check(found: Mapping[Path, Comparison]) -> None:
     (first, one), *others = found.items()
     where = {(run.configuration, run.seed): first for run in one.runs}
     expected = {each.name: each for each in one.configurations}
+    given = {run.configuration: _settings(run) for run in one.runs}
     for file, other in others:
         names = {each.name: each for each in other.configurations}
         different = [name for name in expected | names if expected.get(name) != names.get(name)]
@@ -50,9 +52,19 @@ def _check(found: Mapping[Path, Comparison]) -> None:
                 f"{file} and {first} differ in {what}; only files of the same configurations can be joined"
             )
         for run in other.runs:
+            if changed := given[run.configuration] ^ _settings(run):
+                raise InputError(
+                    f"{file} and {first} give {run.configuration} other settings, {' '.join(sorted(changed))}; "
+                    "only runs that differ in their seeds can be joined"
+                )
             holder = where.setdefault((run.configuration, run.seed), file)
             if holder != file:
                 raise InputError(f"seed {run.seed} of {run.configuration} is in {holder} and in {file}; leave one out")
+
+
+def _settings(run: Run) -> set[str]:
+    """Return what was given to a run but for its seed: settings that are the same within a file are in no name."""
+    return {word for word in shlex.split(run.command) if not word.startswith("seed=")}
 
 
 def _placed(run: Run, folder: Path, root: Path) -> Run:

@@ -14,9 +14,9 @@ from prism_bench.errors import InputError
 from prism_bench.results.outcomes import ResultError
 
 
-def written(root, *seeds, routers=("prism", "random"), reach=0.6, failed=()):
+def written(root, *seeds, routers=("prism", "random"), reach=0.6, failed=(), **changes):
     """Write the comparison of some seeds, beside the folders of its runs."""
-    folders = [folder_of(root, seed=seed, router=router) for seed in seeds for router in routers]
+    folders = [folder_of(root, seed=seed, router=router, **changes) for seed in seeds for router in routers]
     wanted = Wanted(WANTED_OF, {"strategy": "rl"}, reach)
     comparison = gather(folders, wanted, command=f"of {root.name}", failed=failed, root=root)
     file = root / "comparison.json"
@@ -42,6 +42,7 @@ def test_runs_are_joined_and_found_in_their_folders(tmp_path):
     [
         ({"seeds": [1]}, r"seed 1 of prism-split is in .*one.* and in .*two.*; leave one out"),
         ({"routers": ["prism", "loss"]}, r".*two.* differ in the configuration "),
+        ({"config": {"rl.max_steps": 80}}, r".*two.* give prism-split other settings, rl.max_steps=80; only runs "),
         ({"reach": 0.5}, r".*two.* differ in the success that is to be reached"),
     ],
 )
