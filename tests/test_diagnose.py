@@ -28,10 +28,14 @@ def test_every_router_is_diagnosed_and_nothing_is_measured_twice(tmp_path, capsy
     assert areas["label", "rules"] == areas["label", "wording"] == 1.0
     assert (tmp_path / "out" / "diagnosis.png").is_file()
     stages = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
-    assert "between seeds" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 base models, of which 0 are in the cache" in printed and "between seeds" in printed
+    alone = [json.loads((tmp_path / "out" / "models" / name / "diagnosis.json").read_text()) for name in "01"]
+    assert [each["seeds"] for each in alone] == [[0], [1]]
     diagnose(tmp_path, REGIMES, TAUGHT, f"router=[{','.join(cheap)}]", "seed=range(2)")
     again = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
     assert again == stages and stages
+    assert "2 base models, of which 2 are in the cache" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "diagnosis.json").read_text())["detections"] == found["detections"]
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prism_bench.commands.hydra_command import CONF, clean_exit, new_console, quieten
+from prism_bench.commands.launcher_options import add_launcher_options, launcher_settings
 from prism_bench.commands.refusals import composition_refusal
 from prism_bench.commands.run import choices  # and what else the configuration refers to
 
@@ -27,19 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUES", help="settings, with all values to be compared")
     parser.add_argument("--plan", action="store_true", help="print what would be run and what it costs, and stop")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the comparison; by default one in runs/")
-    parser.add_argument("--launcher", metavar="NAME", help="where the runs take place, see below")
-    parser.add_argument("--processes", metavar="N", help="runs at the same time")
+    add_launcher_options(parser)
     parser.add_argument(
         "--baseline", action="append", metavar="KEY=VALUE", help="what configurations are compared with"
     )
     parser.add_argument("--reach", metavar="SUCCESS", help="success to which FLOPs are counted")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="other settings of conf/compare.yaml"
-    )
     parser.add_argument("--verify", type=Path, metavar="FILE", help="check that the tables of a comparison.json hold")
     options = parser.parse_intermixed_args(arguments)  # settings may stand on both sides of options
-    given = {"launcher": options.launcher, "launcher.processes": options.processes, "reach": options.reach}
-    study = [*(f"{key}={value}" for key, value in given.items() if value is not None), *options.set]
+    study = [*([] if options.reach is None else [f"reach={options.reach}"]), *launcher_settings(options)]
     quieten()
     with clean_exit(composition_refusal, resumes=True):
         from prism_bench.commands.compare_job import Comparing, verify

@@ -85,7 +85,7 @@ class Comparing:
         for name in left:
             (self._folder(name) / RESULT).unlink(missing_ok=True)  # of other settings
         costs = Costs(self._results() if left else ())
-        jobs = [Job(name, self._folder(name), cell.overrides, self._environment) for name, cell in left.items()]
+        jobs = [Job(name, self._folder(name), self._words(cell), self._environment) for name, cell in left.items()]
 
         def ended(name: str) -> str:
             if not self._finished(self.cells[name]):
@@ -160,6 +160,10 @@ class Comparing:
 
     def _folder(self, name: str) -> Path:
         return self.out / RUNS / name
+
+    def _words(self, cell: Cell) -> tuple[str, ...]:
+        place = str(self._folder(cell.name)).replace("'", "\\'")  # Hydra's quotes, since names have equals signs
+        return ("run", *cell.overrides, f"hydra.run.dir='{place}'")
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -12,12 +13,16 @@ from rich.markdown import Markdown
 
 from prism_bench.comparison.grid import ROUTER, SEED, Cell, cells
 from prism_bench.comparison.identity import tells_apart
-from prism_bench.diagnosis.scoring import check_alike, scored
+from prism_bench.comparison.launchers import Job, Launcher
+from prism_bench.comparison.study import read_study
+from prism_bench.comparison.watch import LOOK_SECONDS
+from prism_bench.diagnosis.scoring import check_alike, is_scored, scored
 from prism_bench.diagnosis.show import markdown, plot
 from prism_bench.diagnosis.tables import diagnosis_of
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
+from prism_bench.settings.making import make
 
 
 class Diagnosing:
@@ -28,9 +33,17 @@ class Diagnosing:
         out: the folder of the scores and of the diagnosis; None for one that belongs to the settings.
         conf: the folder of the configuration.
         baseline: the regime that the others are told from.
+        study: settings of ``compare.yaml``, as overrides; its launcher is where the base models are made and probed.
+
+    Raises:
+        InputError: a setting is refused.
+        HydraException: the configuration cannot be composed.
     """
 
-    def __init__(self, settings: Sequence[str], out: Path | None, conf: Path, baseline: str) -> None:
+    def __init__(
+        self, settings: Sequence[str], out: Path | None, conf: Path, baseline: str, study: Sequence[str] = ()
+    ) -> None:
+        self.launcher: Launcher = make(read_study(conf, study).launcher, "launcher", Launcher)
         self.given = list(settings)
         routers = ",".join(sorted(file.stem for file in (conf / ROUTER).glob("*.yaml")))
         named = any(setting.partition("=")[0] == ROUTER for setting in settings)
@@ -59,6 +72,7 @@ class Diagnosing:
 
     def run(self, console: Console) -> None:
         """Make the scores that are not in the cache, and write and print the diagnosis."""
+        self._launch(console)
         found = []
         for number, (cell, router, setting) in enumerate(self.cells, start=1):
             console.print(f"{number} of {len(self.cells)}: {cell.name}", markup=False, highlight=False, soft_wrap=True)
@@ -72,3 +86,50 @@ class Diagnosing:
         console.print(Markdown(text))
         for name in ("diagnosis.json", "diagnosis.md", "diagnosis.png"):
             console.print(f"{self.out / name}", markup=False, highlight=False, soft_wrap=True)
+
+    def _launch(self, console: Console) -> None:
+        """Fill the cache side by side, where there are several base models: each has a diagnosis of its own.
+
+        What one of them fails at is met again by this process, which says why.
+        """
+        models: dict[tuple[str, ...], list[tuple[Cell, str]]] = {}
+        for cell, router, _ in self.cells:
+            others = tuple(override for override in cell.overrides if override.partition("=")[0] != ROUTER)
+            models.setdefault(others, []).append((cell, router))
+        if len(models) < 2:
+            return
+        jobs = [
+            self._job(number, overrides, [router for _, router in group])
+            for number, (overrides, group) in enumerate(models.items())
+            if not all(is_scored(cell, self.conf) for cell, _ in group)
+        ]
+        known = f"{len(models) - len(jobs)} are in the cache with all scores"
+        text = f"{len(models)} base models, of which {known}; {self.launcher.description}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if jobs:
+            self.launcher.start(jobs)
+            try:
+                self._wait(console)
+            except BaseException:
+                self.launcher.stop()
+                raise
+
+    def _job(self, number: int, overrides: Sequence[str], routers: Sequence[str]) -> Job:
+        pairs = [override.partition("=") for override in overrides]
+        settings = [f"{key}=[{value}]" for key, _, value in pairs]  # one value, which may be a list
+        folder = self.out / "models" / str(number)
+        names = f"{ROUTER}=[{','.join(routers)}]"
+        words = ("diagnose", *settings, names, "--baseline", self.baseline, "--out", str(folder))
+        return Job(" ".join(overrides), folder, words)
+
+    def _wait(self, console: Console) -> None:
+        ended: set[str] = set()
+        while True:
+            states = self.launcher.states()
+            for name in [name for name, state in states.items() if state == "ended" and name not in ended]:
+                ended.add(name)
+                text = f"{len(ended)} of {len(states)} base models have ended: {name}"
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+            if len(ended) == len(states):
+                return
+            time.sleep(LOOK_SECONDS)

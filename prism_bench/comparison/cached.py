@@ -1,22 +1,22 @@
 """The phases of a cell that lie in the cache already, found by its real keys, without making anything."""
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
-from prism_bench.accounting.ledger import Ledger
 from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.forecast import phases_of
 from prism_bench.comparison.grid import Cell
+from prism_bench.experiment import Experiment
 from prism_bench.stage_cache.cache import Stage, StageCache
 from prism_bench.stage_cache.declaration import Files, StageFunction, Tools
 
 
-class _NotMadeError(Exception):
+class NotMadeError(Exception):
     """A stage is not in the cache."""
 
 
@@ -34,12 +34,13 @@ class _ReadOnlyCache(StageCache):
     ) -> Stage:
         found = self.find(function, config=config, parents=parents, values=values)
         if found is None:
-            raise _NotMadeError(function.name)
+            raise NotMadeError(function.name)
         return found
 
 
-def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
-    """Return the phases of a cell that need not be made, up to the first that does.
+@contextmanager
+def finding(cell: Cell, conf: Path) -> Iterator[Experiment]:
+    """Give the experiment of a cell, which raises :class:`NotMadeError` where a stage is not in the cache.
 
     Raises:
         InputError: a setting of the cell is refused.
@@ -48,11 +49,19 @@ def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
         TemporaryDirectory() as folder,
         closing(experiment_of(cell, conf, Path(folder), Console(quiet=True))) as experiment,
     ):
-        ledger = Ledger()
-        experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), ledger)
+        experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), experiment.ledger)
+        yield experiment
+
+
+def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
+    """Return the phases of a cell that need not be made, up to the first that does.
+
+    Raises:
+        InputError: a setting of the cell is refused.
+    """
+    with finding(cell, conf) as experiment:
         try:
             experiment.walk()
-        except _NotMadeError:
-            last = {row.phase for row in ledger.rows} - {"eval"}
-            return frozenset(last)
+        except NotMadeError:
+            return frozenset({row.phase for row in experiment.ledger.rows} - {"eval"})
     return frozenset(phases_of(cell))

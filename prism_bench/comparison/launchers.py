@@ -1,7 +1,7 @@
-"""Launchers: where the runs of a comparison take place.
+"""Launchers: where the runs of a comparison take place, or the parts of a diagnosis.
 
-A run is one process of ``prism-bench run``, whose output goes to a file in its folder. On whatever machine a launcher
-starts it, it finds the folders of the runs and of the cache, so these have to be on a file system that all share.
+Each is one process of ``prism-bench``, whose output goes to a file in its folder. On whatever machine a launcher
+starts it, it finds that folder and the cache, so these have to be on a file system that all share.
 """
 
 import os
@@ -28,17 +28,16 @@ State = Literal["waiting", "running", "ended"]
 
 @dataclass(frozen=True)
 class Job:
-    """A run to start: its name, its folder, and its settings as the command line has them."""
+    """A command to start: its name, the folder of its output, and its words, without that of the program."""
 
     name: str
     folder: Path
-    overrides: tuple[str, ...]
+    words: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def command(self) -> list[str]:
-        place = str(self.folder).replace("'", "\\'")  # Hydra's quotes, since names have equals signs
-        return [sys.executable, "-m", "prism_bench", "run", *self.overrides, f"hydra.run.dir='{place}'"]
+        return [sys.executable, "-m", "prism_bench", *self.words]
 
 
 class Launcher(Protocol):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from prism_bench.comparison.cached import NotMadeError, finding
 from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.grid import Cell
 from prism_bench.errors import InputError
@@ -72,6 +73,19 @@ def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, cons
             allocation.cost["flops"],
             allocation.cost["seconds"],
         )
+
+
+def is_scored(cell: Cell, conf: Path) -> bool:
+    """Return whether everything that :func:`scored` needs for a cell is in the cache.
+
+    Raises:
+        InputError: a setting is refused.
+    """
+    with finding(cell, conf) as experiment:
+        try:
+            return bool(experiment.allocation.scores) and bool(covariates_of(experiment))
+        except NotMadeError:
+            return False
 
 
 def covariates_of(experiment: Experiment) -> dict[str, np.ndarray]:
