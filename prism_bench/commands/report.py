@@ -20,6 +20,7 @@ from prism_bench.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from prism_bench.comparison.counterparts import Wanted
     from prism_bench.comparison.record import Comparison
 
 RESULT = "result.json"
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root, folders = Path.cwd(), []
         if all(map(holds_comparison, options.result)):
             root = options.result[0].parent
-            comparison = read_joined(options.result)
+            comparison = _against(read_joined(options.result), options.reach, options.baseline)
         else:
             folders = _finished(options.result, console)
             comparison = _gathered(folders, options.reach, options.baseline)
@@ -80,9 +81,24 @@ def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     return finished
 
 
+def _against(comparison: Comparison, reach: str | None, baseline: Sequence[str] | None) -> Comparison:
+    """Return a saved comparison with another success to reach, or another baseline, where they are given."""
+    from prism_bench.comparison.counterparts import with_baselines
+
+    wanted = _wanted(reach, baseline)
+    changes: dict[str, object] = {} if reach is None else {"reach": wanted.reach}
+    if baseline is not None:
+        changes["configurations"] = with_baselines(comparison.configurations, wanted.baseline)
+    return comparison.model_copy(update=changes)
+
+
 def _gathered(folders: Sequence[Path], reach: str | None, baseline: Sequence[str] | None) -> Comparison:
     from prism_bench.comparison.gather import gather
+
+    return gather([folder.absolute() for folder in folders], _wanted(reach, baseline))
+
+
+def _wanted(reach: str | None, baseline: Sequence[str] | None) -> Wanted:
     from prism_bench.comparison.study import read_study
 
-    settings = [] if reach is None else [f"reach={reach}"]
-    return gather([folder.absolute() for folder in folders], read_study(CONF, settings, baseline).wanted)
+    return read_study(CONF, [] if reach is None else [f"reach={reach}"], baseline).wanted

@@ -6,7 +6,6 @@ of configurations come from Hydra's record in the folder of a run (``.hydra``): 
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +13,7 @@ import numpy as np
 import yaml
 
 from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.comparison.counterparts import Settings, Wanted, with_counterparts
 from prism_bench.comparison.identity import OF_A_RUN, identity, name_of, tells_apart
 from prism_bench.comparison.launchers import RESULT
 from prism_bench.comparison.record import (
@@ -33,18 +33,6 @@ from prism_bench.results.schema import CurvePoint, PhaseResult
 from prism_bench.routing.gradients import NORMS
 from prism_bench.routing.router import Stage, load_allocation, load_routed
 from prism_bench.stages.route import ALLOCATION
-
-Settings = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is compared with what: settings that the baseline, the unit of compute and the oracle have."""
-
-    baseline: Settings
-    reference: Settings
-    reach: float
-    oracle: Settings | None = None
 
 
 class Lists:
@@ -103,7 +91,7 @@ def gather(
     return Comparison(
         command=command,
         reach=wanted.reach,
-        configurations=_compared(configurations, wanted),
+        configurations=with_counterparts(configurations, wanted),
         lists=lists.by_name,
         runs=runs,
         failed=list(failed),
@@ -147,43 +135,6 @@ def _names(settings: Mapping[Path, Settings], identities: Mapping[Path, str]) ->
         number = same.index(identities[folder]) + 1
         names[folder] = name if number == 1 else f"{name}#{number}"
     return names
-
-
-def _compared(configurations: Sequence[Configuration], wanted: Wanted) -> list[Configuration]:
-    """Return the configurations with their baseline, their reference and their oracle."""
-    others = {each.name: _nearest(each, configurations, wanted.baseline) for each in configurations}
-    if None in others.values() or all(name == baseline for name, baseline in others.items()):
-        others = dict.fromkeys(others, configurations[0].name)
-    references = {each.name: _nearest(each, configurations, wanted.reference) for each in configurations}
-    oracles: dict[str, str | None] = dict.fromkeys(others)
-    if wanted.oracle is not None:
-        oracles = {each.name: _nearest(each, configurations, wanted.oracle) for each in configurations}
-    return [
-        replace(
-            each,
-            baseline=None if others[each.name] == each.name else others[each.name],
-            reference=None if references[each.name] == each.name else references[each.name],
-            oracle=None if oracles[each.name] == each.name else oracles[each.name],
-        )
-        for each in configurations
-    ]
-
-
-def _nearest(each: Configuration, others: Sequence[Configuration], settings: Settings) -> str | None:
-    """Return the configuration with these settings that shares most others with ``each``: itself, if it has them."""
-
-    def shared(other: Configuration) -> tuple[bool, int]:
-        equal = sum(_known(other).get(key) == value for key, value in _known(each).items())
-        return other.name == each.name, equal
-
-    candidates = [
-        other for other in others if settings and all(_known(other).get(key) == settings[key] for key in settings)
-    ]
-    return max(candidates, key=shared).name if candidates else None
-
-
-def _known(configuration: Configuration) -> dict[str, Any]:
-    return {"strategy": configuration.strategy, "router": configuration.router} | configuration.settings
 
 
 def _run(folder: Path, place: str, name: str, result: Mapping[str, Any], lists: Lists) -> Run:

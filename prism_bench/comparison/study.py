@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from prism_bench.comparison.gather import Wanted
+from prism_bench.comparison.counterparts import Wanted
 from prism_bench.errors import InputError
 from prism_bench.settings.configuration import resolve
 from prism_bench.settings.making import build

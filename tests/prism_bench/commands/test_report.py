@@ -6,7 +6,8 @@ import pytest
 from example_runs import point, run
 
 from prism_bench.commands.report import main
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.counterparts import Wanted
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.record import write_comparison
 from prism_bench.comparison.tables import tables_of
 from prism_bench.results.result import write_result
@@ -48,6 +49,16 @@ def test_the_file_of_a_comparison_is_printed_like_its_runs(folders, tmp_path, ca
     write_comparison(tmp_path / "any.json", comparison, asdict(tables_of(comparison)))
     main([str(tmp_path / "any.json")])
     assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize("options", [["--reach", "0.4"], ["--baseline", "router=prism"]])
+def test_a_saved_comparison_is_reported_against_something_else(folders, tmp_path, capsys, options):
+    main([*map(str, folders), "--save", str(tmp_path / "any.json")])
+    as_saved = capsys.readouterr().out.partition("data: ")[0]
+    main([*map(str, folders), *options])
+    expected = capsys.readouterr().out
+    main([str(tmp_path / "any.json"), *options])
+    assert capsys.readouterr().out == expected != as_saved
 
 
 def test_saved_comparisons_of_other_seeds_are_joined(folders, tmp_path, capsys):

@@ -9,7 +9,8 @@ from example_runs import point
 from folders import folder_of
 
 from prism_bench.accounting.ledger import LedgerRow
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.counterparts import Wanted
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.tables import check_tables, tables_of
 from prism_bench.results.outcomes import ResultError
 from prism_bench.results.statistics import mean_over_seeds, paired_over_seeds

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from folders import folder_of
 
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.counterparts import Wanted
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.record import read_comparison, write_comparison
 from prism_bench.results.outcomes import ResultError
 

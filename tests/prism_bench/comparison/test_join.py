@@ -6,7 +6,8 @@ from dataclasses import asdict
 import pytest
 from folders import WANTED_OF, folder_of
 
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.counterparts import Wanted
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.join import read_joined
 from prism_bench.comparison.record import FailedRun, write_comparison
 from prism_bench.comparison.tables import tables_of

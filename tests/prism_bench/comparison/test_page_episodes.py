@@ -12,8 +12,9 @@ import example_runs
 import pytest
 from corridor import Corridor
 
+from prism_bench.comparison.counterparts import Wanted
 from prism_bench.comparison.episodes import Episodes, collect_episodes
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.packing import TEXT_LENGTH, packed_episodes
 from prism_bench.comparison.record import Comparison
 from prism_bench.data.trajectory import Step, Trajectory, save_trajectories

@@ -6,7 +6,8 @@ from folders import folder_of
 from rich.console import Console
 
 from prism_bench.accounting.ledger import LedgerRow
-from prism_bench.comparison.gather import Wanted, gather
+from prism_bench.comparison.counterparts import Wanted
+from prism_bench.comparison.gather import gather
 from prism_bench.comparison.record import FailedRun
 from prism_bench.comparison.summary import markdown, print_tables
 from prism_bench.comparison.tables import tables_of
