@@ -45,6 +45,7 @@ def test_every_router_is_diagnosed_and_nothing_is_measured_twice(tmp_path, capsy
         ((REGIMES, "router=random", "strategy=sft"), "has no router to diagnose"),
         (("router=random", "env=webshop"), "has no regime"),
         (("router=random",), "all demonstrations are clean"),
+        ((REGIMES, "--set", "reach=0.5"), "reach=0.5 has no effect on a diagnosis"),
     ],
 )
 def test_what_cannot_be_diagnosed_is_refused_in_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):

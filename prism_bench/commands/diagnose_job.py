@@ -1,6 +1,7 @@
 """The job of ``prism-bench diagnose``: scores of routers on known regimes, and the files that describe them."""
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 from prism_bench.settings.making import make
 
+LAUNCHING = ("launcher", "modules")
+"""Settings of ``compare.yaml`` that a diagnosis has a use for."""
+
 
 class Diagnosing:
     """A diagnosis to be made.
@@ -43,6 +47,9 @@ class Diagnosing:
     def __init__(
         self, settings: Sequence[str], out: Path | None, conf: Path, baseline: str, study: Sequence[str] = ()
     ) -> None:
+        for setting in study:
+            if re.split(r"[.=]", setting)[0] not in LAUNCHING:
+                raise InputError(f"{setting} has no effect on a diagnosis, which compares nothing; leave it out")
         self.launcher: Launcher = make(read_study(conf, study).launcher, "launcher", Launcher)
         self.given = list(settings)
         routers = ",".join(sorted(file.stem for file in (conf / ROUTER).glob("*.yaml")))
