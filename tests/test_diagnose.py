@@ -10,6 +10,7 @@ from prism_bench.commands.hydra_command import CONF
 
 REGIMES = "env.regimes=[[clean,rules,wording]]"
 SHRUNK = (*MODEL, *ALWAYS[1:-1], "trajectories=12")
+TOO_SHORT = ("router=random", "model.max_length=[512,4]")
 TAUGHT = "env.taught={regimes:[clean]}"
 
 
@@ -54,3 +55,15 @@ def test_what_cannot_be_diagnosed_is_refused_in_one_sentence(tmp_path, capsys, m
         diagnose(tmp_path, *arguments)
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "diagnosis.json").exists()
+
+
+def test_a_base_model_that_cannot_be_made_is_named_and_not_made_here(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shrunk = [setting for setting in SHRUNK if not setting.startswith("model.max_length")]
+    with pytest.raises(SystemExit):
+        main([*shrunk, f"cache={tmp_path / 'stages'}", "--out", str(tmp_path / "out"), REGIMES, *TOO_SHORT])
+    message = capsys.readouterr().err
+    log = tmp_path / "out" / "models" / "1" / "output.log"
+    assert "1 of 2 base models failed" in message and "model.max_length=4" in message and str(log) in message
+    assert (tmp_path / "out" / "models" / "0" / "diagnosis.json").is_file()
+    assert not (tmp_path / "out" / "scores").exists()  # nothing was tried again by the command itself

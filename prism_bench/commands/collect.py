@@ -6,6 +6,7 @@
 ``--help`` lists the settings.
 """
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -17,4 +18,4 @@ def main(config: DictConfig, console: Console) -> None:
     """Write episodes of an expert or of a policy to a file."""
     from prism_bench.commands.collect_job import collect
 
-    collect(config, console)
+    collect(config, console, HydraConfig.get().overrides.task)

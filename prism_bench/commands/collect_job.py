@@ -4,6 +4,7 @@ Rollouts are made with the code of a run (:mod:`prism_bench.rollouts.episodes`),
 rates.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -59,18 +60,19 @@ class CollectSettings:
     modules: Sequence[Text] = ()
 
 
-def collect(config: DictConfig, console: Console) -> list[Trajectory]:
+def collect(config: DictConfig, console: Console, overrides: Sequence[str] = ()) -> list[Trajectory]:
     """Roll out, print success rates, and return the episodes that were written to ``config.out``.
 
     Args:
         config: ``conf/collect.yaml``, composed.
         console: where progress and results are shown.
+        overrides: the settings that the user gave.
 
     Raises:
-        InputError: a setting is invalid, there is nothing to write, or environment, checkpoint or prompt refuse their
-            input.
+        InputError: a setting is invalid or has no effect here, there is nothing to write, or environment, checkpoint or
+            prompt refuse their input.
     """
-    configuration = _without_choices_for_runs(resolve(config))
+    configuration = _without_choices_for_runs(resolve(config), overrides)
     settings = read(CollectSettings, configuration)
     place, name = configuration.place, settings.policy
     if name is None:
@@ -127,9 +129,16 @@ def collect(config: DictConfig, console: Console) -> list[Trajectory]:
     return kept
 
 
-def _without_choices_for_runs(configuration: Configuration) -> Configuration:
-    """Return the configuration without settings of runs alone, which an environment may choose beside its own."""
+def _without_choices_for_runs(configuration: Configuration, overrides: Sequence[str]) -> Configuration:
+    """Return the configuration without settings of runs alone, which an environment may choose beside its own.
+
+    Raises:
+        InputError: the user chose one of them.
+    """
     of_runs = {field.name for field in fields(RunSettings)} - {field.name for field in fields(CollectSettings)}
+    for override in overrides:
+        if re.split("[.=@]", override.lstrip("+~"))[0] in of_runs:
+            raise InputError(f"{override} is a setting of runs and has no effect on what is collected; leave it out")
     return replace(configuration, values={k: value for k, value in configuration.values.items() if k not in of_runs})
 
 

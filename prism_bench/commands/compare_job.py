@@ -1,7 +1,6 @@
 """The job of ``prism-bench compare``: cells, plan, runs, and the files that compare them."""
 
 import os
-import re
 import shlex
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -20,14 +19,14 @@ from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.grid import Cell, cells
 from prism_bench.comparison.identity import tells_apart
-from prism_bench.comparison.launchers import OUTPUT, RESULT, Job, Launcher
+from prism_bench.comparison.launchers import RESULT, Job, Launcher
 from prism_bench.comparison.page import write_page
 from prism_bench.comparison.power import SPREAD, smallest_for, spread_of
 from prism_bench.comparison.record import Comparison, FailedRun, read_comparison, write_comparison
 from prism_bench.comparison.study import read_study
 from prism_bench.comparison.summary import markdown, print_tables
 from prism_bench.comparison.tables import check_tables, tables_of
-from prism_bench.comparison.watch import last_line, watch
+from prism_bench.comparison.watch import reason, watch
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
@@ -89,7 +88,7 @@ class Comparing:
 
         def ended(name: str) -> str:
             if not self._finished(self.cells[name]):
-                return f"{name} failed: {self._reason(name)}"
+                return f"{name} failed: {reason(self._folder(name))}"
             costs.add(read_result(self._folder(name) / RESULT))
             return f"{name} has ended"
 
@@ -102,7 +101,8 @@ class Comparing:
                 raise
         finished = {name for name, cell in self.cells.items() if self._finished(cell)}
         if not finished:
-            raise InputError(f"no run has a result; the first failed with: {self._reason(next(iter(self.cells)))}")
+            first = self._folder(next(iter(self.cells)))
+            raise InputError(f"no run has a result; the first failed with: {reason(first)}")
         self._write(finished, console)
         return 0 if len(finished) == len(self.cells) else 1
 
@@ -177,10 +177,6 @@ class Comparing:
             return False
         return set(yaml.safe_load(record.read_text(encoding="utf-8")) or ()) == set(cell.overrides)
 
-    def _reason(self, name: str) -> str:
-        """Return the last line of a run's output, which says why it failed."""
-        return re.sub(r"^error: ", "", last_line(self._folder(name) / OUTPUT)) or "it was ended before it said anything"
-
     def _gathered(self, finished: Collection[str]) -> Comparison:
         """Return the comparison of the runs that have a result, with the reasons why others have none."""
         return gather(
@@ -188,7 +184,7 @@ class Comparing:
             self.study.wanted,
             command=shlex.join(["prism-bench", "compare", *filter(tells_apart, self._settings)]),
             failed=[
-                FailedRun(cell.configuration, cell.seed, self._reason(name))
+                FailedRun(cell.configuration, cell.seed, reason(self._folder(name)))
                 for name, cell in self.cells.items()
                 if name not in finished
             ],

@@ -14,9 +14,9 @@ from rich.markdown import Markdown
 
 from prism_bench.comparison.grid import ROUTER, SEED, Cell, cells
 from prism_bench.comparison.identity import tells_apart
-from prism_bench.comparison.launchers import Job, Launcher
+from prism_bench.comparison.launchers import OUTPUT, Job, Launcher
 from prism_bench.comparison.study import read_study
-from prism_bench.comparison.watch import LOOK_SECONDS
+from prism_bench.comparison.watch import LOOK_SECONDS, reason
 from prism_bench.diagnosis.scoring import check_alike, is_scored, scored
 from prism_bench.diagnosis.show import markdown, plot
 from prism_bench.diagnosis.tables import diagnosis_of
@@ -24,6 +24,8 @@ from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 from prism_bench.settings.making import make
+
+DIAGNOSIS = "diagnosis.json"
 
 LAUNCHING = ("launcher", "modules")
 """Settings of ``compare.yaml`` that a diagnosis has a use for."""
@@ -87,17 +89,18 @@ class Diagnosing:
             check_alike(found[0], found[-1])
         command = shlex.join(["prism-bench", "diagnose", *filter(tells_apart, self.given)])
         diagnosis = diagnosis_of(found, self.baseline, command)
-        write_atomically(self.out / "diagnosis.json", json.dumps(asdict(diagnosis), indent=1) + "\n")
+        write_atomically(self.out / DIAGNOSIS, json.dumps(asdict(diagnosis), indent=1) + "\n")
         write_atomically(self.out / "diagnosis.md", text := markdown(diagnosis))
         plot(diagnosis, self.out / "diagnosis.png")
         console.print(Markdown(text))
-        for name in ("diagnosis.json", "diagnosis.md", "diagnosis.png"):
+        for name in (DIAGNOSIS, "diagnosis.md", "diagnosis.png"):
             console.print(f"{self.out / name}", markup=False, highlight=False, soft_wrap=True)
 
     def _launch(self, console: Console) -> None:
         """Fill the cache side by side, where there are several base models: each has a diagnosis of its own.
 
-        What one of them fails at is met again by this process, which says why.
+        Raises:
+            InputError: one of them failed, whose work belongs on the machines of the launcher and not on this one.
         """
         models: dict[tuple[str, ...], list[tuple[Cell, str]]] = {}
         for cell, router, _ in self.cells:
@@ -114,12 +117,20 @@ class Diagnosing:
         text = f"{len(models)} base models, of which {known}; {self.launcher.description}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
         if jobs:
+            for job in jobs:
+                (job.folder / DIAGNOSIS).unlink(missing_ok=True)  # of an earlier start
             self.launcher.start(jobs)
             try:
                 self._wait(console)
             except BaseException:
                 self.launcher.stop()
                 raise
+        if failed := [job for job in jobs if not (job.folder / DIAGNOSIS).is_file()]:
+            first = failed[0]
+            raise InputError(
+                f"{len(failed)} of {len(models)} base models failed, the others are in the cache; {first.name} with: "
+                f"{reason(first.folder)} ({first.folder / OUTPUT})"
+            )
 
     def _job(self, number: int, overrides: Sequence[str], routers: Sequence[str]) -> Job:
         pairs = [override.partition("=") for override in overrides]

@@ -1,5 +1,6 @@
 """The screen of a comparison that is under way: cells done, running with their phase, failed, and the time left."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,6 +102,11 @@ def last_line(output: Path) -> str:
         file.seek(max(0, output.stat().st_size - TAIL))
         lines = file.read().decode(errors="replace").splitlines()
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def reason(folder: Path) -> str:
+    """Return why the process whose folder this is failed: the last line of its output."""
+    return re.sub(r"^error: ", "", last_line(folder / OUTPUT)) or "it was ended before it said anything"
 
 
 def _headline(states: Mapping[str, State], left: float | None) -> str:

@@ -208,6 +208,12 @@ def test_a_mistake_ends_the_command_with_one_sentence(end) -> None:
     assert ended == (1, "", "error: env.preset=huge is not possible; it should be 'full' or 'small'\n")
 
 
+@pytest.mark.parametrize("setting", ["sft.learning_rate=1", "++rl.max_steps=3", "rollout.temperature=0.5"])
+def test_settings_of_runs_which_environments_may_choose_are_refused_of_the_user(end, setting) -> None:
+    status, _, message = end(main, "env=webshop", "policy=search", "tasks=1", setting, "out=episodes.parquet")
+    assert status == 1 and message.startswith(f"error: {setting} is a setting of runs")
+
+
 def test_help_explains_every_setting(tmp_path: Path) -> None:
     shown = command("--help", folder=tmp_path).stdout
     with initialize_config_dir(str(CONF), version_base="1.3"):
