@@ -6,11 +6,12 @@
         'env.eval_regimes=[[clean,wording,places,rules,rooms,types,noise]]' --out runs/treatment
     python benchmarks/treatment.py runs/treatment/comparison.json
 
-All runs of a seed start from one base model, which was taught clean games, and are evaluated on unseen games of every
-regime. The model has two layers, since nothing is probed, and weights that let it learn from few games. Two tables:
-success on the regime that was trained on, and on clean games, which says what was forgotten. The same command with
-``budget.flops=N`` is the comparison at equal compute. Differences are RL less SFT in points, paired by seed and task;
-intervals are over seeds and tasks, at 95 %.
+SFT and RL of a seed and a regime start from one base model, which was taught clean games and knows the words of the
+regime, and are evaluated on unseen games of every regime. The model has two layers, since nothing is probed, and
+weights that let it learn from few games. Two tables: success on the regime that was trained on, with what training
+cost, and on clean games, which says what was forgotten. The same command with ``budget.flops=N`` is the comparison at
+equal compute. Differences are RL less SFT in points, paired by seed and task; intervals are over seeds and tasks, at
+95 %.
 """
 
 import argparse
@@ -24,11 +25,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from prism_bench.comparison.costs import costs_of
 from prism_bench.comparison.record import Comparison, Run, read_comparison
+from prism_bench.comparison.rows import METHOD
 from prism_bench.environments.contract import CLEAN
 from prism_bench.results.schema import BASE
 from prism_bench.results.significance import holm, p_value, smallest_difference
 from prism_bench.results.statistics import paired_over_seeds
+from prism_bench.results.units import count
 
 Successes = Mapping[int, list[float]]  # by seed, of the tasks of one regime
 
@@ -60,10 +64,19 @@ def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
     return found
 
 
+def flops(comparison: Comparison, configuration: str) -> float:
+    """Return the FLOPs of training, in the mean over the seeds of a configuration."""
+    chosen = next(each for each in comparison.configurations if each.name == configuration)
+    return next(cost.quantities["flops"] for cost in costs_of(comparison, chosen) if cost.phase == METHOD)
+
+
 def table_of(comparison: Comparison, split: str, on_clean: bool) -> Table:
     """Return SFT and RL of every regime side by side, on that regime or on clean games."""
     measured = "clean games" if on_clean else "the regime"
     table = Table("trained on", "base", "SFT", "RL", "RL - SFT", "p", "could be seen", box=box.MARKDOWN)
+    if not on_clean:
+        table.add_column("FLOPs of SFT")
+        table.add_column("of RL")
     table.title = f"success on {measured}, {split}, %"
     rows, p_values = [], []
     for regime, names in cells(comparison).items():
@@ -75,17 +88,18 @@ def table_of(comparison: Comparison, split: str, on_clean: bool) -> Table:
         base = successes(comparison, runs["sft"], BASE, split, where)
         sft, rl = (successes(comparison, runs[name], None, split, where) for name in ("sft", "rl"))
         pair = [sft[seed] for seed in seeds], [rl[seed] for seed in seeds]
+        spent = [] if on_clean else [count(flops(comparison, names[strategy])) for strategy in ("sft", "rl")]
         means = [f"{100 * fmean(np.concatenate(list(each.values()))):.1f}" for each in (base, sft, rl)]
         if len(seeds) > 1:
             estimate = paired_over_seeds(*pair)
             p_values.append(p_value(*pair))
             shown = f"{100 * estimate.mean:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
-            rows.append((regime, *means, shown, f"{100 * smallest_difference(*pair):.1f}"))
+            rows.append((regime, *means, shown, f"{100 * smallest_difference(*pair):.1f}", *spent))
         else:
             p_values.append(1.0)
-            rows.append((regime, *means, f"{100 * (fmean(pair[1][0]) - fmean(pair[0][0])):+.1f}", "one seed"))
+            rows.append((regime, *means, f"{100 * (fmean(pair[1][0]) - fmean(pair[0][0])):+.1f}", "one seed", *spent))
     for row, p in zip(rows, holm(p_values), strict=True):
-        table.add_row(*row[:5], f"{p:.3f}", row[5])
+        table.add_row(*row[:5], f"{p:.3f}", *row[5:])
     return table
 
 
