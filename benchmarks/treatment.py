@@ -74,9 +74,8 @@ def table_of(comparison: Comparison, split: str, on_clean: bool) -> Table:
     """Return SFT and RL of every regime side by side, on that regime or on clean games."""
     measured = "clean games" if on_clean else "the regime"
     table = Table("trained on", "base", "SFT", "RL", "RL - SFT", "p", "could be seen", box=box.MARKDOWN)
-    if not on_clean:
-        table.add_column("FLOPs of SFT")
-        table.add_column("of RL")
+    for header in () if on_clean else ("FLOPs of SFT", "of RL", "RL by seed"):
+        table.add_column(header)
     table.title = f"success on {measured}, {split}, %"
     rows, p_values = [], []
     for regime, names in cells(comparison).items():
@@ -88,16 +87,17 @@ def table_of(comparison: Comparison, split: str, on_clean: bool) -> Table:
         base = successes(comparison, runs["sft"], BASE, split, where)
         sft, rl = (successes(comparison, runs[name], None, split, where) for name in ("sft", "rl"))
         pair = [sft[seed] for seed in seeds], [rl[seed] for seed in seeds]
-        spent = [] if on_clean else [count(flops(comparison, names[strategy])) for strategy in ("sft", "rl")]
+        spent = [count(flops(comparison, names[strategy])) for strategy in ("sft", "rl")]
+        more = [] if on_clean else [*spent, ", ".join(f"{100 * fmean(each):.0f}" for each in pair[1])]
         means = [f"{100 * fmean(np.concatenate(list(each.values()))):.1f}" for each in (base, sft, rl)]
         if len(seeds) > 1:
             estimate = paired_over_seeds(*pair)
             p_values.append(p_value(*pair))
             shown = f"{100 * estimate.mean:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
-            rows.append((regime, *means, shown, f"{100 * smallest_difference(*pair):.1f}", *spent))
+            rows.append((regime, *means, shown, f"{100 * smallest_difference(*pair):.1f}", *more))
         else:
             p_values.append(1.0)
-            rows.append((regime, *means, f"{100 * (fmean(pair[1][0]) - fmean(pair[0][0])):+.1f}", "one seed", *spent))
+            rows.append((regime, *means, f"{100 * (fmean(pair[1][0]) - fmean(pair[0][0])):+.1f}", "one seed", *more))
     for row, p in zip(rows, holm(p_values), strict=True):
         table.add_row(*row[:5], f"{p:.3f}", *row[5:])
     return table
