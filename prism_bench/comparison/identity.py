@@ -31,5 +31,12 @@ def tells_apart(override: str) -> bool:
 def name_of(settings: Mapping[str, Any], varied: Collection[str]) -> str:
     """Return the name of a configuration: router, strategy, and what else of its settings varies: ``prism-split``."""
     words = [str(settings[key]) for key in ("router", "strategy") if key in settings]
-    words += [f"{key}={settings[key]}" for key in settings if key in varied and key not in ("router", "strategy")]
+    words += [
+        f"{key}={_typed(settings[key])}" for key in settings if key in varied and key not in ("router", "strategy")
+    ]
     return "-".join(words)
+
+
+def _typed(value: Any) -> str:
+    """Return a value as one would type it; Python's own spelling of a list has quotes and spaces."""
+    return f"[{','.join(map(_typed, value))}]" if isinstance(value, list) else str(value)

@@ -41,3 +41,5 @@ def test_a_name_has_router_strategy_and_what_varies():
     settings = {"strategy": "split", "env": "shop", "rl.max_steps": 40, "router": "loss"}
     assert name_of(settings, ()) == "loss-split"
     assert name_of(settings, ("rl.max_steps", "env", "strategy")) == "loss-split-env=shop-rl.max_steps=40"
+    settings = {"strategy": "sft", "env.regimes": ["clean", "noise"]}
+    assert name_of(settings, ("env.regimes",)) == "sft-env.regimes=[clean,noise]"  # as it is typed
