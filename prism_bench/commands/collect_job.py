@@ -4,7 +4,6 @@ Rollouts are made with the code of a run (:mod:`prism_bench.rollouts.episodes`),
 rates.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
@@ -33,7 +32,7 @@ from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.run_settings import EnvironmentSettings, RunSettings, read
 from prism_bench.run_tasks import NO_EXPERT
-from prism_bench.settings.configuration import Configuration, resolve
+from prism_bench.settings.configuration import Configuration, group_of, resolve
 from prism_bench.settings.making import make
 from prism_bench.settings.types import Count, Group, NotNegative, Seed, Text
 from prism_bench.stages.tools import environment_maker
@@ -137,7 +136,7 @@ def _without_choices_for_runs(configuration: Configuration, overrides: Sequence[
     """
     of_runs = {field.name for field in fields(RunSettings)} - {field.name for field in fields(CollectSettings)}
     for override in overrides:
-        if re.split("[.=@]", override.lstrip("+~"))[0] in of_runs:
+        if group_of(override) in of_runs:
             raise InputError(f"{override} is a setting of runs and has no effect on what is collected; leave it out")
     return replace(configuration, values={k: value for k, value in configuration.values.items() if k not in of_runs})
 

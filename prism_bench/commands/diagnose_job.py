@@ -1,7 +1,6 @@
 """The job of ``prism-bench diagnose``: scores of routers on known regimes, and the files that describe them."""
 
 import json
-import re
 import shlex
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from prism_bench.diagnosis.tables import diagnosis_of
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
+from prism_bench.settings.configuration import group_of
 from prism_bench.settings.making import make
 
 DIAGNOSIS = "diagnosis.json"
@@ -50,7 +50,7 @@ class Diagnosing:
         self, settings: Sequence[str], out: Path | None, conf: Path, baseline: str, study: Sequence[str] = ()
     ) -> None:
         for setting in study:
-            if re.split(r"[.=]", setting)[0] not in LAUNCHING:
+            if group_of(setting) not in LAUNCHING:
                 raise InputError(f"{setting} has no effect on a diagnosis, which compares nothing; leave it out")
         self.launcher: Launcher = make(read_study(conf, study).launcher, "launcher", Launcher)
         self.given = list(settings)

@@ -82,6 +82,11 @@ def resolve(config: DictConfig) -> Configuration:
     return Configuration(values, Place("", dict(_references(written, ""))), str(written))
 
 
+def group_of(override: str) -> str:
+    """Return the first part of what an override of the command line sets: ``rl`` of ``++rl.max_steps=3``."""
+    return re.split("[.=@]", override.lstrip("+~"), maxsplit=1)[0]
+
+
 def _references(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield the path of each setting that refers to another one as a whole, and the path of that."""
     if isinstance(value, dict):
