@@ -67,6 +67,8 @@ STUDIES = {
         common=("env=webshop", "strategy=sft_then_rl", "eval.curve_points=0", "logger=none"),
         levers={
             NONE: (),
+            "8 tasks an update, 160 updates": ("algorithm.gradient_accumulation_steps=1", "rl.max_steps=160"),
+            "160 updates": ("rl.max_steps=160",),
             "GiGPO": ("algorithm=gigpo",),
             "GiGPO, three times the learning rate": ("algorithm=gigpo", "rl.learning_rate=3e-4"),
             "a third of the learning rate": ("rl.learning_rate=3e-5",),
