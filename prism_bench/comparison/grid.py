@@ -96,7 +96,7 @@ def _values(arguments: Sequence[str]) -> dict[str, list[str]]:
         if not text or text == "[]":
             raise InputError(f"{argument} has no value; write {key}=VALUE or '{key}=[VALUE,VALUE]'")
         if text.startswith("[") and text.endswith("]"):
-            text = f"choice({text[1:-1]})"
+            text = text[1:-1]
         (override,) = OverridesParser.create().parse_overrides([f"{key}={text}"])
         name = key.lstrip("+")
         if name.partition(".")[0] in CHOSEN:

@@ -40,6 +40,20 @@ def test_settings_that_nothing_reads_make_no_further_runs():
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ("[null]", [None]),
+        ("[null,1e12]", [None, 1e12]),
+        ("null,1e12", [None, 1e12]),
+        ("[1e12,1e12]", [1e12]),
+        ("1e12", [1e12]),
+    ],
+)
+def test_the_values_of_a_list_are_those_that_the_setting_has_alone(written, values):
+    assert [cell.config["budget"]["flops"] for cell in cells([f"budget.flops={written}"], CONF)] == values
+
+
 def test_a_list_in_a_list_is_one_value():
     found = cells(["env.test_splits=[[],[valid_unseen]]"], CONF)
     assert [cell.config["env"]["test_splits"] for cell in found] == [[], ["valid_unseen"]]
