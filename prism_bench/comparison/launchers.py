@@ -5,6 +5,7 @@ starts it, it finds that folder and the cache, so these have to be on a file sys
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from prism_bench.errors import InputError
 from prism_bench.settings.types import Count, CountFromZero, Group, Text
 
 OUTPUT, RESULT = "output.log", "result.json"
+
+KILLED = "\nerror: it was killed, which a machine does whose memory is full; run fewer side by side (--processes)\n"
 
 State = Literal["waiting", "running", "ended"]
 
@@ -70,14 +73,17 @@ def run_job(job: Job, started: Callable[["subprocess.Popen[bytes]"], None] = lam
     with FileLock(job.folder / ".lock"):
         if (job.folder / RESULT).is_file():
             return 0
-    with (job.folder / OUTPUT).open("w", encoding="utf-8") as output:
+    with (job.folder / OUTPUT).open("wb") as output:
         process = subprocess.Popen(job.command, stdout=output, stderr=output, env=_with_this_code(job.environment))
         started(process)
         try:
-            return process.wait()
+            status = process.wait()
         except BaseException:  # a cancelled task must not leave its run behind
             process.terminate()
             raise
+        if status == -signal.SIGKILL:  # it could say nothing itself
+            output.write(KILLED.encode())
+    return status
 
 
 def _with_this_code(variables: Mapping[str, str]) -> dict[str, str]:

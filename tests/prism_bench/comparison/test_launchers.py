@@ -20,6 +20,7 @@ from prism_bench.comparison.launchers import (
     SubmititLauncher,
     run_job,
 )
+from prism_bench.comparison.watch import reason
 
 PROGRAM = """
 import os, pathlib, sys, time
@@ -118,3 +119,12 @@ def test_a_run_that_is_under_way_is_waited_for_and_not_run_again(tmp_path):
     assert locked.wait(10)
     assert run_job(job) == 0
     assert (job.folder / RESULT).read_text() == "of the earlier start" and not (job.folder / OUTPUT).exists()
+
+
+def test_a_killed_run_is_told_from_one_that_failed_by_itself(tmp_path):
+    (job,) = jobs(tmp_path, 60.0)
+    assert run_job(job, started=lambda process: process.kill()) < 0
+    assert "memory" in reason(job.folder)
+    (job,) = jobs(tmp_path, 0.5)
+    assert run_job(job) > 0
+    assert reason(job.folder) == "it has to fail"
