@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from prism_bench.comparison.record import Comparison, Run, read_comparison
@@ -36,7 +37,7 @@ def table_of(comparison: Comparison, split: str) -> Table:
         gain = paired_over_seeds(before, after)
         interval = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
         smallest = f"{100 * smallest_difference(before, after):.1f}"
-        table.add_row(configuration.name, f"{phases[-1]} after {phases[-2]}", str(len(runs)), interval, smallest)
+        table.add_row(escape(configuration.name), f"{phases[-1]} after {phases[-2]}", str(len(runs)), interval, smallest)
     return table
 
 
