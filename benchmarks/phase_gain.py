@@ -37,7 +37,8 @@ def table_of(comparison: Comparison, split: str) -> Table:
         gain = paired_over_seeds(before, after)
         interval = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
         smallest = f"{100 * smallest_difference(before, after):.1f}"
-        table.add_row(escape(configuration.name), f"{phases[-1]} after {phases[-2]}", str(len(runs)), interval, smallest)
+        phase = f"{phases[-1]} after {phases[-2]}"
+        table.add_row(escape(configuration.name), phase, str(len(runs)), interval, smallest)
     return table
 
 
