@@ -87,8 +87,10 @@ def table_of(comparison: Comparison, split: str, on_clean: bool) -> Table:
         base = successes(comparison, runs["sft"], BASE, split, where)
         sft, rl = (successes(comparison, runs[name], None, split, where) for name in ("sft", "rl"))
         pair = [sft[seed] for seed in seeds], [rl[seed] for seed in seeds]
-        more = [] if on_clean else [count(flops(comparison, names[strategy])) for strategy in ("sft", "rl")]
-        more += [] if on_clean else [", ".join(f"{100 * fmean(each):.0f}" for each in pair[1])]
+        more = []
+        if not on_clean:
+            more = [count(flops(comparison, names[strategy])) for strategy in ("sft", "rl")]
+            more.append(", ".join(f"{100 * fmean(each):.0f}" for each in pair[1]))
         means = [f"{100 * fmean(np.concatenate(list(each.values()))):.1f}" for each in (base, sft, rl)]
         if len(seeds) > 1:
             estimate = paired_over_seeds(*pair)
