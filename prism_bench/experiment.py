@@ -170,7 +170,7 @@ class Experiment:
     @cached_property
     def allocation(self) -> Allocation:
         """The router's decision on :attr:`demonstrations`; its files are copied into the run folder."""
-        measured = self.measured(self.config["router"])
+        measured = self.measured(before_measuring(self.config["router"]))
         parents = {"measured": measured.files(), "trajectories": self.trajectories_file}
         routed = self.cache.get(route, self.tools, config=self.config, parents=parents)
         for stage in (measured, routed):
@@ -183,10 +183,9 @@ class Experiment:
         save_allocation(self.folder / ALLOCATION, allocation, self.demonstrations)
         return allocation
 
-    def measured(self, router: Mapping[str, Any]) -> Stage:
-        """Return the measurement of the demonstrations by a router with these settings."""
-        parents = {"policy": self.base, "trajectories": self.trajectories_file}
-        values = {"router": before_measuring(router)}
+    def measured(self, measurement: Mapping[str, Any]) -> Stage:
+        """Return a measurement of the demonstrations."""
+        parents, values = {"policy": self.base, "trajectories": self.trajectories_file}, {"measurement": measurement}
         return self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:

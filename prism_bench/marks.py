@@ -10,7 +10,7 @@ A field without a mark counts, as do all settings of classes that are no datacla
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
 from hydra.utils import get_object
@@ -32,7 +32,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class AfterMeasuring:
-    """Mark of a router's setting that its ``measure`` does not read (:mod:`prism_bench.routing.router`)."""
+    """Mark of a setting that the router's own ``measure`` does not read (:mod:`prism_bench.routing.router`)."""
 
 
 Mark = TypeVar("Mark", Execution, AfterMeasuring)
@@ -43,22 +43,44 @@ def marked(settings: Settings, kind: type[Mark]) -> dict[str, Mark]:
 
     Fields whose annotations are strings (``from __future__ import annotations``) have no marks.
     """
-    target = settings.get("_target_")
-    made = get_object(target) if isinstance(target, str) else None
-    if not (isinstance(made, type) and is_dataclass(made)):
+    named = _named(settings)
+    if named is None or not is_dataclass(named):
         return {}
     return {
         field.name: mark
-        for field in fields(made)
+        for field in fields(named)
         for mark in getattr(field.type, "__metadata__", ())
         if isinstance(mark, kind)
     }
 
 
 def before_measuring(settings: Settings) -> dict[str, Any]:
-    """Return a router's settings without those that its measurement does not read."""
-    marks = marked(settings, AfterMeasuring)
-    return {name: value for name, value in settings.items() if name not in marks}
+    """Return the settings of what measures for a router, which is the router itself or a class that others share.
+
+    A router that inherits ``measure`` from a dataclass that is no router leaves it to that class: of the router's
+    settings it gets its own, and routers that inherit from it measure once for all of them. Any other router measures
+    itself, without the settings that are marked :class:`AfterMeasuring`.
+    """
+    router = _named(settings)
+    owner = next((kind for kind in router.__mro__ if "measure" in vars(kind)), router) if router else None
+    if owner is None or hasattr(owner, "route") or not is_dataclass(owner):
+        marks = marked(settings, AfterMeasuring)
+        return {name: value for name, value in settings.items() if name not in marks}
+    defaults = {field.name: field.default for field in fields(owner) if field.default is not MISSING}
+    own = {field.name: settings[field.name] for field in fields(owner) if field.name in settings}
+    return naming(owner) | defaults | own
+
+
+def naming(made: type) -> dict[str, Any]:
+    """Return the settings that name a class and leave all others to their defaults."""
+    return {"_target_": f"{made.__module__}.{made.__qualname__}"}
+
+
+def _named(settings: Settings) -> type | None:
+    """Return the class that settings name; None if they name a function or nothing."""
+    target = settings.get("_target_")
+    named = get_object(target) if isinstance(target, str) else None
+    return named if isinstance(named, type) else None
 
 
 def as_counted(value: Any) -> Any:

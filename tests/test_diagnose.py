@@ -28,6 +28,10 @@ def test_every_router_is_diagnosed_and_nothing_is_measured_twice(tmp_path, capsy
     areas = {(row["router"], row["regime"]): row["area"]["mean"] for row in found["detections"]}
     assert areas["label", "rules"] == areas["label", "wording"] == 1.0
     assert (tmp_path / "out" / "diagnosis.png").is_file()
+    alike = {"prism": ("cv", "kurtosis", "magnitude"), "loss": ("summed_loss", "confidence")}
+    shared = [name for names in alike.values() for name in names]
+    measured = list((tmp_path / "stages" / "measure").glob("*/manifest.json"))
+    assert len(measured) == 2 * (len(cheap) - len(shared)) and {*shared, *alike} < {*cheap}
     stages = {path: path.stat().st_mtime_ns for path in (tmp_path / "stages").glob("*/*/manifest.json")}
     printed = capsys.readouterr().out
     assert "2 base models, of which 0 are in the cache" in printed and "between seeds" in printed

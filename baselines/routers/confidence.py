@@ -5,24 +5,22 @@ mean over all demonstrations. It is the cheapest rule among the competitors: one
 distance from the middle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from baselines.routers.loss import LossRouter
-from prism_bench.data.trajectory import Trajectory
-from prism_bench.routing.router import RoutingContext
+from baselines.routers.loss import MeanLosses, load_losses
+from prism_bench.routing.router import SplitRouter
 
 
 @dataclass(frozen=True)
-class ConfidenceRouter(LossRouter):
+class ConfidenceRouter(MeanLosses, SplitRouter):
     """Router that sends demonstrations of middling confidence to RL."""
 
-    def score(
-        self, trajectories: Sequence[Trajectory], context: RoutingContext
-    ) -> tuple[np.ndarray, Mapping[str, Any]]:
-        losses, identity = super().score(trajectories, context)
+    def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
+        losses, _, identity = load_losses(measured)
         confidence = np.exp(-losses)
         return 1.0 - np.square(confidence - confidence.mean()), identity

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.grid import Cell
 from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
+from prism_bench.marks import before_measuring, naming
 from prism_bench.probe.concentration import magnitude
 from prism_bench.probe.record import load_probe
-from prism_bench.routing.gradients import NORMS
-from prism_bench.routing.prism import PrismRouter
+from prism_bench.routing.gradients import NORMS, GradientNorms
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,11 @@ def is_scored(cell: Cell, conf: Path) -> bool:
 def covariates_of(experiment: Experiment) -> dict[str, np.ndarray]:
     """Return the agent's tokens, the mean loss and the size of the gradient of every demonstration.
 
-    They are those of PRISM's own measurement, whichever router is diagnosed.
+    They are those of the measurement of gradient norms, whichever router is diagnosed; that router's settings hold for
+    it where they have the same name.
     """
-    prism = {"_target_": f"{PrismRouter.__module__}.{PrismRouter.__qualname__}", **asdict(PrismRouter())}
-    probe = load_probe(experiment.measured(prism).path / NORMS)
+    norms = before_measuring({**experiment.config["router"], **naming(GradientNorms)})
+    probe = load_probe(experiment.measured(norms).path / NORMS)
     return {
         "length": probe.agent_tokens.astype(float),
         "loss": probe.losses,

@@ -21,26 +21,17 @@ NORMS = "norms.parquet"
 
 
 @dataclass(frozen=True)
-class GradientRouter(SplitRouter):
-    """A router that reads its scores from the probe. A new one defines :attr:`score_name` and :meth:`score`.
+class GradientNorms:
+    """Measurement of the norms, one for all routers that read them.
 
     Attributes:
+        tokens_per_batch: how many tokens, padding included, go through the model at once; larger batches take more
+            memory and, on a CPU, are not faster (``benchmarks/probe.py``).
         checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.
     """
 
-    needs_projections: ClassVar[bool] = True
-
-    tokens_per_batch: Count = 16384
+    tokens_per_batch: Count = 2048
     checkpointing: bool = False
-
-    @property
-    @abstractmethod
-    def score_name(self) -> str:
-        """The name of the score, for the plot and the record."""
-
-    @abstractmethod
-    def score(self, norms: np.ndarray) -> np.ndarray:
-        """Return one score per trajectory from ``norms`` (trajectories, layers, matrices)."""
 
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         probe_trajectories(
@@ -53,6 +44,22 @@ class GradientRouter(SplitRouter):
             checkpointing=self.checkpointing,
             progress=context.progress,
         )
+
+
+@dataclass(frozen=True)
+class GradientRouter(GradientNorms, SplitRouter):
+    """A router that reads its scores from the probe. A new one defines :attr:`score_name` and :meth:`score`."""
+
+    needs_projections: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def score_name(self) -> str:
+        """The name of the score, for the plot and the record."""
+
+    @abstractmethod
+    def score(self, norms: np.ndarray) -> np.ndarray:
+        """Return one score per trajectory from ``norms`` (trajectories, layers, matrices)."""
 
     def read_scores(self, measured: Path) -> tuple[np.ndarray, Mapping[str, Any]]:
         return self._scores(load_probe(measured / NORMS))

@@ -5,11 +5,9 @@ coefficient of variation and kurtosis; which of them is used is an option here.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 
-from prism_bench.marks import AfterMeasuring
 from prism_bench.probe.concentration import Concentration, concentration
 from prism_bench.routing.gradients import GradientRouter
 
@@ -18,7 +16,7 @@ from prism_bench.routing.gradients import GradientRouter
 class PrismRouter(GradientRouter):
     """Router that sends trajectories with a concentrated gradient to RL."""
 
-    concentration: Annotated[Concentration, AfterMeasuring()] = "gini"
+    concentration: Concentration = "gini"
 
     @property
     def score_name(self) -> str:

@@ -4,8 +4,10 @@ A router sends each demonstration to SFT, or its task to RL. One orientation hol
 to RL*. They also share the split, so that a comparison of routers compares scores and nothing else.
 
 A router works in two steps, so that another split does not score again. ``measure`` has the policy, does all that is
-expensive and writes files; ``route`` has these files and decides. A setting that only the second step reads is marked
-:class:`prism_bench.marks.AfterMeasuring`; the first step gets a router on which it has its default.
+expensive and writes files; ``route`` has these files and decides. Routers that read the same files inherit ``measure``
+from one class that is no router, a :class:`Measurement`; the second of them finds what the first has measured. Where a
+router measures itself, a setting that only the second step reads is marked :class:`prism_bench.marks.AfterMeasuring`;
+the first step gets a router on which it has its default.
 
 PRISM (arXiv 2601.07224) splits at the corpus median; scores at or below it go to SFT. With tied scores its two parts
 can differ in size; ``ties="paper"`` does that, the default ``ties="random"`` sends exactly ``round(quantile * n)``
@@ -99,7 +101,14 @@ def load_routed(path: Path) -> tuple[list[str | None], list[str | None]]:
     return [row["task_id"] for row in rows], [row["task_type"] for row in rows]
 
 
-class Router(Protocol):
+class Measurement(Protocol):
+    """The expensive step of routing: anything that measures trajectories under the base model."""
+
+    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
+        """Write the files into ``context.folder`` that :meth:`Router.route` needs."""
+
+
+class Router(Measurement, Protocol):
     """A router: anything with these two steps.
 
     Attributes:
@@ -110,14 +119,11 @@ class Router(Protocol):
     needs_tasks: ClassVar[bool]
     needs_projections: ClassVar[bool]
 
-    def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
-        """Write the files into ``context.folder`` that :meth:`route` needs."""
-
     def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:
         """Return the allocation of ``trajectories``.
 
         Args:
-            measured: folder that :meth:`measure` filled for the same trajectories.
+            measured: folder that ``measure`` filled for the same trajectories.
             folder: for further files worth keeping.
             seed: for every random choice.
         """
@@ -125,7 +131,7 @@ class Router(Protocol):
 
 @dataclass(frozen=True)
 class SplitRouter(ABC):
-    """A router that splits at a quantile of its scores, which it reads from a measurement of its own.
+    """A router that splits at a quantile of its scores, which it reads from a measurement.
 
     Attributes:
         quantile: share of the trajectories that goes to SFT.

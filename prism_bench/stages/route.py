@@ -11,7 +11,7 @@ from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Limits
-from prism_bench.routing.router import Router, RoutingContext, save_allocation
+from prism_bench.routing.router import Measurement, Router, RoutingContext, save_allocation
 from prism_bench.settings.making import make
 from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
@@ -24,15 +24,15 @@ ALLOCATION = "allocation.json"
     "measure",
     settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
     parents=("policy", "trajectories"),
-    values=("router",),
+    values=("measurement",),
     resumable=True,
     phase="route",
 )
 def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the files of the router's measurement; the value ``router`` has the settings that the measurement reads."""
+    """Write the files of a measurement, made of the settings in the value ``measurement``."""
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
-    router: Router = make(inputs.values["router"], "router", Router)
+    measurement: Measurement = make(inputs.values["measurement"], "router", Measurement)
     with tools.ledger.phase("route") as meter, tools.progress("route", len(trajectories), "trajectories") as progress:
         policy = bench.load()
         context = RoutingContext(
@@ -44,7 +44,7 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
             folder=folder,
             progress=progress.update,
         )
-        router.measure(trajectories, context)
+        measurement.measure(trajectories, context)
 
 
 @stage("route", settings=("seed", "router"), parents=("measured", "trajectories"))
