@@ -106,7 +106,8 @@ class LocalLauncher:
     def __post_init__(self) -> None:
         self._gpus = torch.cuda.device_count()
         self._count = self.processes or self._gpus or psutil.cpu_count(logical=False) or 1
-        self._threads = max(1, (psutil.cpu_count() or 1) // self._count)
+        share = max(1, (psutil.cpu_count() or 1) // self._count)
+        self._threads = os.environ.get("OMP_NUM_THREADS") or str(share)
         self._pool = ThreadPoolExecutor(self._count)
         self._free = list(range(self._count))
         self._states: dict[str, State] = {}
@@ -116,7 +117,7 @@ class LocalLauncher:
 
     @property
     def description(self) -> str:
-        on = f"a GPU of {self._gpus}" if self._gpus else f"{self._threads} thread{'s' if self._threads > 1 else ''}"
+        on = f"a GPU of {self._gpus}" if self._gpus else f"{self._threads} thread{'s' if self._threads != '1' else ''}"
         return f"{self._count} side by side, each with {on}"
 
     @property
@@ -142,7 +143,7 @@ class LocalLauncher:
         with self._lock:
             slot = self._free.pop(0)
         placed = {"CUDA_VISIBLE_DEVICES": str(slot % self._gpus)} if self._gpus else {}
-        placed |= {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(self._threads)}
+        placed |= {"OMP_NUM_THREADS": self._threads}
         self._states[job.name] = "running"
         try:
             run_job(placed_in(job, placed), self._started)

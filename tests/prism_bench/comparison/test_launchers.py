@@ -84,6 +84,15 @@ def test_all_jobs_run_and_one_that_fails_stops_no_other(launcher, tmp_path):
     assert all("thread 1" in output for output in outputs)
 
 
+def test_the_number_of_threads_that_the_environment_gives_is_what_runs_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    launcher = LocalLauncher(processes=1)
+    launcher.start(jobs(tmp_path, 0.0))
+    wait(launcher)
+    assert "thread 3" in (tmp_path / "job-0" / OUTPUT).read_text()
+    assert launcher.description == "1 side by side, each with 3 threads"
+
+
 def test_no_more_than_the_given_number_run_side_by_side(tmp_path):
     launcher, most = LocalLauncher(processes=2), 0
     launcher.start(jobs(tmp_path, *([0.3] * 5)))
