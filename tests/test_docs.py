@@ -1,6 +1,7 @@
 """Files, Python, commands and links of the README and of docs/ work as written, in a copy of the project."""
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -236,3 +237,23 @@ def test_the_citation_and_the_changes_are_of_this_version():
 
 def _yaml(name: str) -> dict[str, Any]:
     return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_the_areas_of_the_results_are_those_of_the_diagnoses_in_the_repository():
+    """Every cell, by its router and regime; a table shows areas, or what is left of them."""
+    shown: dict[tuple[str, str], set[str]] = {}
+    for path in (ROOT / "results" / "diagnoses").glob("*.json"):
+        for row in json.loads(path.read_text(encoding="utf-8"))["detections"]:
+            for area in (row["area"], row["beyond"]):
+                text = "{mean:.2f} [{low:.2f}, {high:.2f}]".format_map(area)
+                shown.setdefault((row["router"], row["regime"]), set()).add(text)
+    sections = re.findall(r"^## Does a score detect.*?(?=^## )", PAGES[ROOT / "docs" / "results.md"], re.M | re.S)
+    checked = 0
+    for table in itertools.chain.from_iterable(re.findall(r"(?:^\|.*\n)+", text, re.M) for text in sections):
+        header, _, *rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
+        for row in rows:
+            for column, cell in zip(header, row, strict=True):
+                if "[" in cell:
+                    assert cell in shown[row[0], column]
+                    checked += 1
+    assert checked > 150
