@@ -1,15 +1,18 @@
 """Cost of the probe, compared with the paper's loop and with one plain training pass over the same tokens.
 
-    python benchmarks/probe.py [--models tiny 100m] [--repeats 3]
+    python benchmarks/probe.py [--models tiny 100m] [--tokens 2048] [--repeats 3]
+    python benchmarks/probe.py --models tiny SMOLLM2 --tokens 1024 2048 8192 --methods c
     python benchmarks/probe.py --models 8b --device cuda
 
 (a) the paper's loop: trajectory by trajectory a forward pass, a backward pass, and the norms of the parameters'
 gradients; (b) a forward and a backward pass of the same batches, padded alike, which adds up the parameters' gradients
 as an update of training would; (c) ours; (d) ours with recomputed layers. ``tiny`` is the default model, untrained, on
 the expert's episodes of generated ALFWorld games; ``100m`` and ``8b`` (the sizes of Qwen3-8B, in bfloat16) have random
-weights and episodes of 120 to 480 tokens, a fifth of them the agent's. The methods take turns in one process; times are
-medians, ratios medians of the ratios within each turn. Memory is the peak above the memory of model and data, for each
-method in a process of its own (on a CPU as Linux counts it).
+weights; any other name is a checkpoint's folder. All but ``tiny`` get random episodes of 120 to 480 tokens, a fifth of
+them the agent's. ``--tokens`` are those of a batch, padding included; each number has a table.
+
+The methods take turns in one process; times are medians, ratios medians of the ratios within each turn. Memory is the
+peak above the memory of model and data, for each method in a process of its own (on a CPU as Linux counts it).
 """
 
 import argparse
@@ -18,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +68,7 @@ SIZES = {
     },
 }
 EPISODES = {"tiny": 512, "100m": 8, "8b": 64}
-TOKENS_PER_BATCH = {"tiny": 16_384, "100m": 1_024, "8b": 2_048}
+OF_A_FOLDER = 24
 
 
 def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
@@ -84,11 +87,14 @@ def load(name: str, device: str) -> tuple[PreTrainedModel, list[Rendered]]:
     torch.manual_seed(0)
     with torch.device(device):
         dtype = torch.bfloat16 if name == "8b" else torch.float32
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SIZES[name]), dtype=dtype)
+        if name in SIZES:
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**SIZES[name]), dtype=dtype)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     to_device(model, device, None)
     rng = np.random.default_rng(0)
     rendered = []
-    for length in rng.integers(120, 481, EPISODES[name]):
+    for length in rng.integers(120, 481, EPISODES.get(name, OF_A_FOLDER)):
         ids = rng.integers(0, model.config.vocab_size, length)
         rendered.append(Rendered(ids.tolist(), np.where(rng.random(length) < 0.2, ids, IGNORED).tolist(), 1))
     return model, rendered
@@ -131,32 +137,32 @@ def seconds(key: str, model: PreTrainedModel, episodes: list[Rendered], budget: 
     return time.perf_counter() - start
 
 
-def peak(key: str, name: str, device: str) -> float:
+def peak(key: str, name: str, device: str, budget: int) -> float:
     """Return the peak in MiB above model and data, in a process that has done nothing else."""
     model, episodes = load(name, device)
     if device == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        method(key)(model, episodes, TOKENS_PER_BATCH[name])
+        method(key)(model, episodes, budget)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    method(key)(model, episodes, TOKENS_PER_BATCH[name])
+    method(key)(model, episodes, budget)
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10 - before / 2**20
 
 
-def measure(name: str, device: str, repeats: int, console: Console) -> None:
-    command = [sys.executable, __file__, "--device", device, "--models", name, "--peak"]
+def measure(name: str, device: str, budget: int, keys: Sequence[str], repeats: int, console: Console) -> None:
+    command = [sys.executable, __file__, "--device", device, "--models", name, "--tokens", str(budget), "--peak"]
     # First, while the device is empty.
-    memory = {key: float(subprocess.check_output([*command, key], text=True)) for key in METHODS}
+    memory = {key: float(subprocess.check_output([*command, key], text=True)) for key in keys}
     model, episodes = load(name, device)
-    budget, tokens = TOKENS_PER_BATCH[name], sum(len(episode.input_ids) for episode in episodes)
-    for key in METHODS:
+    tokens = sum(len(episode.input_ids) for episode in episodes)
+    for key in keys:
         seconds(key, model, episodes[:1], budget)
-    times: dict[str, list[float]] = {key: [] for key in METHODS}
+    times: dict[str, list[float]] = {key: [] for key in keys}
     for _ in range(repeats):
-        for key in METHODS:
+        for key in keys:
             times[key].append(seconds(key, model, episodes, budget))
     size = sum(weight.numel() for weight in model.parameters())
     gradients = sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 2**20
@@ -167,12 +173,13 @@ def measure(name: str, device: str, repeats: int, console: Console) -> None:
         f"parameter gradients {gradients:,.0f} MiB; batches of {budget:,} tokens",
         title_justify="left",
     )
-    for column in ("method", "us a token", "x (a)", "x (b)", "peak MiB", "TFLOP/s"):
+    bases = [base for base in "ab" if base in keys]
+    for column in ("method", "us a token", *(f"x ({base})" for base in bases), "peak MiB", "TFLOP/s"):
         table.add_column(column, justify="left" if column == "method" else "right")
-    for key, label in METHODS.items():
+    for key in keys:
         ratios = [
             statistics.median(mine / other for mine, other in zip(times[key], times[base], strict=True))
-            for base in "ab"
+            for base in bases
         ]
         flops = training_flops(
             model_shape(model),
@@ -183,7 +190,7 @@ def measure(name: str, device: str, repeats: int, console: Console) -> None:
         )
         median = statistics.median(times[key])
         table.add_row(
-            f"({key}) {label}",
+            f"({key}) {METHODS[key]}",
             f"{median / tokens * 1e6:,.1f}",
             *(f"{ratio:.2f}" for ratio in ratios),
             f"{memory[key]:,.0f}",
@@ -194,17 +201,21 @@ def measure(name: str, device: str, repeats: int, console: Console) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["tiny", "100m"], choices=["tiny", *SIZES])
+    parser.add_argument("--models", nargs="+", default=["tiny", "100m"], help="tiny, 100m, 8b, or folders")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tokens", nargs="+", type=int, default=[2048], help="of a batch, padding included")
+    parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=METHODS)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peak", choices=METHODS, help="only print the peak memory of one method")
     arguments = parser.parse_args()
     quieten()
     if arguments.peak:
-        print(peak(arguments.peak, arguments.models[0], arguments.device))
+        print(peak(arguments.peak, arguments.models[0], arguments.device, arguments.tokens[0]))
         return
+    console = Console(width=None if sys.stdout.isatty() else 140)
     for name in arguments.models:
-        measure(name, arguments.device, arguments.repeats, Console(width=None if sys.stdout.isatty() else 140))
+        for budget in arguments.tokens:
+            measure(name, arguments.device, budget, arguments.methods, arguments.repeats, console)
 
 
 if __name__ == "__main__":
