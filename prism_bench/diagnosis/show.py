@@ -16,12 +16,12 @@ def markdown(diagnosis: Diagnosis) -> str:
     """Return the tables of a diagnosis as Markdown."""
     regimes = list(dict.fromkeys(found.regime for found in diagnosis.detections))
     counted = ", ".join(f"{number} {name}" for name, number in diagnosis.regimes.items())
-    rows = _rows(diagnosis)
+    rows, seeds = _rows(diagnosis), len(diagnosis.seeds)
+    sampled = f"{seeds} seeds; 95 % intervals over seeds and" if seeds > 1 else "one seed; 95 % intervals over"
     parts = [
         f"```bash\n{diagnosis.command}\n```",
         "Area under the ROC curve: how often a trajectory of the regime scores higher than one that is "
-        f"{diagnosis.baseline}; 0.5 is chance. {counted}; base models of {len(diagnosis.seeds)} seeds; 95 % intervals "
-        "over seeds and trajectories.",
+        f"{diagnosis.baseline}; 0.5 is chance. {counted}; base models of {sampled} trajectories.",
         _table(["router", *regimes], [[name, *(_area(d.area) for d in found)] for name, found in rows.items()]),
         "The same for what length, loss and size of the gradient together do not explain of the score:",
         _table(["router", *regimes], [[name, *(_area(d.beyond) for d in found)] for name, found in rows.items()]),

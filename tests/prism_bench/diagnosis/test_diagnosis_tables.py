@@ -55,6 +55,9 @@ def test_it_is_shown_as_text_and_as_a_picture(tmp_path):
     assert "| router | odd | strange |" in text
     assert "| loss | 1.00 [1.00, 1.00] |" in text and "| loss, depth=2 | 0.00 [0.00, 0.00] |" in text
     assert "| loss | 1.00 | 10 | 1.00 s |" in text and "| constant |  | 10 | 1.00 s |" in text
+    assert "base models of 2 seeds; 95 % intervals over seeds and trajectories." in text
+    alone = markdown(diagnosis_of(FOUND[:1], "clean", ""))
+    assert "base models of one seed; 95 % intervals over trajectories." in alone
     plot(diagnosis, tmp_path / "d.png")
     assert (tmp_path / "d.png").read_bytes().startswith(b"\x89PNG")
 
