@@ -9,12 +9,13 @@
 SFT and RL of a seed and a regime start from one base model, which was taught clean games and knows the words of the
 regime, and are evaluated on unseen games of every regime. The model has two layers, since nothing is probed, and
 weights that let it learn from few games. Two tables: success on the regime that was trained on, with what training
-cost, and on clean games, which says what was forgotten. The same command with ``budget.flops=N`` is the comparison at
-equal compute. Differences are RL less SFT in points, paired by seed and task; intervals are over seeds and tasks, at
+cost, and on clean games, which says what was forgotten. At equal compute SFT has as many epochs as RL's FLOPs pay for,
+which ``sft.num_train_epochs`` says regime by regime (``results/README.md``). Differences are RL less SFT in points, paired by seed and task; intervals are over seeds and tasks, at
 95 %.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -59,6 +60,8 @@ def cells(comparison: Comparison) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for configuration in comparison.configurations:
         regimes: Any = configuration.settings.get("env.regimes")
+        if regimes is None:
+            sys.exit("treatment.py: all runs have the same env.regimes; give a comparison of several regimes")
         names = regimes if isinstance(regimes, list) else str(regimes).strip("[]").split(",")
         found.setdefault(str(names[0]).strip(), {})[configuration.strategy] = configuration.name
     return found
