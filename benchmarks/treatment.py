@@ -10,8 +10,8 @@ SFT and RL of a seed and a regime start from one base model, which was taught cl
 regime, and are evaluated on unseen games of every regime. The model has two layers, since nothing is probed, and
 weights that let it learn from few games. Two tables: success on the regime that was trained on, with what training
 cost, and on clean games, which says what was forgotten. At equal compute SFT has as many epochs as RL's FLOPs pay for,
-which ``sft.num_train_epochs`` says regime by regime (``results/README.md``). Differences are RL less SFT in points, paired by seed and task; intervals are over seeds and tasks, at
-95 %.
+which ``sft.num_train_epochs`` says regime by regime (``results/README.md``). Differences are RL less SFT in points,
+paired by seed and task; intervals are over seeds and tasks, at 95 %.
 """
 
 import argparse
