@@ -63,12 +63,13 @@ def before_measuring(settings: Settings) -> dict[str, Any]:
     """
     router = _named(settings)
     owner = next((kind for kind in router.__mro__ if "measure" in vars(kind)), router) if router else None
-    if owner is None or hasattr(owner, "route") or not is_dataclass(owner):
+    if router is None or hasattr(owner, "route") or not (is_dataclass(owner) and is_dataclass(router)):
         marks = marked(settings, AfterMeasuring)
         return {name: value for name, value in settings.items() if name not in marks}
-    defaults = {field.name: field.default for field in fields(owner) if field.default is not MISSING}
-    own = {field.name: settings[field.name] for field in fields(owner) if field.name in settings}
-    return naming(owner) | defaults | own
+    names = {field.name for field in fields(owner)}
+    defaults = {field.name: field.default for field in fields(router) if field.default is not MISSING}  # maybe not owner's
+    values = {name: value for name, value in (defaults | dict(settings)).items() if name in names}
+    return naming(owner) | values
 
 
 def naming(made: type) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class FurtherRouter(PrismRouter):
     """Router with another score of the same norms."""
 
     power: float = 2.0
+    tokens_per_batch: int = 64
 
 
 class PlainRouter:
@@ -89,3 +90,4 @@ def test_a_setting_that_is_left_out_counts_as_its_default():
     prism = settings_of("prism")
     assert before_measuring({"_target_": prism["_target_"]}) == before_measuring(prism)
     assert before_measuring({**prism, "tokens_per_batch": 9}) != before_measuring(prism)
+    assert before_measuring(naming(FurtherRouter))["tokens_per_batch"] == 64
