@@ -67,7 +67,7 @@ def before_measuring(settings: Settings) -> dict[str, Any]:
         marks = marked(settings, AfterMeasuring)
         return {name: value for name, value in settings.items() if name not in marks}
     names = {field.name for field in fields(owner)}
-    defaults = {field.name: field.default for field in fields(router) if field.default is not MISSING}  # maybe not owner's
+    defaults = {field.name: field.default for field in fields(router) if field.default is not MISSING}
     values = {name: value for name, value in (defaults | dict(settings)).items() if name in names}
     return naming(owner) | values
 
