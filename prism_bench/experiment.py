@@ -206,7 +206,8 @@ class Experiment:
 
     def _evaluate(self, checkpoint: Files, split: str) -> Path:
         """Return the file of the episodes of a checkpoint on a split."""
-        values = {"split": split, "tasks": self.tasks.evaluated(split)}
+        seed = self.settings.seed if self.parts.eval.temperature > 0 else 0
+        values = {"split": split, "tasks": self.tasks.evaluated(split), "seed": seed}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
         return stage.path / EPISODES
 

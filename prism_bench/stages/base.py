@@ -47,7 +47,7 @@ class Pretraining:
     sft: SFT
 
 
-@stage("base", settings=POLICY_SETTINGS, parents=("trajectories", "words"), resumable=True)
+@stage("base", settings=("seed", *POLICY_SETTINGS), parents=("trajectories", "words"), resumable=True)
 def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the checkpoint of a new model that was trained on the expert's episodes.
 

@@ -16,16 +16,21 @@ EPISODES = "episodes.parquet"
     "eval",
     settings=(*POLICY_SETTINGS, "generation", "env.make", "eval.temperature", *FAULT_SETTINGS),
     parents=("policy",),
-    values=("split", "tasks"),
+    values=("split", "tasks", "seed"),
 )
 def evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the episodes, in the order of the tasks."""
+    """Write the episodes, in the order of the tasks.
+
+    The value ``seed`` is that of the draws. Greedy decoding has none, and every run has the value 0, so that a
+    pretrained model is evaluated once for all seeds.
+    """
     bench = Workbench(inputs, tools)
     tasks = inputs.values["tasks"]
     with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks), "episodes") as progress:
         policy = bench.load()
         renderer = bench.renderer(policy)
-        sampling = Sampling(inputs.settings["eval.temperature"], bench.model.max_completion_tokens, bench.seed)
+        temperature, seed = inputs.settings["eval.temperature"], inputs.values["seed"]
+        sampling = Sampling(temperature, bench.model.max_completion_tokens, seed)
         with (
             bench.runner(inputs.values["split"], renderer) as runner,
             bench.engine().start(policy, inputs.parents["policy"].path, renderer.end_token_id) as backend,

@@ -22,7 +22,7 @@ ALLOCATION = "allocation.json"
 
 @stage(
     "measure",
-    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
+    settings=("seed", *POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
     parents=("policy", "trajectories"),
     values=("measurement",),
     resumable=True,

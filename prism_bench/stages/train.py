@@ -30,6 +30,7 @@ RECORD = "phase.json"
 @stage(
     "train",
     settings=(
+        "seed",
         *POLICY_SETTINGS,
         "generation",
         "env.make",

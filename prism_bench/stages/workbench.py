@@ -9,7 +9,7 @@ from prism_bench.settings.making import make
 from prism_bench.stage_cache.declaration import Inputs
 from prism_bench.stages.tools import Tools, environment_maker
 
-POLICY_SETTINGS = ("seed", "model", "prompt")
+POLICY_SETTINGS = ("model", "prompt")
 """The parts of the configuration from which a policy and its renderer are made."""
 
 
@@ -19,9 +19,14 @@ class Workbench:
     def __init__(self, inputs: Inputs, tools: Tools) -> None:
         self.inputs = inputs
         self.tools = tools
-        self.seed: int = inputs.settings["seed"]
         self.model: ModelSettings = make(inputs.settings["model"], "model", ModelSettings)
         self.prompt: Prompt = make(inputs.settings["prompt"], "prompt", Prompt)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run, for stages that are declared with it."""
+        seed: int = self.inputs.settings["seed"]
+        return seed
 
     def load(self, parent: str = "policy") -> Policy:
         """Return the policy whose checkpoint is a parent of the stage."""

@@ -267,6 +267,16 @@ def test_settings_that_a_cache_once_forgot(planned, tmp_path, corridor_policy, c
     assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
 
 
+@pytest.mark.parametrize(("temperature", "shared"), [(0.0, True), (0.7, False)])
+def test_seeds_share_the_evaluation_of_a_checkpoint_where_nothing_is_drawn(planned, tmp_path, temperature, shared):
+    first, second = (
+        planned(configured(tmp_path, f"eval.temperature={temperature}", f"seed={seed}")).keys for seed in (0, 1)
+    )
+    evaluations = [label for label in first if label.startswith("eval")]
+    assert evaluations and all((first[label] == second[label]) is shared for label in evaluations)
+    assert first["train rl"] != second["train rl"]
+
+
 def test_a_checkpoint_enters_by_its_content(planned, tmp_path, corridor_policy):
     """Neither its place nor its time counts; one changed weight does."""
     save_policy(corridor_policy(), tmp_path / "one")
