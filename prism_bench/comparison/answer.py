@@ -49,6 +49,18 @@ def answer(tables: Tables, split: str) -> Answer:
     return Answer(split, _sentence(tables, split, found), found, (min(smallest), max(smallest)) if smallest else None)
 
 
+def earlier_answers(tables: Tables) -> list[str]:
+    """Return a sentence for every split and every phase before the last after which a difference is told."""
+    found: dict[tuple[str, str], dict[Verdict, list[Difference]]] = {}
+    for row in tables.earlier:
+        found.setdefault((row.stage, row.split), {}).setdefault(row.verdict, []).append(row)
+    return [
+        _sentence(tables, f"{split} after {stage}, before later phases", verdicts)
+        for (stage, split), verdicts in found.items()
+        if verdicts.keys() & {"better", "worse"}
+    ]
+
+
 def percent(value: float) -> str:
     """Write a rate in per cent with one digit; a half is rounded up, as the page's script does it."""
     return f"{floor(1000 * value + 0.5) / 10:.1f}"

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prism_bench.comparison.answer import answer, percent, points, splits_of
+from prism_bench.comparison.answer import answer, earlier_answers, percent, points, splits_of
 from prism_bench.comparison.episodes import Episodes, collect_episodes
 from prism_bench.comparison.packing import packed_episodes
 from prism_bench.comparison.plots import learning_curves, router_plots
@@ -96,6 +96,7 @@ def _content(comparison: Comparison, tables: Tables) -> dict[str, Any]:
         "numbers": {name: number for number, name in enumerate(SECTIONS, start=1)},
         "data": _data(comparison, tables, splits),
         "answers": [answer(tables, split) for split in splits],
+        "earlier": earlier_answers(tables),
         "groups": comparison.groups(),
         "keys": {name: _letters(number) for number, name in enumerate(names)},
         "colour": {name: number % COLOURS for number, name in enumerate(names)},

@@ -153,7 +153,7 @@ class Comparison(BaseModel):
     model_config = EXACT
 
     format: Literal["prism-bench comparison"] = FORMAT
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     command: str
     reach: float
     configurations: list[Configuration]

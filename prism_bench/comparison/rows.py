@@ -18,7 +18,10 @@ METHOD = "method"
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Success or score of a configuration, before or after training (``stage`` is ``base`` or ``final``)."""
+    """Success or score of a configuration at a stage: ``base``, ``final``, or after a phase before the last one.
+
+    Those in between are the success on all task types.
+    """
 
     configuration: str
     stage: str
@@ -33,9 +36,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The final policy of a configuration against that of its baseline.
+    """The policy of a configuration against that of its baseline.
 
     Attributes:
+        stage: of both policies: ``final``, or the phase that they come from.
         values: by seed, for the seeds that both have.
         p: corrected by Holm's method over all rows of the table; None with one seed.
         smallest: the difference that these seeds and tasks would show with a power of 80 %, 1 if none would; None with
@@ -45,6 +49,7 @@ class Difference:
 
     configuration: str
     baseline: str
+    stage: str
     split: str
     quantity: Quantity
     task_type: str
@@ -133,7 +138,8 @@ class Tables:
     """Everything that follows from the runs."""
 
     rates: list[Rate]
-    differences: list[Difference]
+    differences: list[Difference]  # of final policies
+    earlier: list[Difference]  # of success after the phases that both sides have before their last
     savings: list[Saving]
     values: list[Value]  # empty where there is no oracle, or none that gains
     costs: list[Cost]

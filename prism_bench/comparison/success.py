@@ -6,7 +6,7 @@ called better or worse. Differences are paired by seed and task, and their p-val
 one table. Ends of intervals stay where a rate or a difference can be.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
 
@@ -21,6 +21,9 @@ from prism_bench.results.statistics import (
     paired_difference,
     paired_over_seeds,
 )
+
+Measured = tuple[str, Quantity, str]
+"""A split, a quantity and a task type."""
 
 
 def _values_by_task(
@@ -40,7 +43,7 @@ def _stage(run: Run, stage: str) -> Mapping[str, StageOutcomes]:
     return run.outcomes.get(next(reversed(run.outcomes)) if stage == FINAL else stage, {})
 
 
-def _measured(comparison: Comparison) -> Iterator[tuple[str, Quantity, str]]:
+def _measured(comparison: Comparison) -> Iterator[Measured]:
     """Yield every split, quantity and task type; scores only where some run has partial ones."""
     ended = [(split, end) for run in comparison.runs for split, end in _stage(run, FINAL).items()]
     for split in dict.fromkeys(split for split, _ in ended):
@@ -66,10 +69,15 @@ def _values(
 
 
 def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[Rate]:
-    """Yield the rates of a configuration before and after training, for every split, quantity and task type."""
+    """Yield the rates of a configuration before and after training, for every split, quantity and task type.
+
+    After a phase between them only the success on all task types.
+    """
     runs = comparison.of(configuration.name)
-    for stage in (BASE, FINAL):
-        for split, quantity, task_type in _measured(comparison):
+    measured = list(_measured(comparison))
+    for stage in (BASE, *_earlier(runs), FINAL):
+        between = stage not in (BASE, FINAL)
+        for split, quantity, task_type in _main(measured) if between else measured:
             found = _values(comparison, runs, stage, split, quantity, task_type)
             if not found:
                 continue
@@ -81,18 +89,41 @@ def rates_of(comparison: Comparison, configuration: Configuration) -> Iterator[R
 
 
 def differences(comparison: Comparison) -> list[Difference]:
-    """Return the differences of all configurations to the baseline of each."""
+    """Return the differences of the final policies of all configurations to those of the baseline of each."""
+    return _tested(comparison, FINAL, list(_measured(comparison)))
+
+
+def earlier_differences(comparison: Comparison) -> list[Difference]:
+    """Return the differences of success after every phase that is not the last, where both sides have it there.
+
+    They say which part of the data teaches more before later phases make up for it.
+    """
+    phases = dict.fromkeys(phase for one in comparison.configurations for phase in _earlier(comparison.of(one.name)))
+    measured = _main(_measured(comparison))
+    return [row for phase in phases for row in _tested(comparison, phase, measured)]
+
+
+def _main(measured: Iterable[Measured]) -> list[Measured]:
+    """Return what is success on all task types."""
+    return [one for one in measured if one[1:] == ("success", ALL)]
+
+
+def _earlier(runs: Mapping[int, Run]) -> list[str]:
+    """Return the phases of a configuration but its last; the base model is none."""
+    return list(next(iter(runs.values())).outcomes)[1:-1] if runs else []
+
+
+def _tested(comparison: Comparison, stage: str, measured: Sequence[Measured]) -> list[Difference]:
+    """Return the differences at a stage, with the p-values of each table corrected."""
     rows = []
-    by_name = {configuration.name: configuration for configuration in comparison.configurations}
-    measured = list(_measured(comparison))
     families = dict.fromkeys((split, quantity, task_type == ALL) for split, quantity, task_type in measured)
     for family in families:
         table = [
             row
             for split, quantity, task_type in measured
             if (split, quantity, task_type == ALL) == family
-            for configuration in by_name.values()
-            if (row := _difference(comparison, configuration, split, quantity, task_type)) is not None
+            for configuration in comparison.configurations
+            if (row := _difference(comparison, configuration, stage, split, quantity, task_type)) is not None
         ]
         corrected = iter(holm([row.p for row in table if row.p is not None]))
         rows += [_judged(row, None if row.p is None else next(corrected)) for row in table]
@@ -100,15 +131,17 @@ def differences(comparison: Comparison) -> list[Difference]:
 
 
 def _difference(
-    comparison: Comparison, configuration: Configuration, split: str, quantity: Quantity, task_type: str
+    comparison: Comparison, configuration: Configuration, stage: str, split: str, quantity: Quantity, task_type: str
 ) -> Difference | None:
     if configuration.baseline is None:
         return None
     own, others = comparison.of(configuration.name), comparison.of(configuration.baseline)
+    if stage != FINAL and not all(stage in _earlier(runs) for runs in (own, others)):
+        return None
     seeds = [seed for seed in own if seed in others]
     # one call, so that the tasks are those that all runs of both sides have
     both = {2 * seed: own[seed] for seed in seeds} | {2 * seed + 1: others[seed] for seed in seeds}
-    found = _values(comparison, both, FINAL, split, quantity, task_type)
+    found = _values(comparison, both, stage, split, quantity, task_type)
     after = [found[2 * seed] for seed in seeds if {2 * seed, 2 * seed + 1} <= found.keys()]
     before = [found[2 * seed + 1] for seed in seeds if {2 * seed, 2 * seed + 1} <= found.keys()]
     if not after:
@@ -120,6 +153,7 @@ def _difference(
     return Difference(
         configuration.name,
         configuration.baseline,
+        stage,
         split,
         quantity,
         task_type,

@@ -1,7 +1,7 @@
 """The tables of a comparison on a console and as Markdown."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -23,7 +23,7 @@ def markdown(comparison: Comparison, tables: Tables) -> str:
 
 
 def print_tables(comparison: Comparison, tables: Tables, console: Console, style: box.Box = box.HEAVY_HEAD) -> None:
-    """Print success and its differences for every split, savings, and costs.
+    """Print success and its differences for every split, at the end and after earlier phases, savings, and costs.
 
     Configurations with another budget of FLOPs have tables of their own: at equal data they differ in compute, at equal
     compute in data.
@@ -36,6 +36,12 @@ def print_tables(comparison: Comparison, tables: Tables, console: Console, style
             table = _success(tables, split, quantity, names)
             if table.row_count:
                 _print(console, heading, table, style)
+        own = [row for row in tables.earlier if row.configuration in names]
+        for split, stage in dict.fromkeys((row.split, row.stage) for row in own):
+            rows = [row for row in own if (row.split, row.stage) == (split, stage)]
+            _print(
+                console, f"Success on {split} after {stage}, before later phases, %{title}", _after(tables, rows), style
+            )
         if any(row.configuration in names and row.mean is not None for row in tables.savings):
             heading = f"FLOPs of routing and training to {100 * comparison.reach:g} % on the learning curves{title}"
             _print(console, heading, _savings(tables, names), style)
@@ -81,6 +87,21 @@ def _success(tables: Tables, split: str, quantity: str, names: list[str]) -> Tab
         by_seed = ", ".join(f"{100 * value:.1f}" for value in final.values.values())
         ends = [*map(_interval, (base, final)), by_seed]
         table.add_row(escape(name), str(len(final.values)), *ends, *_difference(found))
+    return table
+
+
+def _after(tables: Tables, rows: Sequence[Difference]) -> Table:
+    """Return the success of both sides of differences at the same stage."""
+    table = Table("configuration")
+    for header in ("seeds", "success", "against", "its success", "difference", "p", "smallest", "P(better)", ""):
+        table.add_column(header, justify="left" if header in ("against", "") else "right")
+    for row in rows:
+        own, other = (
+            _interval(_rate(tables, name, row.stage, row.split, row.quantity))
+            for name in (row.configuration, row.baseline)
+        )
+        against, *tested = _difference(row)
+        table.add_row(escape(row.configuration), str(len(row.values)), own, against, other, *tested)
     return table
 
 

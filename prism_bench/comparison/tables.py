@@ -9,7 +9,7 @@ from prism_bench.comparison.costs import costs_of, fronts, saving_of
 from prism_bench.comparison.record import Comparison
 from prism_bench.comparison.routers import agreements, kinds
 from prism_bench.comparison.rows import Tables
-from prism_bench.comparison.success import differences, rates_of
+from prism_bench.comparison.success import differences, earlier_differences, rates_of
 from prism_bench.comparison.value import values_of
 from prism_bench.results.outcomes import ResultError
 from prism_bench.results.result import same_numbers
@@ -23,6 +23,7 @@ def tables_of(comparison: Comparison) -> Tables:
     return Tables(
         rates=rates,
         differences=different,
+        earlier=earlier_differences(comparison),
         savings=[saving_of(comparison, configuration) for configuration in comparison.configurations],
         values=list(values_of(comparison, different)),
         costs=costs,

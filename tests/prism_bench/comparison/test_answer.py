@@ -5,15 +5,17 @@ from dataclasses import replace
 import pytest
 from comparisons import Shape, comparison
 
-from prism_bench.comparison.answer import answer, percent, points, splits_of
-from prism_bench.comparison.rows import ALL, Difference, Tables, Verdict
+from prism_bench.comparison.answer import answer, earlier_answers, percent, points, splits_of
+from prism_bench.comparison.rows import ALL, FINAL, Difference, Tables, Verdict
 from prism_bench.comparison.tables import tables_of
 
-NONE = Tables([], [], [], [], [], {}, [], [], [])
+NONE = Tables([], [], [], [], [], [], {}, [], [], [])
 
 
 def difference(name: str, mean: float, verdict: Verdict, **changes: object) -> Difference:
-    row = Difference(name, "random", "test", "success", ALL, {}, mean, mean - 0.1, mean + 0.1, 0.5, 0.2, 0.5, verdict)
+    row = Difference(
+        name, "random", FINAL, "test", "success", ALL, {}, mean, mean - 0.1, mean + 0.1, 0.5, 0.2, 0.5, verdict
+    )
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
@@ -29,6 +31,15 @@ def test_one_that_is_better_is_named_with_its_interval_and_the_others_are_counte
         "On test, a is better than random by 25.0 points (95 % interval 15.0 to 35.0); of the others, 1 is worse and 1 "
         "is not told apart."
     )
+
+
+def test_a_phase_before_the_last_has_a_sentence_only_where_a_difference_is_told():
+    told = [difference("a", -0.2, "worse", stage="sft"), difference("b", 0.1, "not told apart", stage="sft")]
+    same = difference("a", 0.1, "not told apart", stage="sft", split="valid")
+    assert earlier_answers(replace(NONE, earlier=[*told, same])) == [
+        "On test after sft, before later phases, no configuration is better than its baseline; 1 is worse and 1 is not "
+        "told apart."
+    ]
 
 
 def test_several_that_are_better_keep_their_order_since_nothing_ranks_them():

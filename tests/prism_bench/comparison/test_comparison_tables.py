@@ -5,14 +5,18 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from comparisons import SPLITS, Shape
+from comparisons import comparison as example
 from example_runs import point
 from folders import folder_of
 
 from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.counterparts import Wanted
 from prism_bench.comparison.gather import gather
+from prism_bench.comparison.summary import markdown
 from prism_bench.comparison.tables import check_tables, tables_of
 from prism_bench.results.outcomes import ResultError
+from prism_bench.results.significance import holm, p_value
 from prism_bench.results.statistics import mean_over_seeds, paired_over_seeds
 
 WANTED = Wanted({"router": "random"}, {"strategy": "rl"}, 0.6)
@@ -60,6 +64,28 @@ def test_a_difference_is_called_one_only_where_it_is_significant(comparison):
     assert (found["prism-split"].mean, found["prism-split"].low) == (expected.mean, expected.low)
     assert found["prism-split"].p < 0.05 < found["loss-split"].p and found["prism-split"].improvement == 1
     assert found["loss-split"].smallest > abs(found["loss-split"].mean)
+
+
+def test_a_phase_before_the_last_is_compared_with_the_same_phase_of_the_baseline():
+    cells = (("prism", "split"), ("random", "split"), (None, "rl"), (None, "sft_then_rl"))
+    found = example(Shape(cells, gains={0: 0.6, 1: 0.1}))
+    tables = tables_of(found)
+    assert [(row.configuration, row.stage, row.split) for row in tables.earlier] == [
+        (name, "sft", split) for split in SPLITS for name in ("prism-split", "sft_then_rl")
+    ]  # RL alone has no SFT
+
+    def successes(name: str, split: str) -> list[list[float]]:
+        return [[float(flag) for flag in run.outcomes["sft"][split].success] for run in found.of(name).values()]
+
+    for split in SPLITS:
+        before, *after = (successes(name, split) for name in ("random-split", "prism-split", "sft_then_rl"))
+        own = [row for row in tables.earlier if row.split == split]
+        assert [row.mean for row in own] == [paired_over_seeds(before, one).mean for one in after]
+        assert [row.p for row in own] == holm([p_value(before, one) for one in after])
+    assert {row.stage for row in tables.differences} == {"final"}
+    shown = {rate.stage for rate in tables.rates if rate.configuration == "prism-split"}
+    assert shown == {"base", "sft", "final"}
+    assert "### Success on valid_unseen after sft, before later phases, %" in markdown(found, tables)
 
 
 def test_types_have_rows_of_their_own(comparison):

@@ -9,7 +9,14 @@ from prism_bench.comparison.rows import Difference
 
 
 def difference(values: dict[int, float], **changes) -> Difference:
-    facts = {"configuration": "a", "baseline": "b", "split": "valid", "quantity": "success", "task_type": "all"}
+    facts = {
+        "configuration": "a",
+        "baseline": "b",
+        "stage": "final",
+        "split": "valid",
+        "quantity": "success",
+        "task_type": "all",
+    }
     ends = {"mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "smallest": 0.1, "improvement": 0.5}
     return Difference(**facts | ends | {"values": values, "verdict": "not told apart"} | changes)
 
