@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the comparison of these runs as JSON, too")
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
+        from prism_bench.comparison.counterparts import check_baseline
         from prism_bench.comparison.join import read_joined
         from prism_bench.comparison.page import write_page
         from prism_bench.comparison.record import holds_comparison, write_comparison
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             folders = _finished(options.result, console)
             comparison = _gathered(folders, options.reach, options.baseline)
+        if options.baseline is not None:
+            check_baseline(comparison.configurations, _wanted(options.reach, options.baseline).baseline)
         tables = tables_of(comparison)
         if len(folders) == 1:
             print_result(read_result(folders[0] / RESULT), console, folders[0])

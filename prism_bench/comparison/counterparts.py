@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prism_bench.comparison.record import Configuration
+from prism_bench.errors import InputError
 
 Settings = Mapping[str, Any]
 
@@ -44,6 +45,18 @@ def with_baselines(configurations: Sequence[Configuration], settings: Settings) 
     ]
 
 
+def check_baseline(configurations: Sequence[Configuration], settings: Settings) -> None:
+    """Check that a configuration has the settings that were asked for as those of the baseline.
+
+    Raises:
+        InputError: none has.
+    """
+    if not any(_has(each, settings) for each in configurations):
+        asked = ", ".join(f"{key}={value}" for key, value in settings.items())
+        names = ", ".join(each.name for each in configurations)
+        raise InputError(f"no configuration has the settings of the baseline, {asked}; choose those of one of {names}")
+
+
 def _nearest_other(each: Configuration, others: Sequence[Configuration], settings: Settings) -> str | None:
     """Return the configuration of :func:`_nearest`, None if it is ``each`` itself."""
     name = _nearest(each, others, settings)
@@ -57,10 +70,13 @@ def _nearest(each: Configuration, others: Sequence[Configuration], settings: Set
         equal = sum(_known(other).get(key) == value for key, value in _known(each).items())
         return other.name == each.name, equal
 
-    candidates = [
-        other for other in others if settings and all(_known(other).get(key) == settings[key] for key in settings)
-    ]
+    candidates = [other for other in others if settings and _has(other, settings)]
     return max(candidates, key=shared).name if candidates else None
+
+
+def _has(configuration: Configuration, settings: Settings) -> bool:
+    known = _known(configuration)
+    return all(known.get(key) == value for key, value in settings.items())
 
 
 def _known(configuration: Configuration) -> dict[str, Any]:

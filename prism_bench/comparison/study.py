@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -56,8 +58,9 @@ def read_study(conf: Path, overrides: Sequence[str] = (), baseline: Sequence[str
     return study if baseline is None else replace(study, baseline=dict(map(_pair, baseline)))
 
 
-def _pair(setting: str) -> tuple[str, str]:
+def _pair(setting: str) -> tuple[str, Any]:
+    """Return the key and the value of a setting, of the type that the settings of a run have."""
     key, equals, value = setting.partition("=")
     if not equals or not value:
         raise InputError(f"--baseline {setting} is no setting; write KEY=VALUE")
-    return key, value
+    return key, yaml.safe_load(value)

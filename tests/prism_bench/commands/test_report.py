@@ -61,6 +61,13 @@ def test_a_saved_comparison_is_reported_against_something_else(folders, tmp_path
     assert capsys.readouterr().out == expected != as_saved
 
 
+def test_a_baseline_that_no_configuration_has_is_refused(folders, capsys):
+    with pytest.raises(SystemExit, match="1"):
+        main([*map(str, folders), "--baseline", "router=loss"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no configuration has the settings of the baseline, router=loss; choose those of one of prism-split" in said
+
+
 def test_saved_comparisons_of_other_seeds_are_joined(folders, tmp_path, capsys):
     whole, parts = [], []
     for seed in (0, 1):
