@@ -9,6 +9,7 @@ another task, as in DAPO's dynamic sampling (arXiv 2503.14476). DAPO samples unt
 rounds is bounded, and each is as large as what is missing.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -95,6 +96,7 @@ class Rollouts:
         self.demonstrated: list[bool] = []
 
     def __call__(self, task_ids: Sequence[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        began = time.perf_counter()
         self.tasks = list(task_ids)
         batch = self._play(range(len(self.tasks)), trainer)
         played = [*batch.values()]
@@ -112,7 +114,7 @@ class Rollouts:
         self.episodes = [episode for episode, _ in batch.values()]
         self.demonstrated = [demonstrated for _, demonstrated in batch.values()]
         self.rewards = [self.reward.of(episode) for episode in self.episodes]
-        self._report([episode for episode, demonstrated in played if not demonstrated])
+        self._report([episode for episode, demonstrated in played if not demonstrated], time.perf_counter() - began)
         return {
             "prompt_ids": [episode.prompt_ids for episode in self.episodes],
             "completion_ids": [episode.completion_ids for episode in self.episodes],
@@ -158,7 +160,7 @@ class Rollouts:
             backend, task_ids, sampling, f"policy:{context.phase}", context.meter, limits=self.limits
         )
 
-    def _report(self, episodes: Sequence[Episode]) -> None:
+    def _report(self, episodes: Sequence[Episode], seconds: float) -> None:
         lengths = [len(episode.prompt_ids) + len(episode.completion_ids) for episode in episodes]
         self.on_batch(
             {
@@ -167,5 +169,6 @@ class Rollouts:
                 "tokens_per_episode": float(np.mean(lengths)),
                 "inadmissible_per_episode": float(np.mean([episode.inadmissible for episode in episodes])),
                 "rollouts": float(len(episodes)),
+                "rollout_seconds": seconds,  # of TRL's step_time
             }
         )

@@ -72,6 +72,8 @@ def test_groups_that_all_earned_the_same_are_replaced_by_other_tasks(undecided, 
     plain = train(undecided(), corridor, tasks, **settings)
     phase = train(undecided(), corridor, tasks, **settings, resample=3)
     assert plain.values("rollouts") == [8, 8]
+    steps = zip(plain.values("rollout_seconds"), plain.values("step_time"), strict=True)
+    assert all(0 < seconds < whole for seconds, whole in steps)
     assert sum(phase.values("rollouts")) > 16
     assert np.mean(phase.values("frac_reward_zero_std")) < np.mean(plain.values("frac_reward_zero_std"))
     assert sum(map(len, phase.runner.episodes)) == sum(phase.values("rollouts"))
