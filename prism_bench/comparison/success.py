@@ -142,10 +142,10 @@ def _difference(
     # one call, so that the tasks are those that all runs of both sides have
     both = {2 * seed: own[seed] for seed in seeds} | {2 * seed + 1: others[seed] for seed in seeds}
     found = _values(comparison, both, stage, split, quantity, task_type)
-    after = [found[2 * seed] for seed in seeds if {2 * seed, 2 * seed + 1} <= found.keys()]
-    before = [found[2 * seed + 1] for seed in seeds if {2 * seed, 2 * seed + 1} <= found.keys()]
-    if not after:
+    seeds = [seed for seed in seeds if {2 * seed, 2 * seed + 1} <= found.keys()]  # a budget can leave a phase out
+    if not seeds:
         return None
+    after, before = [found[2 * seed] for seed in seeds], [found[2 * seed + 1] for seed in seeds]
     several = len(after) > 1
     estimate = paired_over_seeds(before, after) if several else paired_difference(before[0], after[0])
     finals = [[fmean(values) for values in rows] for rows in (before, after)]

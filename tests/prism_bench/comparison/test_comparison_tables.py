@@ -88,6 +88,15 @@ def test_a_phase_before_the_last_is_compared_with_the_same_phase_of_the_baseline
     assert "### Success on valid_unseen after sft, before later phases, %" in markdown(found, tables)
 
 
+def test_a_seed_that_a_budget_left_without_a_phase_is_in_no_difference_after_it():
+    found = example(Shape())
+    del found.of("prism-split")[1].outcomes["sft"]
+    after_sft = [row for row in tables_of(found).earlier if row.configuration == "prism-split"]
+    assert after_sft and all(set(row.values) == {0, 2} for row in after_sft)
+    finals = [row for row in tables_of(found).differences if row.configuration == "prism-split"]
+    assert all(set(row.values) == {0, 1, 2} for row in finals)
+
+
 def test_types_have_rows_of_their_own(comparison):
     types = {row.task_type for row in tables_of(comparison).differences}
     assert types == {"all", "type 0", "type 1"}
