@@ -39,23 +39,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
         from prism_bench.comparison.counterparts import check_baseline
+        from prism_bench.comparison.gather import gather
         from prism_bench.comparison.join import read_joined
         from prism_bench.comparison.page import write_page
         from prism_bench.comparison.record import holds_comparison, write_comparison
+        from prism_bench.comparison.study import read_study
         from prism_bench.comparison.summary import print_tables
         from prism_bench.comparison.tables import tables_of
         from prism_bench.results.result import read_result
         from prism_bench.results.tables import print_result
 
+        given = [] if options.reach is None else [f"reach={options.reach}"]
+        wanted = read_study(CONF, given, options.baseline).wanted
         root, folders = Path.cwd(), []
         if all(map(holds_comparison, options.result)):
             root = options.result[0].parent
-            comparison = _against(read_joined(options.result), options.reach, options.baseline)
+            reach, baseline = options.reach is not None, options.baseline is not None
+            comparison = _against(read_joined(options.result), wanted, reach=reach, baseline=baseline)
         else:
             folders = _finished(options.result, console)
-            comparison = _gathered(folders, options.reach, options.baseline)
+            comparison = gather([folder.absolute() for folder in folders], wanted)
         if options.baseline is not None:
-            check_baseline(comparison.configurations, _wanted(options.reach, options.baseline).baseline)
+            check_baseline(comparison.configurations, wanted.baseline)
         tables = tables_of(comparison)
         if len(folders) == 1:
             print_result(read_result(folders[0] / RESULT), console, folders[0])
@@ -84,24 +89,11 @@ def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     return finished
 
 
-def _against(comparison: Comparison, reach: str | None, baseline: Sequence[str] | None) -> Comparison:
-    """Return a saved comparison with another success to reach, or another baseline, where they are given."""
+def _against(comparison: Comparison, wanted: Wanted, *, reach: bool, baseline: bool) -> Comparison:
+    """Return a saved comparison with the success to reach or the baseline that are wanted, where they were given."""
     from prism_bench.comparison.counterparts import with_baselines
 
-    wanted = _wanted(reach, baseline)
-    changes: dict[str, object] = {} if reach is None else {"reach": wanted.reach}
-    if baseline is not None:
+    changes: dict[str, object] = {"reach": wanted.reach} if reach else {}
+    if baseline:
         changes["configurations"] = with_baselines(comparison.configurations, wanted.baseline)
     return comparison.model_copy(update=changes)
-
-
-def _gathered(folders: Sequence[Path], reach: str | None, baseline: Sequence[str] | None) -> Comparison:
-    from prism_bench.comparison.gather import gather
-
-    return gather([folder.absolute() for folder in folders], _wanted(reach, baseline))
-
-
-def _wanted(reach: str | None, baseline: Sequence[str] | None) -> Wanted:
-    from prism_bench.comparison.study import read_study
-
-    return read_study(CONF, [] if reach is None else [f"reach={reach}"], baseline).wanted
