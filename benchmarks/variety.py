@@ -8,6 +8,7 @@ and the room; trials of one goal differ in where things lie. Means over seeds, w
 """
 
 import argparse
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,7 +32,7 @@ def goals_for_sft(comparison: Comparison, run: Run) -> list[str]:
 
 def effective_number(goals: Iterable[str]) -> float:
     """Return how many equally frequent goals are as varied."""
-    return float(2 ** entropy([*Counter(goals).values()], base=2))
+    return math.exp(entropy([*Counter(goals).values()]))
 
 
 def main() -> None:
