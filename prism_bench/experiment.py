@@ -31,9 +31,10 @@ from prism_bench.outline import Outline, outline
 from prism_bench.results.loggers import Labels, Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result, write_result
-from prism_bench.routing.router import Allocation, load_allocation, save_allocation
+from prism_bench.routing.router import Allocation, Measurement, load_allocation, save_allocation
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
+from prism_bench.settings.making import make
 from prism_bench.stage_cache.cache import Stage, StageCache
 from prism_bench.stage_cache.declaration import Files, StageFunction
 from prism_bench.stages.base import pretrain
@@ -185,7 +186,9 @@ class Experiment:
 
     def measured(self, measurement: Mapping[str, Any]) -> Stage:
         """Return a measurement of the demonstrations."""
-        parents, values = {"policy": self.base, "trajectories": self.trajectories_file}, {"measurement": measurement}
+        draws = make(measurement, "router", Measurement).draws
+        parents = {"policy": self.base, "trajectories": self.trajectories_file}
+        values = {"measurement": measurement, "seed": self.settings.seed if draws else 0}
         return self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_routers(group, choice):
     router = configured(f"{group}={choice}")["router"]
     assert {"quantile", "ties", "reverse"} <= router.keys()  # so that every router can be set up as every other one
     assert callable(make(router, group, Router).route)
+
+
+@choices("router")
+def test_a_measurement_depends_on_the_seed_if_it_says_that_it_draws(group, choice, context, corridor_episodes):
+    """Seeds share what a measurement leaves that says it draws nothing."""
+    router = make(configured(f"{group}={choice}")["router"], group, Router)
+    episodes = [replace(episode, regime="clean") for episode in corridor_episodes[:4]]
+
+    def allocated(seed: int) -> tuple[float, ...]:
+        rolled_out = replace(episodes[0], success=seed == 0)
+        made = context(rollouts=lambda tasks, k: [[rolled_out] * k for _ in tasks])
+        router.measure(episodes, replace(made, seed=seed))
+        return router.route(episodes, made.folder, made.folder, 0).scores
+
+    assert (allocated(0) != allocated(1)) is router.draws
 
 
 @choices("algorithm")

@@ -6,7 +6,7 @@ detector would send to RL. Whether that helps is another question.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class LabelRouter(ScoreRouter):
     Raises:
         InputError: a trajectory has no regime.
     """
+
+    draws: ClassVar[bool] = False
 
     known: Sequence[str] = ("clean",)
 

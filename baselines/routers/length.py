@@ -6,7 +6,7 @@ of losses grows with it, and a mean gradient shrinks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from prism_bench.routing.router import RoutingContext, ScoreRouter
 @dataclass(frozen=True)
 class LengthRouter(ScoreRouter):
     """Router that sends long demonstrations to RL."""
+
+    draws: ClassVar[bool] = False
 
     def score(
         self, trajectories: Sequence[Trajectory], context: RoutingContext

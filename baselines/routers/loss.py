@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -27,6 +27,8 @@ LOSSES = "losses.json"
 @dataclass(frozen=True)
 class MeanLosses:
     """Measurement of the mean losses, one for all routers that read them."""
+
+    draws: ClassVar[bool] = False
 
     tokens_per_batch: Count = 2048
 

@@ -30,6 +30,8 @@ class GradientNorms:
         checkpointing: recompute activations in the backward pass, for contexts that do not fit into memory.
     """
 
+    draws: ClassVar[bool] = False
+
     tokens_per_batch: Count = 2048
     checkpointing: bool = False
 

@@ -102,7 +102,13 @@ def load_routed(path: Path) -> tuple[list[str | None], list[str | None]]:
 
 
 class Measurement(Protocol):
-    """The expensive step of routing: anything that measures trajectories under the base model."""
+    """The expensive step of routing: anything that measures trajectories under the base model.
+
+    Attributes:
+        draws: whether the context's seed or its rollouts are used. Without them all seeds share one measurement.
+    """
+
+    draws: ClassVar[bool]
 
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         """Write the files into ``context.folder`` that :meth:`Router.route` needs."""
@@ -139,6 +145,7 @@ class SplitRouter(ABC):
         reverse: send low scores to RL instead of high ones.
     """
 
+    draws: ClassVar[bool] = True
     needs_tasks: ClassVar[bool] = False
     needs_projections: ClassVar[bool] = False
 

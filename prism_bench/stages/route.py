@@ -22,14 +22,18 @@ ALLOCATION = "allocation.json"
 
 @stage(
     "measure",
-    settings=("seed", *POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
+    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
     parents=("policy", "trajectories"),
-    values=("measurement",),
+    values=("measurement", "seed"),
     resumable=True,
     phase="route",
 )
 def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
-    """Write the files of a measurement, made of the settings in the value ``measurement``."""
+    """Write the files of a measurement, made of the settings in the value ``measurement``.
+
+    The value ``seed`` is that of its draws. A measurement that draws nothing has the value 0 in every run, so that a
+    pretrained model is probed once for all seeds.
+    """
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
     measurement: Measurement = make(inputs.values["measurement"], "router", Measurement)
@@ -40,7 +44,7 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
             renderer=bench.renderer(policy),
             rollouts=_rollouts(bench, policy, meter, progress.update),
             meter=meter,
-            seed=bench.seed,
+            seed=inputs.values["seed"],
             folder=folder,
             progress=progress.update,
         )
@@ -66,7 +70,7 @@ def _rollouts(
     checkpoint = bench.inputs.parents["policy"].path
 
     def roll_out(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
-        sampling = Sampling(rollout["temperature"], bench.model.max_completion_tokens, bench.seed)
+        sampling = Sampling(rollout["temperature"], bench.model.max_completion_tokens, bench.inputs.values["seed"])
         repeated = [task for task in task_ids for _ in range(k)]
         with (
             bench.runner(bench.inputs.settings["env.train_split"], renderer) as runner,

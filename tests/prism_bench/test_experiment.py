@@ -277,6 +277,17 @@ def test_seeds_share_the_evaluation_of_a_checkpoint_where_nothing_is_drawn(plann
     assert first["train rl"] != second["train rl"]
 
 
+@pytest.mark.parametrize(("router", "shared"), [("prism", True), ("random", False)])
+def test_seeds_share_the_measurement_of_a_checkpoint_where_nothing_is_drawn(
+    planned, tmp_path, corridor_policy, router, shared
+):
+    save_policy(corridor_policy(), tmp_path / "checkpoint")
+    model = ("model=checkpoint", f"model.path={tmp_path / 'checkpoint'}")
+    first, second = (planned(configured(tmp_path, *model, f"router={router}", f"seed={seed}")).keys for seed in (0, 1))
+    assert (first["measure"] == second["measure"]) is shared
+    assert first["route"] != second["route"]
+
+
 def test_a_checkpoint_enters_by_its_content(planned, tmp_path, corridor_policy):
     """Neither its place nor its time counts; one changed weight does."""
     save_policy(corridor_policy(), tmp_path / "one")
