@@ -119,6 +119,7 @@ def test_tables_are_verified_from_outcomes(finished, capsys):
         (["router=prism", "--launcher", "nothing"], "there is no launcher 'nothing'"),
         (["router=prism", "--reach", "3"], "reach"),
         (["--baseline", "random", "router=prism"], "write KEY=VALUE"),
+        (["--baseline", "router=loss", "router=[prism,random]"], "choose those of one of prism-split, random-split"),
         (["router=prism", "--processes", "0", "seed=1"], "launcher.processes=0"),
         (["--verify", "none.json"], "not readable as a comparison"),
     ],

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.cached import cached_phases
+from prism_bench.comparison.counterparts import check_baseline
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.grid import Cell, cells
@@ -65,7 +66,7 @@ class Comparing:
         self.study = read_study(conf, study, baseline)
         self.launcher: Launcher = make(self.study.launcher, "launcher", Launcher)
         self.out = (out or Path("runs") / f"compare-{digest(sorted(settings))[:8]}").absolute()
-        self._conf, self._settings = conf, settings
+        self._conf, self._settings, self._baseline_given = conf, settings, baseline is not None
 
     @cached_property
     def cells(self) -> dict[str, Cell]:
@@ -74,6 +75,8 @@ class Comparing:
         named = {cell.name: cell for cell in found}
         if len(named) < len(found):
             raise InputError("two configurations of this comparison would have one name; write their values shorter")
+        if self._baseline_given:
+            check_baseline({cell.configuration: cell.settings for cell in found}, self.study.wanted.baseline)
         return named
 
     def run(self, console: Console) -> int:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the comparison of these runs as JSON, too")
     options = parser.parse_args(arguments)
     with reporting_mistakes() as console:
-        from prism_bench.comparison.counterparts import check_baseline
+        from prism_bench.comparison.counterparts import check_baseline, known_settings
         from prism_bench.comparison.gather import gather
         from prism_bench.comparison.join import read_joined
         from prism_bench.comparison.page import write_page
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folders = _finished(options.result, console)
             comparison = gather([folder.absolute() for folder in folders], wanted)
         if options.baseline is not None:
-            check_baseline(comparison.configurations, wanted.baseline)
+            check_baseline({each.name: known_settings(each) for each in comparison.configurations}, wanted.baseline)
         tables = tables_of(comparison)
         if len(folders) == 1:
             print_result(read_result(folders[0] / RESULT), console, folders[0])

@@ -45,15 +45,18 @@ def with_baselines(configurations: Sequence[Configuration], settings: Settings) 
     ]
 
 
-def check_baseline(configurations: Sequence[Configuration], settings: Settings) -> None:
+def check_baseline(configurations: Mapping[str, Settings], settings: Settings) -> None:
     """Check that a configuration has the settings that were asked for as those of the baseline.
+
+    Args:
+        configurations: the settings that tell them apart (:func:`known_settings`), by name.
 
     Raises:
         InputError: none has.
     """
-    if not any(_has(each, settings) for each in configurations):
+    if not any(_has(known, settings) for known in configurations.values()):
         asked = ", ".join(f"{key}={value}" for key, value in settings.items())
-        names = ", ".join(each.name for each in configurations)
+        names = ", ".join(configurations)
         raise InputError(f"no configuration has the settings of the baseline, {asked}; choose those of one of {names}")
 
 
@@ -67,17 +70,17 @@ def _nearest(each: Configuration, others: Sequence[Configuration], settings: Set
     """Return the configuration with these settings that shares most others with ``each``: itself, if it has them."""
 
     def shared(other: Configuration) -> tuple[bool, int]:
-        equal = sum(_known(other).get(key) == value for key, value in _known(each).items())
+        equal = sum(known_settings(other).get(key) == value for key, value in known_settings(each).items())
         return other.name == each.name, equal
 
-    candidates = [other for other in others if settings and _has(other, settings)]
+    candidates = [other for other in others if settings and _has(known_settings(other), settings)]
     return max(candidates, key=shared).name if candidates else None
 
 
-def _has(configuration: Configuration, settings: Settings) -> bool:
-    known = _known(configuration)
+def _has(known: Settings, settings: Settings) -> bool:
     return all(known.get(key) == value for key, value in settings.items())
 
 
-def _known(configuration: Configuration) -> dict[str, Any]:
+def known_settings(configuration: Configuration) -> dict[str, Any]:
+    """Return strategy, router and the settings in which a configuration differs from others."""
     return {"strategy": configuration.strategy, "router": configuration.router} | configuration.settings

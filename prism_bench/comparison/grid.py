@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf, open_dict
@@ -34,6 +35,7 @@ class Cell:
         overrides: its settings, as ``run.py`` takes them.
         config: the same, composed and resolved, with the seed of the configuration.
         phases: of its strategy.
+        settings: its strategy, its router if it has one, and the settings that vary.
     """
 
     configuration: str
@@ -41,6 +43,7 @@ class Cell:
     overrides: tuple[str, ...]
     config: Mapping[str, Any] = field(repr=False, compare=False)
     phases: tuple[Phase, ...] = field(repr=False, compare=False)
+    settings: Mapping[str, Any] = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -71,16 +74,18 @@ def cells(arguments: Sequence[str], conf: Path) -> list[Cell]:
     varied = [key for key, choices in values.items() if len(choices) > 1]
     found: dict[str, Cell] = {}
     with initialize_config_dir(str(conf), version_base="1.3"):
-        for chosen in product(*values.values()):
-            given = dict(zip(values, chosen, strict=True))
+        for combination in product(*values.values()):
+            given = dict(zip(values, combination, strict=True))
             config, choices = _composed(given)
             phases = read_strategy(config["strategy"]["phases"])
             has_router = any(phase.needs_router for phase in phases)
             if not has_router:
                 given = {key: value for key, value in given.items() if key.partition(".")[0] != ROUTER}
                 del choices[ROUTER]
-            name = name_of({key: choices[key] for key in (ROUTER, "strategy") if key in choices} | given, varied)
-            found.setdefault(identity(config, has_router), Cell(name, 0, _written(given), config, phases))
+            chosen = {key: choices[key] for key in (ROUTER, "strategy") if key in choices}
+            settings = chosen | {key: yaml.safe_load(given[key]) for key in varied if key in given}
+            cell = Cell(name_of(chosen | given, varied), 0, _written(given), config, phases, settings)
+            found.setdefault(identity(config, has_router), cell)
     return [
         replace(cell, seed=seed, overrides=(*cell.overrides, f"{SEED}={seed}"))
         for seed in seeds

@@ -32,6 +32,15 @@ def test_a_strategy_without_a_router_has_one_run_a_seed():
     assert found[1].overrides == ("strategy=split", "router=prism", "router.ties=paper", "seed=3")
 
 
+def test_a_cell_knows_the_settings_that_tell_its_configuration_from_others():
+    found = cells(["strategy=sft,split", "router.quantile=0.3,0.5", "router.ties=paper"], CONF)
+    assert [cell.settings for cell in found] == [
+        {"strategy": "sft"},
+        {"strategy": "split", "router": "prism", "router.quantile": 0.3},
+        {"strategy": "split", "router": "prism", "router.quantile": 0.5},
+    ]
+
+
 def test_settings_that_nothing_reads_make_no_further_runs():
     assert names("strategy=[sft,rl]", "algorithm=[grpo,gigpo]") == [
         "sft-algorithm=grpo-s0",

@@ -35,7 +35,7 @@ def shown(tmp_path, monkeypatch):
     (tmp_path / "a-s0" / OUTPUT).write_text("rl 3/8 updates, 2.1/s, 2 s left\n", encoding="utf-8")
 
     def show(*, terminal: bool) -> str:
-        cells = {name: Cell(name[0], 0, (name,), CONFIG, ()) for name in ("a-s0", "b-s0")}
+        cells = {name: Cell(name[0], 0, (name,), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
         stream = io.StringIO()
         console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
         launcher = Scripted(("waiting", "waiting"), ("running", "waiting"), ("ended", "running"), ("ended", "ended"))
