@@ -120,7 +120,7 @@ def test_strategies(group, choice, env):
 def test_an_environment_chooses_the_steps_of_every_algorithm_that_explores():
     for algorithm in ("grpo", "luffy"):
         chosen = configured("env=webshop", f"algorithm={algorithm}")["algorithm"]
-        assert (chosen["learning_rate"], chosen["max_steps"]) == (1e-4, 40)
+        assert (chosen["learning_rate"], chosen["max_steps"]) == (1e-4, 160)
     assert configured("env=webshop", "algorithm.max_steps=2")["algorithm"]["max_steps"] == 2
 
 
