@@ -64,14 +64,15 @@ STUDIES = {
         test="valid_unseen",
     ),
     "webshop": Study(
-        common=("env=webshop", "strategy=sft_then_rl", "eval.curve_points=0", "logger=none"),
+        # on goals that SFT did not have: it solves 96 % of those that it had
+        common=("env=webshop", "router=random", "strategy=split", "eval.curve_points=0", "logger=none"),
         levers={
             NONE: (),
-            "8 tasks an update, 160 updates": ("algorithm.gradient_accumulation_steps=1", "rl.max_steps=160"),
-            "160 updates": ("rl.max_steps=160",),
+            "8 tasks an update, 640 updates": ("algorithm.gradient_accumulation_steps=1", "rl.max_steps=640"),
+            "320 updates": ("rl.max_steps=320",),
             "GiGPO": ("algorithm=gigpo",),
-            "GiGPO, three times the learning rate": ("algorithm=gigpo", "rl.learning_rate=3e-4"),
-            "a third of the learning rate": ("rl.learning_rate=3e-5",),
+            "three times the learning rate": ("rl.learning_rate=3e-4",),
+            "reward of success alone": ("algorithm.reward=success",),
             "temperature 0.7": ("rollout.temperature=0.7",),
             "resample": ("algorithm.resample=1",),
         },
