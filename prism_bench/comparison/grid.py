@@ -83,7 +83,7 @@ def cells(arguments: Sequence[str], conf: Path) -> list[Cell]:
                 given = {key: value for key, value in given.items() if key.partition(".")[0] != ROUTER}
                 del choices[ROUTER]
             chosen = {key: choices[key] for key in (ROUTER, "strategy") if key in choices}
-            settings = chosen | {key: yaml.safe_load(given[key]) for key in varied if key in given}
+            settings = chosen | {key.lstrip("+"): yaml.safe_load(given[key]) for key in varied if key in given}
             cell = Cell(name_of(chosen | given, varied), 0, _written(given), config, phases, settings)
             found.setdefault(identity(config, has_router), cell)
     return [

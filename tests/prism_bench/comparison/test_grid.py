@@ -39,6 +39,8 @@ def test_a_cell_knows_the_settings_that_tell_its_configuration_from_others():
         {"strategy": "split", "router": "prism", "router.quantile": 0.3},
         {"strategy": "split", "router": "prism", "router.quantile": 0.5},
     ]
+    (found, _) = cells(["strategy=sft", "+model.projections=[[wq],[wk]]"], CONF)
+    assert found.settings == {"strategy": "sft", "model.projections": ["wq"]}
 
 
 def test_settings_that_nothing_reads_make_no_further_runs():
