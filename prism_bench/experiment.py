@@ -188,7 +188,7 @@ class Experiment:
         """Return a measurement of the demonstrations."""
         draws = make(measurement, "router", Measurement).draws
         parents = {"policy": self.base, "trajectories": self.trajectories_file}
-        values = {"measurement": measurement, "seed": self.settings.seed if draws else 0}
+        values = {"measurement": measurement, "seed": self._seed_of(draws)}
         return self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:
@@ -209,10 +209,14 @@ class Experiment:
 
     def _evaluate(self, checkpoint: Files, split: str) -> Path:
         """Return the file of the episodes of a checkpoint on a split."""
-        seed = self.settings.seed if self.parts.eval.temperature > 0 else 0
+        seed = self._seed_of(self.parts.eval.temperature > 0)
         values = {"split": split, "tasks": self.tasks.evaluated(split), "seed": seed}
         stage = self.cache.get(evaluate, self.tools, config=self.config, parents={"policy": checkpoint}, values=values)
         return stage.path / EPISODES
+
+    def _seed_of(self, draws: bool) -> int:
+        """Return the seed of a stage's draws: 0 where it draws nothing, so that all seeds share it."""
+        return self.settings.seed if draws else 0
 
     def _collect(self, selection: str, tasks: Sequence[str], make: Mapping[str, Any] | None = None) -> Files:
         """Return the file of the expert's successful episodes of the tasks of a selection.
