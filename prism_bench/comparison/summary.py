@@ -1,7 +1,11 @@
-"""The tables of a comparison on a console and as Markdown."""
+"""The tables of a comparison on a console and as Markdown.
+
+A console has less room than a file: it leaves out columns that others explain, and names the baseline above the table
+where all rows have the same. Names are never shortened, since two of them may differ at their ends only.
+"""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -12,6 +16,12 @@ from prism_bench.comparison.record import Comparison
 from prism_bench.comparison.rows import ALL, FINAL, METHOD, Difference, Rate, Ratio, Saving, Tables
 from prism_bench.results.schema import BASE
 from prism_bench.results.units import count, duration, times
+
+Row = Mapping[str, str]
+"""Cells by the header of their column, the same headers in all rows of a table."""
+
+_WORDS = ("configuration", "split", "oracle", "against", "verdict")  # columns of words; the others have numbers
+_FROM_WIDTH = {"base": 110, "by seed": 140, "seeds": 200, "P(better)": 200}  # of a console that shows the column
 
 
 def markdown(comparison: Comparison, tables: Tables) -> str:
@@ -33,20 +43,16 @@ def print_tables(comparison: Comparison, tables: Tables, console: Console, style
         title = "" if len(groups) == 1 else f". {group}"
         for split, quantity in dict.fromkeys((rate.split, rate.quantity) for rate in tables.rates):
             heading = f"{quantity.capitalize()} on {split}, %{title}"
-            table = _success(tables, split, quantity, names)
-            if table.row_count:
-                _print(console, heading, table, style)
+            _print(console, heading, _success(tables, split, quantity, names), style)
         own = [row for row in tables.earlier if row.configuration in names]
         for split, stage in dict.fromkeys((row.split, row.stage) for row in own):
             rows = [row for row in own if (row.split, row.stage) == (split, stage)]
-            _print(
-                console, f"Success on {split} after {stage}, before later phases, %{title}", _after(tables, rows), style
-            )
+            heading = f"Success on {split} after {stage}, before later phases, %{title}"
+            _print(console, heading, _after(tables, rows), style)
         if any(row.configuration in names and row.mean is not None for row in tables.savings):
             heading = f"FLOPs of routing and training to {100 * comparison.reach:g} % on the learning curves{title}"
             _print(console, heading, _savings(tables, names), style)
-        if any(row.configuration in names for row in tables.values):
-            _print(console, f"Value: share of the oracle's gain{title}", _values(tables, names), style)
+        _print(console, f"Value: share of the oracle's gain{title}", _values(tables, names), style)
         _print(console, f"Cost, mean over seeds{title}", _costs(tables, names), style)
     for line in notes(comparison, tables):
         console.print(f"\n{line}" if style is box.MARKDOWN else line, markup=False, highlight=False, soft_wrap=True)
@@ -68,10 +74,8 @@ def notes(comparison: Comparison, tables: Tables) -> Iterator[str]:
         yield f"No result: {failed.configuration}, seed {failed.seed}: {failed.reason}"
 
 
-def _success(tables: Tables, split: str, quantity: str, names: list[str]) -> Table:
-    table = Table("configuration")
-    for header in ("seeds", "base", "final", "by seed", "against", "difference", "p", "smallest", "P(better)", ""):
-        table.add_column(header, justify="left" if header in ("against", "") else "right")
+def _success(tables: Tables, split: str, quantity: str, names: Sequence[str]) -> list[Row]:
+    rows: list[Row] = []
     for name in names:
         base, final = (_rate(tables, name, stage, split, quantity) for stage in (BASE, FINAL))
         if final is None:
@@ -84,25 +88,39 @@ def _success(tables: Tables, split: str, quantity: str, names: list[str]) -> Tab
             ),
             None,
         )
-        by_seed = ", ".join(f"{100 * value:.1f}" for value in final.values.values())
-        ends = [*map(_interval, (base, final)), by_seed]
-        table.add_row(escape(name), str(len(final.values)), *ends, *_difference(found))
-    return table
+        rows.append(
+            {
+                "configuration": escape(name),
+                "seeds": str(len(final.values)),
+                "base": _interval(base),
+                "final": _interval(final),
+                "by seed": ", ".join(f"{100 * value:.1f}" for value in final.values.values()),
+                "against": "" if found is None else escape(found.baseline),
+                **_tested(found),
+            }
+        )
+    return rows
 
 
-def _after(tables: Tables, rows: Sequence[Difference]) -> Table:
+def _after(tables: Tables, rows: Sequence[Difference]) -> list[Row]:
     """Return the success of both sides of differences at the same stage."""
-    table = Table("configuration")
-    for header in ("seeds", "success", "against", "its success", "difference", "p", "smallest", "P(better)", ""):
-        table.add_column(header, justify="left" if header in ("against", "") else "right")
+    found: list[Row] = []
     for row in rows:
         own, other = (
             _interval(_rate(tables, name, row.stage, row.split, row.quantity))
             for name in (row.configuration, row.baseline)
         )
-        against, *tested = _difference(row)
-        table.add_row(escape(row.configuration), str(len(row.values)), own, against, other, *tested)
-    return table
+        found.append(
+            {
+                "configuration": escape(row.configuration),
+                "seeds": str(len(row.values)),
+                "success": own,
+                "against": escape(row.baseline),
+                "its success": other,
+                **_tested(row),
+            }
+        )
+    return found
 
 
 def _rate(tables: Tables, name: str, stage: str, split: str, quantity: str) -> Rate | None:
@@ -124,38 +142,35 @@ def _interval(row: Rate | Difference | None, sign: str = "") -> str:
     return escape(f"{mean} [{low}, {high}]")
 
 
-def _difference(row: Difference | None) -> list[str]:
-    if row is None:
-        return [""] * 6
-    p = "" if row.p is None else f"{row.p:.3f}" if row.p >= 0.001 else "< .001"
-    smallest = "" if row.smallest is None else f"{100 * row.smallest:.1f}" if row.smallest < 1 else "none"
-    return [escape(row.baseline), _interval(row, "+"), p, smallest, f"{row.improvement:.2f}", row.verdict]
+def _tested(row: Difference | None) -> Row:
+    """Return a difference and what is known of it; empty cells without one."""
+    p = smallest = ""
+    if row is not None and row.p is not None:
+        p = f"{row.p:.3f}" if row.p >= 0.001 else "< .001"
+    if row is not None and row.smallest is not None:
+        smallest = f"{100 * row.smallest:.1f}" if row.smallest < 1 else "none"
+    return {
+        "difference": _interval(row, "+"),
+        "p": p,
+        "smallest": smallest,
+        "P(better)": "" if row is None else f"{row.improvement:.2f}",
+        "verdict": "" if row is None else row.verdict,
+    }
 
 
-def _savings(tables: Tables, names: list[str]) -> Table:
-    table = Table("configuration")
-    for header in ("reached by", "mean", "times as cheap as the reference", "times as cheap as the baseline"):
-        table.add_column(header, justify="right")
-    for row in tables.savings:
-        if row.configuration in names:
-            table.add_row(escape(row.configuration), *_saving(row))
-    return table
+def _savings(tables: Tables, names: Sequence[str]) -> list[Row]:
+    return [_saving(row) for row in tables.savings if row.configuration in names]
 
 
-def _saving(row: Saving) -> list[str]:
+def _saving(row: Saving) -> Row:
     reached = sum(flops is not None for flops in row.flops.values())
-    mean = "never" if row.mean is None else count(row.mean)
-    return [f"{reached} of {len(row.flops)}", mean, _times(row.times_reference), _times(row.times_baseline)]
-
-
-def _values(tables: Tables, names: list[str]) -> Table:
-    table = Table("configuration", "split", "oracle")
-    table.add_column("value", justify="right")
-    for row in tables.values:
-        if row.configuration in names:
-            value = escape(f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]")
-            table.add_row(escape(row.configuration), row.split, escape(row.oracle), value)
-    return table
+    return {
+        "configuration": escape(row.configuration),
+        "reached by": f"{reached} of {len(row.flops)}",
+        "mean": "never" if row.mean is None else count(row.mean),
+        "times as cheap as the reference": _times(row.times_reference),
+        "times as cheap as the baseline": _times(row.times_baseline),
+    }
 
 
 def _times(ratio: Ratio | None) -> str:
@@ -165,23 +180,51 @@ def _times(ratio: Ratio | None) -> str:
     return escape(times(ratio.mean) + ends)
 
 
-def _costs(tables: Tables, names: list[str]) -> Table:
-    table = Table("configuration")
+def _values(tables: Tables, names: Sequence[str]) -> list[Row]:
+    return [
+        {
+            "configuration": escape(row.configuration),
+            "split": row.split,
+            "oracle": escape(row.oracle),
+            "value": escape(f"{row.mean:.2f} [{row.low:.2f}, {row.high:.2f}]"),
+        }
+        for row in tables.values
+        if row.configuration in names
+    ]
+
+
+def _costs(tables: Tables, names: Sequence[str]) -> list[Row]:
     phases = dict.fromkeys(cost.phase for cost in tables.costs if cost.phase != METHOD)
-    for header in ("FLOPs of routing and training", "their time", *(f"FLOPs of {phase}" for phase in phases)):
-        table.add_column(header, justify="right")
+    rows: list[Row] = []
     for name in names:
         costs = {cost.phase: cost.quantities for cost in tables.costs if cost.configuration == name}
-        method = costs[METHOD]
-        of_phases = [count(costs[phase]["flops"]) if phase in costs else "" for phase in phases]
-        table.add_row(escape(name), count(method["flops"]), duration(method["seconds"]), *of_phases)
-    return table
+        of_phases = {f"FLOPs of {phase}": count(costs[phase]["flops"]) if phase in costs else "" for phase in phases}
+        rows.append(
+            {
+                "configuration": escape(name),
+                "FLOPs of routing and training": count(costs[METHOD]["flops"]),
+                "their time": duration(costs[METHOD]["seconds"]),
+                **of_phases,
+            }
+        )
+    return rows
 
 
-def _print(console: Console, heading: str, table: Table, style: box.Box) -> None:
-    table.box = style
+def _print(console: Console, heading: str, rows: Sequence[Row], style: box.Box) -> None:
+    """Print a table and its heading; nothing if it has no rows."""
+    if not rows:
+        return
+    headers = [header for header in rows[0] if console.width >= _FROM_WIDTH.get(header, 0)]
     if style is box.MARKDOWN:
         console.print(f"\n### {heading}\n", markup=False, highlight=False, soft_wrap=True)
+        table = Table(box=style)
     else:
-        table.title, table.title_justify = heading, "left"
+        if len(against := {row["against"] for row in rows if row.get("against")}) == 1:
+            headers.remove("against")
+            heading += f"; differences to {against.pop()}"
+        table = Table(box=style, title=heading, title_justify="left")
+    for header in headers:
+        table.add_column(header, justify="left" if header in _WORDS else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(row[header] for header in headers))
     console.print(table)

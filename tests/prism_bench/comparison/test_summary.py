@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from folders import folder_of
 from rich.console import Console
 
@@ -46,8 +47,20 @@ def test_budgets_have_tables_of_their_own_and_notes_say_what_is_missing(tmp_path
     assert "No result: loss-split, seed 3: it ran out of luck" in text and "One seed" in text
 
 
-def test_a_console_shows_the_same_rows(tmp_path):
-    comparison = gather([folder_of(tmp_path, seed=seed) for seed in (0, 1)], WANTED)
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_console_of_any_width_shows_whole_names(tmp_path, width):
+    runs = [("random", 10, {}), ("prism", 20, {}), ("prism", 30, {"router.reverse": True})]
+    folders = [
+        folder_of(tmp_path, router=router, seed=seed, config=config, won=won)
+        for router, won, config in runs
+        for seed in (0, 1)
+    ]
+    comparison = gather(folders, WANTED)
     stream = io.StringIO()
-    print_tables(comparison, tables_of(comparison), Console(file=stream, width=200))
-    assert "Success on valid_seen, %" in stream.getvalue() and "prism-split" in stream.getvalue()
+    print_tables(comparison, tables_of(comparison), Console(file=stream, width=width))
+    title, *lines = stream.getvalue().split("└")[0].splitlines()
+    names = "".join(line.strip("│").split("│")[0].strip() for line in lines if line.startswith("│"))
+    assert names == "".join(configuration.name for configuration in comparison.configurations)
+    assert "differences to random-split" in title
+    assert ("42.5, 42.5" in " ".join(lines)) == (width == 200)
+    assert all(len(line) <= width for line in lines)
