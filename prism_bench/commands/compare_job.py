@@ -18,7 +18,7 @@ from prism_bench.comparison.cached import cached_phases
 from prism_bench.comparison.counterparts import check_baseline
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
-from prism_bench.comparison.grid import Cell, cells
+from prism_bench.comparison.grid import Cell, cells, in_turns
 from prism_bench.comparison.identity import tells_apart
 from prism_bench.comparison.launchers import RESULT, Job, Launcher
 from prism_bench.comparison.page import write_page
@@ -81,7 +81,8 @@ class Comparing:
 
     def run(self, console: Console) -> int:
         """Make the runs that have no result, write and print the comparison; return the exit status."""
-        left = {name: cell for name, cell in self.cells.items() if not self._finished(cell)}
+        unfinished = [cell for cell in self.cells.values() if not self._finished(cell)]
+        left = {cell.name: cell for cell in in_turns(unfinished, self.launcher.side_by_side)}
         done = len(self.cells) - len(left)
         console.print(f"{len(self.cells)} runs, of which {done} have a result; {self.launcher.description}")
         for name in left:

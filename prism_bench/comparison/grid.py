@@ -5,6 +5,7 @@ Values are written as in Hydra's sweeps, or as a list: ``router=prism,random``, 
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -91,6 +92,25 @@ def cells(arguments: Sequence[str], conf: Path) -> list[Cell]:
         for seed in seeds
         for cell in found.values()
     ]
+
+
+def in_turns(cells: Sequence[Cell], side_by_side: int | None) -> list[Cell]:
+    """Return cells in the order in which to start them: as many seeds take turns as run side by side.
+
+    Cells of one seed share stages: side by side, one would make them and the others wait.
+
+    Args:
+        side_by_side: how many cells run at once; None for all of them.
+    """
+    seeds = list(dict.fromkeys(cell.seed for cell in cells))
+    at_once = side_by_side or len(seeds)
+    before: Counter[int] = Counter()
+    places: list[tuple[int, int, int]] = []
+    for cell in cells:
+        seed = seeds.index(cell.seed)
+        places.append((seed // at_once, before[seed], seed))
+        before[seed] += 1
+    return [cells[number] for number in sorted(range(len(cells)), key=places.__getitem__)]
 
 
 def _values(arguments: Sequence[str]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import HydraException
 
 import prism_bench.commands.run  # noqa: F401  registers what the configuration refers to
-from prism_bench.comparison.grid import cells
+from prism_bench.comparison.grid import cells, in_turns
 from prism_bench.errors import InputError
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -23,6 +23,19 @@ def test_seeds_come_last_so_that_the_first_runs_compare_everything():
         "prism-split-s1",
         "random-split-s1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("side_by_side", "order"),
+    [
+        (1, "prism0 random0 prism1 random1 prism2 random2"),
+        (2, "prism0 prism1 random0 random1 prism2 random2"),
+        (None, "prism0 prism1 prism2 random0 random1 random2"),
+    ],
+)
+def test_as_many_seeds_take_turns_as_run_side_by_side(side_by_side, order):
+    started = in_turns(cells(["router=[prism,random]", "seed=range(3)"], CONF), side_by_side)
+    assert " ".join(cell.name.replace("-split-s", "") for cell in started) == order
 
 
 def test_a_strategy_without_a_router_has_one_run_a_seed():
