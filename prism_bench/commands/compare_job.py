@@ -1,5 +1,6 @@
 """The job of ``prism-bench compare``: cells, plan, runs, and the files that compare them."""
 
+import logging
 import os
 import shlex
 from collections.abc import Collection, Sequence
@@ -38,6 +39,8 @@ from prism_bench.results.units import count, duration
 from prism_bench.settings.making import make
 
 RUNS = "runs"
+
+_log = logging.getLogger(__name__)
 
 
 class Comparing:
@@ -99,7 +102,8 @@ class Comparing:
         if jobs:
             self.launcher.start(jobs)
             try:
-                watch(left, {name: self._folder(name) for name in left}, self.launcher, console, ended, costs)
+                folders = {name: self._folder(name) for name in left}
+                watch(left, folders, self.launcher, console, ended, costs, self._cached)
             except BaseException:
                 self.launcher.stop()
                 raise
@@ -109,6 +113,14 @@ class Comparing:
             raise InputError(f"no run has a result; the first failed with: {reason(first)}")
         self._write(finished, console)
         return 0 if len(finished) == len(self.cells) else 1
+
+    def _cached(self, cell: Cell) -> frozenset[str]:
+        """Return the phases of a run that need not be made; none if that fails, as the run itself then does."""
+        try:
+            return cached_phases(cell, self._conf)
+        except Exception:
+            _log.debug("cannot look up what of %s is in the cache", cell.name, exc_info=True)
+            return frozenset()
 
     def print_plan(self, console: Console) -> None:
         """Print the runs, what of them is cached, the cost of the rest, and what these seeds can show."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -27,6 +27,7 @@ def watch(
     console: Console,
     ended: Callable[[str], str],
     costs: Costs,
+    cached: Callable[[Cell], Collection[str]],
 ) -> None:
     """Show the runs until all have ended.
 
@@ -35,7 +36,10 @@ def watch(
         folders: of the runs, by name.
         ended: called with the name of a run when it has ended; returns the line that is printed about it.
         costs: of phases; ``ended`` may add to them.
+        cached: the phases of a run that need not be made. It takes its time: one run is looked up between two looks.
     """
+    there: set[str] = set()
+    not_looked_up = list(cells)
     since: dict[str, float] = {}
     before: dict[str, State] = {}
     next_line = time.monotonic() + LINE_SECONDS
@@ -52,7 +56,7 @@ def watch(
             running = {name: now - since[name] for name, state in states.items() if state == "running"}
             over = all(state == "ended" for state in states.values())
             if console.is_terminal or over or now >= next_line:
-                left = seconds_left(cells, states, running, costs, launcher.side_by_side)
+                left = seconds_left(cells, states, running, costs, launcher.side_by_side, there)
                 headline = _headline(states, left)
                 live.update(_screen(headline, running, folders), refresh=console.is_terminal)
                 if not console.is_terminal:
@@ -60,6 +64,8 @@ def watch(
                 next_line = now + LINE_SECONDS
             if over:
                 return
+            if not_looked_up and states[name := not_looked_up.pop(0)] != "ended":
+                there |= {phases_of(cells[name])[phase] for phase in cached(cells[name])}
             time.sleep(LOOK_SECONDS)
 
 
@@ -69,14 +75,18 @@ def seconds_left(
     running: Mapping[str, float],
     costs: Costs,
     side_by_side: int | None,
+    there: Collection[str] = (),
 ) -> float | None:
     """Return the time that the rest takes; None as long as the cost of a phase is not known.
 
     Args:
         running: seconds since the start of the runs that have not ended.
         side_by_side: how many run at the same time; None for all that run now.
+        there: keys of phases (:func:`phases_of`) that need not be made.
     """
-    made = {key for name, state in states.items() if state == "ended" for key in phases_of(cells[name]).values()}
+    made = {*there} | {
+        key for name, state in states.items() if state == "ended" for key in phases_of(cells[name]).values()
+    }
     left = {}
     rest = [name for name, state in states.items() if state != "ended"]
     for name in sorted(rest, key=lambda name: name not in running):

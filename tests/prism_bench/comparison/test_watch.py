@@ -3,8 +3,10 @@
 import io
 
 import pytest
+from example_runs import run
 from rich.console import Console
 
+from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison import watch as module
 from prism_bench.comparison.forecast import Costs
 from prism_bench.comparison.grid import Cell
@@ -40,7 +42,7 @@ def shown(tmp_path, monkeypatch):
         console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
         launcher = Scripted(("waiting", "waiting"), ("running", "waiting"), ("ended", "running"), ("ended", "ended"))
         folders = {name: tmp_path / name for name in cells}
-        watch(cells, folders, launcher, console, lambda name: f"{name} has ended so", Costs())
+        watch(cells, folders, launcher, console, lambda name: f"{name} has ended so", Costs(), lambda _: ())
         return stream.getvalue()
 
     return show
@@ -56,3 +58,22 @@ def test_a_terminal_shows_what_runs_with_its_phase(shown):
     text = shown(terminal=True)
     assert "0 of 2 runs have ended, 1 running" in text and "1 of 2 runs have ended, 1 running" in text
     assert "rl 3/8 updates, 2.1/s, 2 s left" in text
+
+
+def test_the_time_left_leaves_out_what_is_in_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0)
+    monkeypatch.setattr(module, "LINE_SECONDS", 0)
+    cells = {name: Cell(name[0], 0, (name,), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
+    rows = [LedgerRow("collect", seconds=600), LedgerRow("eval", seconds=60)]
+    costs = Costs([run(stages=("base",), config=CONFIG, ledger=rows)])
+    launcher = Scripted(*[("running", "waiting")] * 3, ("ended", "ended"))
+    stream, asked = io.StringIO(), []
+
+    def cached(cell: Cell) -> set[str]:
+        asked.append(cell.name)
+        return {"collect"}
+
+    watch(cells, dict.fromkeys(cells, tmp_path), launcher, Console(file=stream), str, costs, cached)
+    lines = [line for line in stream.getvalue().splitlines() if "1 running" in line]
+    assert [line.split("about ")[1] for line in lines] == ["12 min 00 s left", "2 min 00 s left", "2 min 00 s left"]
+    assert asked == ["a-s0", "b-s0"]
