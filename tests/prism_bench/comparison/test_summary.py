@@ -61,6 +61,6 @@ def test_a_console_of_any_width_shows_whole_names(tmp_path, width):
     title, *lines = stream.getvalue().split("└")[0].splitlines()
     names = "".join(line.strip("│").split("│")[0].strip() for line in lines if line.startswith("│"))
     assert names == "".join(configuration.name for configuration in comparison.configurations)
-    assert "differences to random-split" in title
+    assert title.strip() == "Success on valid_seen, %; differences to random-split"
     assert ("42.5, 42.5" in " ".join(lines)) == (width == 200)
     assert all(len(line) <= width for line in lines)
