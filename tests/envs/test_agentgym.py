@@ -232,7 +232,7 @@ class TestFailures:
         began = time.monotonic()
         with pytest.raises(ConnectionError, match="refused"):
             made(server.url, restart_seconds=0.5).reset()
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 15
         with serve(Corridor, int(server.url.rpartition(":")[2])):
             assert env.reset(options={"task_id": EAST[0]})[1]["task_id"] == EAST[0]
             env.close()

@@ -32,7 +32,7 @@ def sampling_threads() -> list[str]:
 
 
 def test_a_phase_records_what_it_was_charged_with():
-    ledger = Ledger()
+    ledger, started = Ledger(), time.perf_counter()
     with ledger.phase("route") as meter:
         meter.add(prefill_tokens=10, flops=100)
         meter.add(prefill_tokens=np.int64(5), generated_tokens=3, trained_tokens=2, env_steps=1)
@@ -47,7 +47,7 @@ def test_a_phase_records_what_it_was_charged_with():
         100,
         1,
     )
-    assert 0.02 <= row.seconds < 1
+    assert 0.02 <= row.seconds <= time.perf_counter() - started
     assert row.device_seconds == row.seconds
     assert row.peak_memory_bytes > 10 * MEBIBYTE
     assert not row.cached

@@ -44,7 +44,7 @@ def command(*overrides: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env=os.environ | settings,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
