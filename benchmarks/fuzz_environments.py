@@ -34,7 +34,7 @@ MEGABYTE = 1_000_000
 SHARE_OF_LONG = 1 / 5000  # a search for a megabyte of words is slow everywhere
 GROWTH_ALLOWED = 48.0  # MiB after the first tenth: caches fill, the allocator keeps the memory of long strings
 REPORTS = 10
-WATCHED = 1000  # actions with a common limit, ten times the limit of one action
+WATCHED = 1000  # actions with a common limit, ten times the limit of one action, which begins anew after a failure
 
 BOMBS = (
     "(a+)+$",
@@ -170,16 +170,16 @@ def fuzz(
     process = psutil.Process()
     report = Report(env.spec.name if env.spec else type(env.unwrapped).__name__)
     failures: list[str] = []
-    settled = 0.0
+    settled, failed = 0.0, False
     _, info = env.reset(seed=seed)
     interval = max(1, actions // REPORTS)
     with step_limit(limit) as start_clock:
         for number in range(1, actions + 1):
-            if number % WATCHED == 1:
+            if number % WATCHED == 1 or failed:
                 faulthandler.dump_traceback_later(10 * limit, exit=True, file=sys.__stderr__)
             action = rng.choices(kinds, weights)[0](rng, info["admissible_actions"])
             start = time.perf_counter()
-            over = True
+            over, failed = True, False
             try:
                 start_clock()
                 result = env.step(action)
@@ -188,6 +188,7 @@ def fuzz(
                     failures.append(f"{action[:80]!r}: {problem}")
                 over, info = result[2] or result[3], result[4]
             except Exception as error:  # any exception is a finding
+                failed = True
                 failures.append(f"{action[:80]!r}: {type(error).__name__}: {error}"[:300])
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
