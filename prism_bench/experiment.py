@@ -41,7 +41,7 @@ from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
 from prism_bench.stages.own_episodes import import_episodes
-from prism_bench.stages.route import ALLOCATION, measure, route
+from prism_bench.stages.route import ALLOCATION, measure, measure_with_rollouts, route
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.train import CHECKPOINT, RECORD, train
 from prism_bench.strategy import Part, Phase
@@ -186,10 +186,11 @@ class Experiment:
 
     def measured(self, measurement: Mapping[str, Any]) -> Stage:
         """Return a measurement of the demonstrations."""
-        draws = make(measurement, "router", Measurement).draws
+        made: Measurement = make(measurement, "router", Measurement)
+        function = measure_with_rollouts if made.needs_tasks else measure
         parents = {"policy": self.base, "trajectories": self.trajectories_file}
-        values = {"measurement": measurement, "seed": self._seed_of(draws)}
-        return self.cache.get(measure, self.tools, config=self.config, parents=parents, values=values)
+        values = {"measurement": measurement, "seed": self._seed_of(made.draws)}
+        return self.cache.get(function, self.tools, config=self.config, parents=parents, values=values)
 
     def _train(self, phase: Phase, start: Files, flops_budget: float | None) -> Stage:
         return self.cache.get(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from prism_bench.algorithms.contract import Algorithm
 from prism_bench.comparison.launchers import Launcher
 from prism_bench.data.indexed_prompt import IndexedPrompt
 from prism_bench.data.prompts import ActionPrompt, ActPrompt, Prompt, ReactPrompt
+from prism_bench.data.trajectory import Trajectory
 from prism_bench.environments.contract import TextEnvironment
 from prism_bench.models.download import ModelDownload
 from prism_bench.models.policy import ModelSettings
@@ -98,6 +100,20 @@ def test_a_measurement_depends_on_the_seed_if_it_says_that_it_draws(group, choic
         return router.route(episodes, made.folder, made.folder, 0).scores
 
     assert (allocated(0) != allocated(1)) is router.draws
+
+
+@choices("router")
+def test_a_measurement_gets_rollouts_if_it_says_that_it_needs_tasks(group, choice, context, corridor_episodes):
+    """One that does not has no setting of rollouts in its key."""
+    router = make(configured(f"{group}={choice}")["router"], group, Router)
+    asked = []
+
+    def rollouts(tasks: Sequence[str], k: int) -> list[list[Trajectory]]:
+        asked.extend(tasks)
+        return [[corridor_episodes[0]] * k for _ in tasks]
+
+    router.measure([replace(episode, regime="clean") for episode in corridor_episodes[:4]], context(rollouts=rollouts))
+    assert bool(asked) is router.needs_tasks
 
 
 @choices("algorithm")

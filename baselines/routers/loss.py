@@ -29,6 +29,7 @@ class MeanLosses:
     """Measurement of the mean losses, one for all routers that read them."""
 
     draws: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = False
 
     tokens_per_batch: Count = 2048
 

@@ -31,6 +31,7 @@ class GradientNorms:
     """
 
     draws: ClassVar[bool] = False
+    needs_tasks: ClassVar[bool] = False
 
     tokens_per_batch: Count = 2048
     checkpointing: bool = False

@@ -45,7 +45,7 @@ class RoutingContext:
         policy: the frozen base model; a router must leave its weights and gradients as they are.
         renderer: turns trajectories into the tokens and labels that SFT will train on.
         rollouts: ``rollouts(task_ids, k)`` rolls out every task k times with the base policy, under the limits of
-            training, and returns k episodes per task.
+            training, and returns k episodes per task; refused to a measurement that does not need tasks.
         meter: the ledger's row of this phase; the cost of ``rollouts`` and of the probe is charged to it.
         seed: for every random choice.
         folder: for files worth keeping.
@@ -106,9 +106,12 @@ class Measurement(Protocol):
 
     Attributes:
         draws: whether the context's seed or its rollouts are used. Without them all seeds share one measurement.
+        needs_tasks: whether it gets rollouts, whose settings then count for it, and trajectories without a task id are
+            refused.
     """
 
     draws: ClassVar[bool]
+    needs_tasks: ClassVar[bool]
 
     def measure(self, trajectories: Sequence[Trajectory], context: RoutingContext) -> None:
         """Write the files into ``context.folder`` that :meth:`Router.route` needs."""
@@ -118,11 +121,9 @@ class Router(Measurement, Protocol):
     """A router: anything with these two steps.
 
     Attributes:
-        needs_tasks: whether trajectories without a task id are refused.
         needs_projections: whether a model is refused in whose layers the probe finds no projections.
     """
 
-    needs_tasks: ClassVar[bool]
     needs_projections: ClassVar[bool]
 
     def route(self, trajectories: Sequence[Trajectory], measured: Path, folder: Path, seed: int) -> Allocation:

@@ -4,10 +4,12 @@ Both are on the row ``route`` of the ledger.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prism_bench.accounting.ledger import Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
+from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Limits
@@ -22,7 +24,7 @@ ALLOCATION = "allocation.json"
 
 @stage(
     "measure",
-    settings=(*POLICY_SETTINGS, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
+    settings=POLICY_SETTINGS,
     parents=("policy", "trajectories"),
     values=("measurement", "seed"),
     resumable=True,
@@ -32,7 +34,8 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
     """Write the files of a measurement, made of the settings in the value ``measurement``.
 
     The value ``seed`` is that of its draws. A measurement that draws nothing has the value 0 in every run, so that a
-    pretrained model is probed once for all seeds.
+    pretrained model is probed once for all seeds. Only a measurement that needs tasks gets rollouts; it is made by
+    :data:`measure_with_rollouts`.
     """
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
@@ -42,13 +45,20 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
         context = RoutingContext(
             policy=policy,
             renderer=bench.renderer(policy),
-            rollouts=_rollouts(bench, policy, meter, progress.update),
+            rollouts=_rollouts(bench, policy, meter, progress.update) if measurement.needs_tasks else _no_rollouts,
             meter=meter,
             seed=inputs.values["seed"],
             folder=folder,
             progress=progress.update,
         )
         measurement.measure(trajectories, context)
+
+
+measure_with_rollouts = replace(
+    measure,
+    settings=(*measure.settings, "rollout", "generation", "env.make", "env.train_split", *FAULT_SETTINGS),
+)
+"""The same stage with the settings of rollouts, on which other measurements do not depend."""
 
 
 @stage("route", settings=("seed", "router"), parents=("measured", "trajectories"))
@@ -59,6 +69,11 @@ def route(inputs: Inputs, folder: Path, tools: Tools) -> None:
     with tools.ledger.phase("route"):
         allocation = router.route(trajectories, inputs.parents["measured"].path, folder, inputs.settings["seed"])
     save_allocation(folder / ALLOCATION, allocation, trajectories)
+
+
+def _no_rollouts(task_ids: Sequence[str], k: int) -> list[list[Trajectory]]:
+    """Refuse rollouts to a measurement whose key lacks their settings."""
+    raise InputError("a router that needs rollouts has to say so: needs_tasks: ClassVar[bool] = True")
 
 
 def _rollouts(

@@ -267,6 +267,18 @@ def test_settings_that_a_cache_once_forgot(planned, tmp_path, corridor_policy, c
     assert {label.partition(" ")[0] if label.startswith("eval") else label for label in changed} == stages
 
 
+ROLLOUTS = ("rollout.max_turns=9", "generation.cache_gib=0.5", "env.seed=9", "env.on_error=lose")
+
+
+@pytest.mark.parametrize(("router", "changed"), [("prism", set()), ("random", set()), ("difficulty", {*ROLLOUTS})])
+def test_only_a_measurement_with_rollouts_depends_on_their_settings(planned, tmp_path, router, changed):
+    keys = {
+        setting: planned(configured(tmp_path, f"router={router}", "strategy=split_sft", *setting.split())).keys
+        for setting in ("", *ROLLOUTS)
+    }
+    assert {setting for setting in ROLLOUTS if keys[setting]["measure"] != keys[""]["measure"]} == changed
+
+
 @pytest.mark.parametrize(("temperature", "shared"), [(0.0, True), (0.7, False)])
 def test_seeds_share_the_evaluation_of_a_checkpoint_where_nothing_is_drawn(planned, tmp_path, temperature, shared):
     first, second = (
@@ -390,10 +402,8 @@ def test_a_game_that_was_changed_in_its_place_counts(planned, tmp_path):
         os.utime(game, (0, 0))
         keys.append(planned(configured(tmp_path, *choices)).keys)
     first, changed, again = keys
-    assert {label for label in first if first[label] != changed[label]} == {*first} - {
-        "base",
-        "route",
-    } and first == again
+    kept = {"base", "measure", "route"}  # which read no game
+    assert {label for label in first if first[label] != changed[label]} == {*first} - kept and first == again
 
 
 OWN_PARTS = {
@@ -410,7 +420,7 @@ OWN_PARTS = {
     [
         ("scores.py", "shift = 0", "shift = 1", {"measure", "route"}),
         ("prompt.py", "'>'", "'$'", AFTER_BASE | {"base"}),
-        ("prices.py", "3", "4", AFTER_BASE | {"collect for base", "collect to learn from"}),
+        ("prices.py", "3", "4", AFTER_BASE - {"measure"} | {"collect for base", "collect to learn from"}),
     ],
     ids=["base class of a router", "prompt", "helper of an environment"],
 )

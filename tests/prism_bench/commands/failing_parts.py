@@ -44,6 +44,13 @@ class RefusingRouter(PrismRouter):
         raise InputError("these trajectories have no such score; choose another router")
 
 
+class SilentRouter(PrismRouter):
+    """Rolls out tasks, and does not say so."""
+
+    def measure(self, trajectories: Any, context: Any) -> None:
+        context.rollouts([trajectory.task_id for trajectory in trajectories], 1)
+
+
 class FailingAlgorithm(SFT):
     def train(self, policy: Policy, demonstrations: Sequence[Any], tasks: Any, context: TrainingContext) -> None:
         context.progress(3, 8)

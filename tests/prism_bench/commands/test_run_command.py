@@ -56,11 +56,17 @@ def test_a_bug_in_a_part_keeps_its_place(end, tmp_path, cache, setting, place):
     assert not (tmp_path / "run" / "result.json").exists() and not list(cache.rglob("*.making"))
 
 
-def test_what_a_part_refuses_is_one_sentence(end, tmp_path, cache):
-    setting = "router._target_=failing_parts.RefusingRouter"
-    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, setting)
-    assert (status, error) == (1, "error: these trajectories have no such score; choose another router\n")
-    assert "Traceback" not in log(tmp_path) and "choose another router" in log(tmp_path)
+@pytest.mark.parametrize(
+    ("router", "message"),
+    [
+        ("RefusingRouter", "these trajectories have no such score; choose another router"),
+        ("SilentRouter", "a router that needs rollouts has to say so: needs_tasks: ClassVar[bool] = True"),
+    ],
+)
+def test_what_a_part_refuses_is_one_sentence(end, tmp_path, cache, router, message):
+    status, _, error = end(main, *SMALL, *ALWAYS, f"cache={cache}", *OURS, f"router._target_=failing_parts.{router}")
+    assert (status, error) == (1, f"error: {message}\n")
+    assert "Traceback" not in log(tmp_path) and message in log(tmp_path)
 
 
 def test_runs_that_start_in_the_same_second_get_a_folder_each(tmp_path):
