@@ -83,10 +83,10 @@ def test_a_plan_says_what_is_there_and_what_the_rest_costs(finished):
 
 def test_a_run_that_fails_is_named_with_its_reason_and_stops_no_other(finished, tmp_path):
     folder, _ = finished
-    text = compare(folder, "router=[random,loss]", "strategy=split", "router.quantile=[0.5,0.01]", status=1)
+    text = compare(folder, "router=random", "strategy=split", "router.quantile=[0.5,0.01]", status=1)
     assert "failed: the split leaves no trajectory for sft" in text
     comparison, _ = read_comparison(folder / "out" / "comparison.json")
-    assert len(comparison.runs) == len(comparison.failed) == 2
+    assert len(comparison.runs) == len(comparison.failed) == 1
     assert all(failed.reason.startswith("the split leaves no trajectory") for failed in comparison.failed)
 
 
