@@ -13,7 +13,11 @@ from prism_bench.accounting.ledger import LedgerRow
 from prism_bench.comparison.grid import Cell
 from prism_bench.comparison.identity import OF_A_RUN, SOURCES
 from prism_bench.digests import digest
+from prism_bench.errors import InputError
+from prism_bench.marks import before_measuring
 from prism_bench.results.result import phase_costs
+from prism_bench.routing.router import Router
+from prism_bench.settings.making import make
 
 LATER = ("strategy", "router", "rollout", "budget", "eval")
 """Settings that collection and the base stage do not read."""
@@ -27,15 +31,25 @@ def phases_of(cell: Cell) -> dict[str, str]:
     found = {"collect": start}
     if "base" in config["model"]:
         found["base"] = digest([start, cell.seed])
-    routing = digest([start, cell.seed, config["router"], config["rollout"]])
     if cell.has_router:
-        found["route"] = routing
+        found["route"] = _routing(cell, found.get("base", start))
     before: list[Any] = [start, cell.seed, config["rollout"], config["budget"]]
     for phase in cell.phases:
-        data = routing if phase.needs_router else ""
+        data = [found["route"], config["router"]] if phase.needs_router else ""
         before = [*before, phase.name, dict(phase.algorithm), phase.demonstrations, phase.tasks, data]
         found[phase.name] = digest(before)
     return found | {"eval": digest([cell.name])}
+
+
+def _routing(cell: Cell, policy: str) -> str:
+    """Return the key of the measurement of a cell's router, as far as it draws and rolls out."""
+    router, seed, rollout = cell.config["router"], cell.seed, cell.config["rollout"]
+    try:
+        made: Router = make(router, "router", Router)
+    except InputError:  # the run says what is wrong
+        return digest([policy, router, seed, rollout])
+    measurement = before_measuring(router)
+    return digest([policy, measurement, seed if made.draws else None, rollout if made.needs_tasks else None])
 
 
 class Costs:

@@ -36,6 +36,22 @@ def test_cells_share_the_phases_that_depend_on_the_same(grid):
     assert keys["sft-s0"]["sft"] == keys["sft_then_rl-s0"]["sft"] != one["sft"]
 
 
+def test_cells_share_a_measurement_as_far_as_it_neither_draws_nor_rolls_out():
+    settings = ["model=smollm2-135m", "strategy=split_sft", "router=[prism,random,difficulty]", "seed=[0,1]"]
+    found = cells([*settings, "rollout.temperature=[0.7,1.0]", "router.reverse=[false,true]"], CONF)
+    shared: dict[str, set[str]] = {}
+    for cell in found:
+        shared.setdefault(cell.settings["router"], set()).add(phases_of(cell)["route"])
+    assert {router: len(keys) for router, keys in shared.items()} == {"prism": 1, "random": 2, "difficulty": 4}
+    assert len({phases_of(cell)["sft"] for cell in found}) == len(found)
+
+
+@pytest.mark.parametrize("setting", ["router._target_=baselines.routers.random.Nobody", "router.episodes=-1"])
+def test_a_router_that_cannot_be_made_is_left_to_its_run(setting):
+    one, other = cells(["router=difficulty", setting, "seed=[0,1]"], CONF)
+    assert phases_of(one)["route"] != phases_of(other)["route"]
+
+
 def test_a_cost_is_that_of_the_run_that_is_most_like_the_cell(grid):
     costs = Costs([costing(grid["prism-split-s0"], sft=3, rl=50), costing(grid["sft-s0"], sft=7)])
     assert costs.expected(grid["prism-split-s1"], "sft").seconds == 3
