@@ -130,51 +130,17 @@ class Meter:
         """Everything added so far; the phase's own time and memory are known only when it ends."""
         return self._spent
 
-    def add(
-        self,
-        *,
-        prefill_tokens: int = 0,
-        generated_tokens: int = 0,
-        trained_tokens: int = 0,
-        flops: float = 0,
-        env_steps: int = 0,
-        episodes: int = 0,
-        context_full: int = 0,
-        out_of_turns: int = 0,
-        strayed: int = 0,
-        demonstrations: int = 0,
-        demonstrations_truncated: int = 0,
-        lost_episodes: int = 0,
-        hangs: int = 0,
-        errors: int = 0,
-        invalid_answers: int = 0,
-        worker_deaths: int = 0,
-        seconds: float = 0.0,
-    ) -> None:
-        """Charge the phase with more of each quantity; FLOPs are rounded down to whole ones.
+    def add(self, **quantities: float) -> None:
+        """Charge the phase with more of some quantities of :class:`LedgerRow`; counts are rounded down to whole ones.
 
         ``seconds`` were spent by an earlier process, which this phase continues; the phase's own time is measured.
+
+        Raises:
+            TypeError: a row has no such quantity.
+            ValueError: a quantity is negative.
         """
-        more = LedgerRow(
-            self._spent.phase,
-            prefill_tokens=int(prefill_tokens),
-            generated_tokens=int(generated_tokens),
-            trained_tokens=int(trained_tokens),
-            flops=int(flops),
-            env_steps=int(env_steps),
-            episodes=int(episodes),
-            context_full=int(context_full),
-            out_of_turns=int(out_of_turns),
-            strayed=int(strayed),
-            demonstrations=int(demonstrations),
-            demonstrations_truncated=int(demonstrations_truncated),
-            lost_episodes=int(lost_episodes),
-            hangs=int(hangs),
-            errors=int(errors),
-            invalid_answers=int(invalid_answers),
-            worker_deaths=int(worker_deaths),
-            seconds=seconds,
-        )
+        whole: dict[str, Any] = {name: n if name == "seconds" else int(n) for name, n in quantities.items()}
+        more = LedgerRow(self._spent.phase, **whole)
         with self._lock:
             self._spent += more
 

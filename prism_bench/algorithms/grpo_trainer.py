@@ -146,7 +146,7 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
             # A zero that touches every weight: without any advantage the optimizer still takes its (momentum) step.
             return sum((weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad), torch.zeros(()))
         kept = select_rows(inputs, chosen)
-        written = _written(inputs)
+        written = written_tokens(inputs)
         self._written = written[chosen]
         ids = torch.cat([kept["prompt_ids"], kept["completion_ids"]], dim=1)
         mask = torch.cat([kept["prompt_mask"], kept["completion_mask"]], dim=1)
@@ -213,7 +213,7 @@ def select_rows(inputs: Inputs, rows: torch.Tensor) -> Inputs:
     }
 
 
-def _written(inputs: Inputs) -> torch.Tensor:
+def written_tokens(inputs: Inputs) -> torch.Tensor:
     """Return 1 where the policy wrote, (episodes, completion tokens)."""
     mask: torch.Tensor = inputs["completion_mask"] * inputs.get("tool_mask", 1)
     return mask

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer, Inputs
+from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer, Inputs, written_tokens
 from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.data.rendering import Rendered
 from prism_bench.errors import InputError
@@ -99,6 +99,6 @@ def per_token(advantages: torch.Tensor) -> torch.Tensor:
 
 def mean_entropies(inputs: Inputs, entropies: torch.Tensor) -> torch.Tensor:
     """Return the mean entropy over the agent's tokens of each episode, (episodes, 1), without gradient."""
-    mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+    mask = written_tokens(inputs)
     means: torch.Tensor = (entropies.detach() * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
     return means

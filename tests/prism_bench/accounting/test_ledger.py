@@ -129,6 +129,17 @@ def test_negative_costs_are_refused():
         meter.add(flops=-1)
 
 
+def test_a_meter_takes_every_quantity_of_a_row_and_no_other():
+    measured = {"device_seconds", "peak_memory_bytes"}  # by the ledger itself
+    with Ledger().phase("rl") as meter:
+        for number, name in enumerate(QUANTITIES):
+            meter.add(**{name: number + 0.5})
+        spent = {name: getattr(meter.spent, name) for name in QUANTITIES if name not in measured}
+        assert spent == {n: i + 0.5 * (n == "seconds") for i, n in enumerate(QUANTITIES) if n not in measured}
+        with pytest.raises(TypeError, match="flop"):
+            meter.add(flop=1)
+
+
 def test_cached_rows_stay_apart_from_fresh_ones():
     ledger = Ledger()
     with ledger.phase("eval") as meter:
