@@ -19,6 +19,9 @@ Part = Literal["sft", "rl", "all"]
 
 PHASES = Place("strategy.phases")
 
+STAGE_NAMES = ("import", "collect", "base", "measure", "route", "train", "eval")
+"""Names of stages, which no phase may have: ``force`` and the ledger would mean both."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -66,7 +69,7 @@ def read_strategy(phases: Sequence[Any], where: Place = PHASES) -> tuple[Phase, 
     read = tuple(_read_phase(phase, where.item(number)) for number, phase in enumerate(phases))
     names = [phase.name for phase in read]
     for name in names:
-        if names.count(name) > 1 or name in ("base", "collect", "route", "eval"):
+        if names.count(name) > 1 or name in STAGE_NAMES:
             raise InputError(f"two parts of a run cannot both be called {name!r}; rename the phase of the strategy")
     return read
 

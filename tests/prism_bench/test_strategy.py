@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from prism_bench import experiment
 from prism_bench.errors import InputError
 from prism_bench.settings.configuration import Place
-from prism_bench.strategy import Phase, make_algorithm, read_strategy
+from prism_bench.strategy import STAGE_NAMES, Phase, make_algorithm, read_strategy
 
 SFT = {"_target_": "prism_bench.algorithms.sft.SFT", "learning_rate": 1e-3}
 GRPO = {"_target_": "prism_bench.algorithms.grpo.GRPO", "max_steps": 1, "num_generations": 8}
@@ -44,12 +45,16 @@ def test_a_router_is_needed_for_its_parts_only(demonstrations, tasks, routed):
             {"name": "sft", "algorithm": SFT, "demonstrations": "half"},
             "strategy.phases[0].demonstrations=half is not possible; it",
         ),
-        ({"name": "eval", "algorithm": SFT}, "cannot both be called 'eval'"),
+        *(({"name": name, "algorithm": SFT}, f"cannot both be called '{name}'") for name in STAGE_NAMES),
     ],
 )
 def test_what_is_no_phase_is_refused(phase, reason):
     with pytest.raises(InputError, match=re.escape(reason)):
         read_strategy([phase])
+
+
+def test_the_names_of_all_stages_are_taken():
+    assert {name for stage in experiment.STAGES for name in (stage.name, stage.phase)} - {None} == {*STAGE_NAMES}
 
 
 def test_a_setting_of_a_phase_is_named_where_it_is_written():
