@@ -109,7 +109,7 @@ function differences(place, found) {
   figure(place, title, "Differences to the baseline by seed", (width) => {
     const axis = { title: { text: "points, against the baseline" }, zeroline: true, zerolinewidth: 2 };
     return estimates(found, labels, width, { ...axis, zerolinecolor: css("--text") }, (row, y) => {
-      if (row.smallest === null) return [];
+      if (row.smallest === null || row.smallest >= 1) return []; // 1: none would be seen
       const text = `a difference of ${percent(row.smallest)} points would have been seen in 80 %`;
       return [strokes([-100 * row.smallest, 100 * row.smallest], y, 14, text)];
     });

@@ -6,6 +6,8 @@ import pytest
 from comparisons import Shape, comparison
 
 from prism_bench.comparison.answer import answer, earlier_answers, percent, points, splits_of
+from prism_bench.comparison.episodes import Episodes
+from prism_bench.comparison.page import page
 from prism_bench.comparison.rows import ALL, FINAL, Difference, Tables, Verdict
 from prism_bench.comparison.tables import tables_of
 
@@ -107,3 +109,12 @@ def test_the_split_comes_first_on_which_no_setting_was_chosen():
 
 def test_halves_are_rounded_as_in_the_browser():
     assert (percent(0.3025), points(0.3025), points(-0.3025)) == ("30.3", "+30.3", "\N{MINUS SIGN}30.3")
+
+
+def test_the_page_says_where_no_difference_could_be_told():
+    of = comparison(Shape())
+    tables = tables_of(of)
+    blind = replace(tables, differences=[replace(row, smallest=1.0) for row in tables.differences])
+    nothing = Episodes(None, [], [], [], [])
+    assert "No difference, however large" in page(of, blind, nothing)
+    assert "No difference, however large" not in page(of, tables, nothing)
