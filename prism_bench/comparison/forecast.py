@@ -63,7 +63,10 @@ class Costs:
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Learn the costs of a finished run."""
-        rows = {row.phase: replace(row, cached=False) for row in phase_costs(result)}
+        made = {**result, "ledger": [row for row in result["ledger"] if row["phase"] != "eval" or not row["cached"]]}
+        # What a run found of its evaluation, above all that of the base model, other cells find as well.
+        costs = [*phase_costs(result), *phase_costs(made)]
+        rows = {row.phase: replace(row, cached=False) for row in costs}
         self._known.append((dict(_leaves(result["config"])), rows))
         self._expected.clear()
 

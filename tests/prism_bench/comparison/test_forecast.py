@@ -61,6 +61,24 @@ def test_a_cost_is_that_of_the_run_that_is_most_like_the_cell(grid):
     assert other.expected(grid["sft-s1"], "sft") is None
 
 
+def test_an_evaluation_costs_what_a_run_did_not_find(grid):
+    cell = grid["sft-s0"]
+    found = run(
+        stages=("base", "sft"),
+        config=dict(cell.config),
+        ledger=[
+            LedgerRow("base", seconds=9, cached=True),
+            LedgerRow("eval", seconds=40, cached=True),
+            LedgerRow("eval", seconds=15),
+        ],
+    )
+    first, second, third = costing(cell, base=9, eval=55), found, costing(cell, base=9)
+    for known, seconds in (([first], 55), ([first, second], 15), ([first, second, third], 15)):
+        costs = Costs(known)
+        assert costs.expected(grid["sft-s1"], "eval").seconds == seconds
+        assert costs.expected(grid["sft-s1"], "base").seconds == 9
+
+
 def test_a_plan_counts_every_shared_phase_once(grid):
     chosen = [grid[name] for name in ("prism-split-s0", "random-split-s0", "sft-s0", "sft_then_rl-s0")]
     there = {cell.name: frozenset() for cell in chosen} | {"sft-s0": frozenset({"collect", "base", "sft"})}
