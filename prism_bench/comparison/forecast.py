@@ -67,11 +67,13 @@ class Costs:
         # What a run found of its evaluation, above all that of the base model, other cells find as well.
         costs = [*phase_costs(result), *phase_costs(made)]
         rows = {row.phase: replace(row, cached=False) for row in costs}
-        self._known.append((dict(_leaves(result["config"])), rows))
+        self._known.append((_settings(result["config"]), rows))
         self._expected.clear()
 
     def expected(self, cell: Cell, phase: str) -> LedgerRow | None:
         """Return the cost of a phase in the run that has most settings in common with ``cell``; None if none has it.
+
+        Of several such runs, which differ in their seeds, it is that of the last.
 
         Runs of another environment or another model tell nothing.
         """
@@ -80,13 +82,18 @@ class Costs:
         return self._expected[cell.configuration, phase]
 
     def _nearest(self, cell: Cell, phase: str) -> LedgerRow | None:
-        own = dict(_leaves(cell.config))
+        own = _settings(cell.config)
         best, most = None, -1
         for settings, rows in reversed(self._known):
             likeness = sum(settings.get(key) == value for key, value in own.items())
             if phase in rows and likeness > most and _comparable(own, settings):
                 best, most = rows[phase], likeness
         return best
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of a run by their path, without those that are its own."""
+    return dict(_leaves({key: value for key, value in config.items() if key not in OF_A_RUN}))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

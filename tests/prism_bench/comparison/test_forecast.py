@@ -65,7 +65,7 @@ def test_an_evaluation_costs_what_a_run_did_not_find(grid):
     cell = grid["sft-s0"]
     found = run(
         stages=("base", "sft"),
-        config=dict(cell.config),
+        config=cell.config | {"seed": 1},
         ledger=[
             LedgerRow("base", seconds=9, cached=True),
             LedgerRow("eval", seconds=40, cached=True),
