@@ -134,8 +134,8 @@ def test_the_settings_of_every_run_exist(project, line):
     crossed = line.startswith("prism-bench compare")
     with initialize_config_dir(str(project / "conf"), version_base="1.3"):
         tried = [values(word, crossed)[: 1 if word.startswith("seed=") else None] for word in words]
-        for chosen in itertools.product(*tried):  # a sweep is over all combinations; of seeds, which go with all, one
-            assert compose("config", overrides=list(chosen))
+        for row in range(max(map(len, tried), default=1)):  # every value once; all combinations would take minutes
+            assert compose("config", overrides=[settings[row % len(settings)] for settings in tried])
 
 
 def test_sweeps_are_tried_value_by_value():

@@ -1,5 +1,6 @@
 """The answer in words: nothing is called better that Holm's correction does not leave."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -111,10 +112,17 @@ def test_halves_are_rounded_as_in_the_browser():
     assert (percent(0.3025), points(0.3025), points(-0.3025)) == ("30.3", "+30.3", "\N{MINUS SIGN}30.3")
 
 
-def test_the_page_says_where_no_difference_could_be_told():
+@pytest.mark.parametrize(
+    ("smallest", "said"),
+    [
+        ((1.0,), "No difference, however large, would be told apart with so few seeds"),
+        ((0.1, 0.2), "10.0 to 20.0 points</b>"),
+        ((0.1, 1.0), "10.0 points, and for some configurations none, however large</b>"),
+        ((0.1,), "10.0 points</b>"),
+    ],
+)
+def test_the_page_says_which_differences_could_be_told(smallest, said):
     of = comparison(Shape())
     tables = tables_of(of)
-    blind = replace(tables, differences=[replace(row, smallest=1.0) for row in tables.differences])
-    nothing = Episodes(None, [], [], [], [])
-    assert "No difference, however large" in page(of, blind, nothing)
-    assert "No difference, however large" not in page(of, tables, nothing)
+    rows = [replace(row, smallest=value) for row, value in zip(tables.differences, itertools.cycle(smallest))]
+    assert said in page(of, replace(tables, differences=rows), Episodes(None, [], [], [], []))
