@@ -337,10 +337,14 @@ def test_every_phase_ends_at_the_first_update_past_its_time(cache, tmp_path):
 
 @pytest.mark.slow
 def test_two_runs_and_two_sweeps_at_the_same_time_have_folders_of_their_own(cache, tmp_path):
-    command = [sys.executable, RUN, *ALWAYS, *SMALL, f"cache={cache}", "strategy=none", "seed=0"]
-    options = {"cwd": tmp_path, "stdout": subprocess.DEVNULL}
-    processes = [subprocess.Popen([*command, *extra], **options) for extra in ([], [], ["-m"], ["-m"])]
-    assert [process.wait() for process in processes] == [0] * 4
+    argv = [RUN, *ALWAYS, *SMALL, f"cache={cache}", "strategy=none", "seed=0"]
+    programs = {"a": argv, "b": argv, "c": [*argv, "-m"], "d": [*argv, "-m"]}
+    processes = [PROCESSES.Process(target=be_the_program, args=(tmp_path / name, programs[name])) for name in programs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
     results = [path.relative_to(tmp_path).parts[1] for path in tmp_path.rglob("result.json")]
     assert len(set(results)) == 4 and sum("sweep" in name for name in results) == 2
 

@@ -44,7 +44,7 @@ class Small(Job):
         return [sys.executable, "-c", PROGRAM, str(self.folder), str(self.seconds)]
 
 
-def wait(launcher: Launcher, seconds: float = 180.0) -> None:
+def wait(launcher: Launcher, seconds: float = 600.0) -> None:
     end = time.monotonic() + seconds
     while any(state != "ended" for state in launcher.states().values()):
         assert time.monotonic() < end, launcher.states()
