@@ -49,7 +49,8 @@ def _check(found: Mapping[Path, Comparison]) -> None:
         if different or other.reach != one.reach:
             what = f"the configuration {different[0]}" if different else "the success that is to be reached"
             raise InputError(
-                f"{file} and {first} differ in {what}; only files of the same configurations can be joined"
+                f"{file} and {first} differ in {what}: only files of the same configurations can be joined; to compare "
+                "others, name the folders of their runs"
             )
         for run in other.runs:
             if changed := given[run.configuration] ^ _settings(run):
