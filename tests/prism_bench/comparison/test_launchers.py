@@ -4,16 +4,15 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from sleeping_job import SleepingJob
 
 from prism_bench.comparison.launchers import (
     OUTPUT,
     RESULT,
-    Job,
     Launcher,
     LocalLauncher,
     RayLauncher,
@@ -21,27 +20,6 @@ from prism_bench.comparison.launchers import (
     run_job,
 )
 from prism_bench.comparison.watch import reason
-
-PROGRAM = """
-import os, pathlib, sys, time
-folder, seconds = pathlib.Path(sys.argv[1]), float(sys.argv[2])
-print("thread", os.environ.get("OMP_NUM_THREADS"), "extra", os.environ.get("EXTRA"), flush=True)
-time.sleep(seconds)
-if seconds == 0.5:
-    sys.exit("error: it has to fail")
-(folder / "result.json").write_text("done")
-"""
-
-
-@dataclass(frozen=True)
-class Small(Job):
-    """A job that sleeps in place of a run; half a second is a failure."""
-
-    seconds: float = 0.0
-
-    @property
-    def command(self) -> list[str]:
-        return [sys.executable, "-c", PROGRAM, str(self.folder), str(self.seconds)]
 
 
 def wait(launcher: Launcher, seconds: float = 600.0) -> None:
@@ -51,16 +29,17 @@ def wait(launcher: Launcher, seconds: float = 600.0) -> None:
         time.sleep(0.05)
 
 
-def jobs(folder: Path, *seconds: float) -> list[Small]:
+def jobs(folder: Path, *seconds: float) -> list[SleepingJob]:
     return [
-        Small(f"job-{at}", folder / f"job-{at}", (), {"EXTRA": str(at)}, length) for at, length in enumerate(seconds)
+        SleepingJob(f"job-{at}", folder / f"job-{at}", (), {"EXTRA": str(at)}, length)
+        for at, length in enumerate(seconds)
     ]
 
 
 @pytest.fixture(params=["local", "submitit", "ray"])
 def launcher(request, tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    # jobs of other processes find the class of this file by its module
+    # other processes find the class of a job by its module
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     if request.param == "local":
         yield LocalLauncher(processes=2)
