@@ -35,7 +35,7 @@ from rich.progress import track
 from rich.table import Table
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import IGNORED, Renderer
 from prism_bench.models.decoder import evaluation_mode

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.commands.hydra_command import quieten

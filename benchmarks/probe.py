@@ -34,7 +34,7 @@ from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prism_bench.accounting.flops import training_flops
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.commands.hydra_command import CONF, quieten
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered, Renderer

@@ -28,10 +28,10 @@ from rich.table import Table
 from scipy import stats
 
 from prism_bench.results.loggers import METRICS_FILE
-from prism_bench.results.result import read_result
+from prism_bench.results.result import RESULT, read_result
 
 ROOT = Path(__file__).resolve().parents[1]
-NONE, RESULT = "none", "result.json"
+NONE = "none"
 ALIKE = "rl/frac_reward_zero_std"  # in metrics
 
 

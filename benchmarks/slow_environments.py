@@ -56,7 +56,7 @@ def main() -> None:
     from rich import print as show
     from rich.table import Table
 
-    from prism_bench.accounting.ledger import Meter
+    from prism_bench.accounting.meter import Meter
     from prism_bench.commands.hydra_command import CONF, quieten
     from prism_bench.data.rendering import Renderer
     from prism_bench.models.scratch import create_policy

@@ -36,7 +36,7 @@ from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.algorithms.target_head import add_target_head, remove_target_head

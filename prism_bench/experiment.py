@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from rich.console import Console
 
-from prism_bench.accounting.ledger import QUANTITIES, Ledger, LedgerRow
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.accounting.meter import QUANTITIES, LedgerRow
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, count_trajectories, load_trajectories, tasks_of
 from prism_bench.digests import content_digest, digest
@@ -30,8 +31,9 @@ from prism_bench.models.scratch import ScratchModel
 from prism_bench.outline import Outline, outline
 from prism_bench.results.loggers import Labels, Logger
 from prism_bench.results.outcomes import Outcome
-from prism_bench.results.result import build_result, write_result
-from prism_bench.routing.router import Allocation, Measurement, load_allocation, save_allocation
+from prism_bench.results.result import RESULT, build_result, write_result
+from prism_bench.routing.allocation import ALLOCATION, Allocation, load_allocation, save_allocation
+from prism_bench.routing.router import Measurement
 from prism_bench.run_parts import make_parts
 from prism_bench.run_tasks import RunTasks
 from prism_bench.settings.making import make
@@ -41,7 +43,7 @@ from prism_bench.stages.base import pretrain
 from prism_bench.stages.collect import TRAJECTORIES, collect
 from prism_bench.stages.evaluate import EPISODES, evaluate
 from prism_bench.stages.own_episodes import import_episodes
-from prism_bench.stages.route import ALLOCATION, measure, measure_with_rollouts, route
+from prism_bench.stages.route import measure, measure_with_rollouts, route
 from prism_bench.stages.tools import Tools
 from prism_bench.stages.train import CHECKPOINT, RECORD, train
 from prism_bench.strategy import Part, Phase
@@ -94,7 +96,7 @@ class Experiment:
 
     def _run(self) -> dict[str, Any]:
         result = self._result(*self.walk())
-        write_result(self.folder / "result.json", result)
+        write_result(self.folder / RESULT, result)
         self.logger.result(result)
         return result
 

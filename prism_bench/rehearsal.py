@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.experiment import Experiment

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.episodes import Demonstration, Episodes, EvaluatedTask, Policy
 from prism_bench.comparison.record import Comparison, Configuration, Routing, Run, StageOutcomes, TaskList
 from prism_bench.data.trajectory import Step, Trajectory

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from phase import Phase
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import build_result
 from prism_bench.results.schema import Selection

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import torch
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer

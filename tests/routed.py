@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from prism_bench.data.trajectory import Trajectory
-from prism_bench.routing.router import Allocation, Router, RoutingContext
+from prism_bench.routing.allocation import Allocation
+from prism_bench.routing.router import Router, RoutingContext
 
 
 def routed(router: Router, trajectories: Sequence[Trajectory], context: RoutingContext) -> Allocation:

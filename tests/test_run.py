@@ -24,13 +24,13 @@ from shrunken import ALWAYS, MODEL, RL, SFT, SMALL
 from transformers import PreTrainedModel
 from wandb_file import read_offline_run
 
-from prism_bench.accounting.ledger import QUANTITIES
+from prism_bench.accounting.meter import QUANTITIES
 from prism_bench.commands.hydra_command import CONF
 from prism_bench.commands.report import main as report
 from prism_bench.data.trajectory import load_trajectories
 from prism_bench.models.tokenizer import build_tokenizer
 from prism_bench.results.result import phase_costs, read_result
-from prism_bench.routing.router import load_routed
+from prism_bench.routing.allocation import load_routed
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = str(ROOT / "run.py")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.models.policy import Policy

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.checkpoints import CheckpointingTrainer
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.rollout_batch import AdvantageEstimator, RolloutBatch, Rollouts

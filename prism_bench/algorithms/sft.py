@@ -28,7 +28,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.callbacks import PhaseCallback
 from prism_bench.algorithms.checkpoints import CheckpointingTrainer, Checkpoints, checkpoint_folder
 from prism_bench.algorithms.contract import TrainingContext

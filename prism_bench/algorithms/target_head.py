@@ -25,7 +25,7 @@ from transformers.utils.import_utils import is_triton_available
 from trl.trainer.utils import FusedCausalLMOutput
 
 from prism_bench.accounting.flops import forward_flops, training_flops
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import IGNORED
 from prism_bench.models.decoder import bare_model, decoder_and_head, model_shape
 

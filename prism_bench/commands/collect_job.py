@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prism_bench.accounting.ledger import Ledger, LedgerRow
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.data.prompts import Prompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Trajectory, save_trajectories

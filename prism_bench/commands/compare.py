@@ -10,11 +10,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prism_bench.commands.hydra_command import CONF, clean_exit, new_console, quieten
 from prism_bench.commands.launcher_options import add_launcher_options, launcher_settings
 from prism_bench.commands.refusals import composition_refusal
 from prism_bench.commands.run import choices  # and what else the configuration refers to
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,15 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verify", type=Path, metavar="FILE", help="check that the tables of a comparison.json hold")
     options = parser.parse_intermixed_args(arguments)  # settings may stand on both sides of options
     study = [*([] if options.reach is None else [f"reach={options.reach}"]), *launcher_settings(options)]
-    quieten()
     with clean_exit(composition_refusal, resumes=True):
-        from prism_bench.commands.compare_job import Comparing, verify
-        from prism_bench.errors import InputError
-
         console = new_console()
         if options.verify is not None:
-            verify(options.verify, console)
+            _verify(options.verify, console)
             return 0
+        quieten()
+        from prism_bench.commands.compare_job import Comparing
+        from prism_bench.errors import InputError
+
         if not options.settings:
             raise InputError("name settings to compare, such as 'router=[prism,random]' 'seed=range(3)'")
         comparing = Comparing(options.settings, options.out, CONF, study, options.baseline)
@@ -52,3 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             comparing.print_plan(console)
             return 0
         return comparing.run(console)
+
+
+def _verify(path: Path, console: Console) -> None:
+    """Check that the tables of a comparison follow from its runs.
+
+    Raises:
+        ResultError: they do not.
+    """
+    from prism_bench.comparison.record import read_comparison
+    from prism_bench.comparison.tables import check_tables
+
+    comparison, written = read_comparison(path)
+    check_tables(comparison, written)
+    console.print(f"{path}: every table follows from its {len(comparison.runs)} runs", highlight=False, soft_wrap=True)

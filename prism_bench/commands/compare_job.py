@@ -14,26 +14,26 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.cached import cached_phases
 from prism_bench.comparison.counterparts import check_baseline
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.grid import Cell, cells, in_turns
 from prism_bench.comparison.identity import tells_apart
-from prism_bench.comparison.launchers import RESULT, Job, Launcher
+from prism_bench.comparison.launchers import Job, Launcher
 from prism_bench.comparison.page import write_page
 from prism_bench.comparison.power import SPREAD, smallest_for, spread_of
-from prism_bench.comparison.record import Comparison, FailedRun, read_comparison, write_comparison
+from prism_bench.comparison.record import Comparison, FailedRun, write_comparison
 from prism_bench.comparison.study import read_study
 from prism_bench.comparison.summary import markdown, print_tables
-from prism_bench.comparison.tables import check_tables, tables_of
+from prism_bench.comparison.tables import tables_of
 from prism_bench.comparison.watch import reason, watch
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import ResultError
-from prism_bench.results.result import read_result
+from prism_bench.results.result import RESULT, read_result
 from prism_bench.results.significance import POWER
 from prism_bench.results.units import count, duration
 from prism_bench.settings.making import make
@@ -216,17 +216,6 @@ class Comparing:
         print_tables(comparison, tables, console)
         for name, kind in (("comparison.json", "data"), ("comparison.md", "tables"), ("comparison.html", "page")):
             console.print(f"{kind}: {self.out / name}", markup=False, highlight=False, soft_wrap=True)
-
-
-def verify(path: Path, console: Console) -> None:
-    """Check that the tables of a comparison follow from its runs.
-
-    Raises:
-        ResultError: they do not.
-    """
-    comparison, written = read_comparison(path)
-    check_tables(comparison, written)
-    console.print(f"{path}: every table follows from its {len(comparison.runs)} runs", highlight=False, soft_wrap=True)
 
 
 def _cost(row: LedgerRow) -> list[str]:

@@ -95,8 +95,7 @@ def hydra_command(
 
 @contextmanager
 def reporting_mistakes() -> Iterator[Console]:
-    """Yield a console to a command without configuration, with quiet libraries, and end cleanly if it fails."""
-    quieten()
+    """Yield a console to a command without configuration, and end cleanly if it fails."""
     with clean_exit(refusal):
         yield new_console()
 
@@ -107,7 +106,7 @@ def new_console() -> Console:
 
 
 def quieten() -> None:
-    """Silence messages that libraries print at every start and that nobody can act on."""
+    """Silence messages that libraries print at every start and that nobody can act on; it imports them."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # TRL imports vLLM where it is installed
     import transformers
     from datasets.utils.logging import disable_progress_bar

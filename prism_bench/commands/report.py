@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from prism_bench.comparison.counterparts import Wanted
     from prism_bench.comparison.record import Comparison
 
-RESULT = "result.json"
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print tables of finished runs."""
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from prism_bench.comparison.study import read_study
         from prism_bench.comparison.summary import print_tables
         from prism_bench.comparison.tables import tables_of
-        from prism_bench.results.result import read_result
+        from prism_bench.results.result import RESULT, read_result
         from prism_bench.results.tables import print_result
 
         given = [] if options.reach is None else [f"reach={options.reach}"]
@@ -76,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _finished(paths: Sequence[Path], console: Console) -> list[Path]:
     """Return the folders that hold a result; name the others, unless there is only one."""
+    from prism_bench.results.result import RESULT
+
     for path in paths:
         if path.is_file() and path.name != RESULT:
             raise InputError(f"{path} is no result: name folders of runs, or only files of comparisons")

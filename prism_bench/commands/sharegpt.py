@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prism_bench.commands.hydra_command import reporting_mistakes
+from prism_bench.commands.hydra_command import quieten, reporting_mistakes
 
 if TYPE_CHECKING:  # it takes seconds to import, for which --help should not wait
     from prism_bench.data.trajectory import Trajectory
@@ -24,6 +24,7 @@ def import_main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     source, target = options.source, options.target
     with reporting_mistakes() as console:
+        quieten()
         from prism_bench.data.sharegpt import import_conversations
         from prism_bench.data.trajectory import save_trajectories
 

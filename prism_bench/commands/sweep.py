@@ -46,7 +46,9 @@ def print_sweep(jobs: Sequence[EndedJob], console: Console) -> None:
 
 def report_command(folders: Sequence[Path]) -> str:
     """Return the command that compares the runs of these folders, empty if none holds a result."""
-    finished = [folder for folder in folders if (folder / "result.json").is_file()]
+    from prism_bench.results.result import RESULT
+
+    finished = [folder for folder in folders if (folder / RESULT).is_file()]
     parents = {folder.parent for folder in finished}
     if len(finished) > 1 and len(parents) == 1:
         return f"prism-bench report {shlex.quote(_short(parents.pop()))}/*/"

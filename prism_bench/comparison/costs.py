@@ -5,7 +5,7 @@ from statistics import fmean
 
 import numpy as np
 
-from prism_bench.accounting.ledger import QUANTITIES
+from prism_bench.accounting.meter import QUANTITIES
 from prism_bench.comparison.record import Comparison, Configuration, Run
 from prism_bench.comparison.rows import ALL, FINAL, METHOD, Cost, Rate, Ratio, Saving
 from prism_bench.results.statistics import half_over_seeds

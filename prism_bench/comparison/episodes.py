@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.comparison.record import Comparison, Routing, Run
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.errors import InputError
 from prism_bench.results.evaluation import sample_tasks
-from prism_bench.results.result import read_result
+from prism_bench.results.result import RESULT, read_result
 from prism_bench.results.schema import BASE
 from prism_bench.rollouts.expert import run_expert
 from prism_bench.settings.making import make
@@ -88,7 +88,7 @@ def collect_episodes(
     runs = [run for run in comparison.runs if run.seed == seed]
     results = {}
     for run in runs:
-        if (path := root / run.folder / "result.json").is_file():
+        if (path := root / run.folder / RESULT).is_file():
             results[run.configuration] = read_result(path)
         else:
             notes.append(f"{run.folder}: the folder of this run is gone, so its episodes are not shown.")

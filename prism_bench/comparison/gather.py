@@ -12,10 +12,9 @@ from typing import Any, get_args
 import numpy as np
 import yaml
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.counterparts import Settings, Wanted, with_counterparts
 from prism_bench.comparison.identity import OF_A_RUN, identity, name_of, tells_apart
-from prism_bench.comparison.launchers import RESULT
 from prism_bench.comparison.record import (
     Comparison,
     Configuration,
@@ -26,13 +25,10 @@ from prism_bench.comparison.record import (
     TaskList,
 )
 from prism_bench.digests import digest
-from prism_bench.probe.plot import matrix_names, mean_norms
-from prism_bench.probe.record import load_probe
-from prism_bench.results.result import read_result
+from prism_bench.probe.norms import NORMS, load_probe, matrix_names, mean_norms
+from prism_bench.results.result import RESULT, read_result
 from prism_bench.results.schema import CurvePoint, PhaseResult
-from prism_bench.routing.gradients import NORMS
-from prism_bench.routing.router import Stage, load_allocation, load_routed
-from prism_bench.stages.route import ALLOCATION
+from prism_bench.routing.allocation import ALLOCATION, Stage, load_allocation, load_routed
 
 
 class Lists:

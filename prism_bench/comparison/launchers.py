@@ -20,9 +20,10 @@ import torch
 from filelock import FileLock
 
 from prism_bench.errors import InputError
+from prism_bench.results.result import RESULT
 from prism_bench.settings.types import Count, CountFromZero, Group, Text
 
-OUTPUT, RESULT = "output.log", "result.json"
+OUTPUT = "output.log"
 
 KILLED = "\nerror: it was killed, which a machine does whose memory is full; run fewer side by side (--processes)\n"
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, with_config
 
-from prism_bench.accounting.ledger import StoredRow
+from prism_bench.accounting.meter import StoredRow
 from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import EXACT, ResultError

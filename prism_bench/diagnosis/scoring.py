@@ -15,8 +15,8 @@ from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
 from prism_bench.marks import before_measuring, naming
 from prism_bench.probe.concentration import magnitude
-from prism_bench.probe.record import load_probe
-from prism_bench.routing.gradients import NORMS, GradientNorms
+from prism_bench.probe.norms import NORMS, load_probe
+from prism_bench.routing.gradients import GradientNorms
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from prism_bench.accounting.flops import forward_flops, training_flops
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.batching import groups_within_budget
 from prism_bench.data.rendering import IGNORED, Rendered
 from prism_bench.errors import InputError

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from prism_bench.files import atomic_path
-from prism_bench.probe.record import Probe
+from prism_bench.probe.norms import Probe, matrix_names, mean_norms
 
 _COLOURS = ("tab:blue", "tab:orange")
 
@@ -44,20 +44,3 @@ def plot_probe(
     axes[2].legend(fontsize="small", loc="upper left")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
-
-
-def mean_norms(probe: Probe, members: Sequence[int]) -> np.ndarray:
-    """Return the mean norms of some trajectories, (layers, matrices).
-
-    The norms of each trajectory are divided by their mean, as every concentration does, so that long and short or easy
-    and hard trajectories count alike.
-    """
-    means = probe.norms.mean(axis=(1, 2), keepdims=True)
-    relative = probe.norms / np.where(means > 0, means, 1.0)
-    return np.asarray(relative[list(members)].mean(axis=0))
-
-
-def matrix_names(probe: Probe) -> list[str]:
-    """Return short names of the matrices of a layer."""
-    columns = probe.norms.shape[2]
-    return [name.rpartition(".")[2].rpartition("[")[2].rstrip("]") for name in probe.identity.matrices[:columns]]

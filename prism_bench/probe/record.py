@@ -1,9 +1,8 @@
-"""A probe on disk: a file that grows batch by batch, so that a killed probe continues, and the finished Parquet file.
+"""A probe that continues after it was killed: its norms are on disk batch by batch, until the file is finished.
 
-The finished file has a row for each trajectory and, as metadata, everything that the norms depend on
-(:class:`ProbeIdentity`): two files can be compared only if it is equal. Until it is finished, ``.<name>.partial``
-beside it holds a line of JSON with that identity and then a line for each batch. Reading it back gives exactly the
-numbers that were written, and the remaining batches are those of an uninterrupted probe.
+Until then ``.<name>.partial`` beside the file (:mod:`prism_bench.probe.norms`) holds a line of JSON with what the norms
+depend on and then a line for each batch. Reading it back gives exactly the numbers that were written, and the
+remaining batches are those of an uninterrupted probe.
 """
 
 import hashlib
@@ -11,48 +10,23 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 from transformers import PreTrainedModel
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
 from prism_bench.errors import InputError
-from prism_bench.files import atomic_path, writing
+from prism_bench.files import writing
 from prism_bench.models.policy import Policy, weights_digest
 from prism_bench.models.precision import precision_name
-from prism_bench.probe.concentration import KINDS, concentration
 from prism_bench.probe.gradients import charge, gradient_norms
+from prism_bench.probe.norms import Probe, ProbeIdentity, save_probe
 from prism_bench.probe.projections import find_matrices
-
-
-@dataclass(frozen=True)
-class ProbeIdentity:
-    """Everything that a score depends on; two scores can be compared only if all of it is equal."""
-
-    checkpoint: str  # digest of the weights
-    prompt: str
-    max_length: int
-    targets: str
-    reduction: str
-    matrices: tuple[str, ...]  # layer by layer
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Gradient norms (trajectories, layers, matrices), mean losses and the tokens they are over, and their identity."""
-
-    norms: np.ndarray
-    losses: np.ndarray
-    agent_tokens: np.ndarray
-    identity: ProbeIdentity
 
 
 def probe_identity(model: PreTrainedModel, renderer: Renderer, names: Sequence[str] | None = None) -> ProbeIdentity:
@@ -127,25 +101,9 @@ def probe_trajectories(
     norms = np.array([row for batch in done for row in batch["norms"]])[order]
     losses = np.array([loss for batch in done for loss in batch["losses"]])[order]
     probe = Probe(norms, losses, np.array([episode.agent_tokens for episode in episodes]), identity)
-    _save(probe, trajectories, episodes, path)
+    save_probe(probe, trajectories, [len(episode.input_ids) for episode in episodes], path)
     partial.unlink()
     return probe
-
-
-def load_probe(path: Path) -> Probe:
-    """Read a file of :func:`probe_trajectories`.
-
-    Raises:
-        InputError: the file is missing, damaged or of another kind.
-    """
-    try:
-        table = pyarrow.parquet.read_table(path)
-        stored = json.loads((table.schema.metadata or {})[b"probe"])
-        identity = ProbeIdentity(**stored | {"matrices": tuple(stored["matrices"])})
-        norms = np.array(table["norms"].to_pylist())
-        return Probe(norms, table["loss"].to_numpy(), table["agent_tokens"].to_numpy(), identity)
-    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a file of gradient norms ({str(error).splitlines()[0]})") from None
 
 
 def _digest(episodes: Sequence[Rendered]) -> str:
@@ -174,19 +132,3 @@ def _continue(partial: Path, header: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole[1:]]
     except ValueError as error:
         raise InputError(f"{partial}: damaged ({error}); remove it and start again") from None
-
-
-def _save(probe: Probe, trajectories: Sequence[Trajectory], episodes: Sequence[Rendered], path: Path) -> None:
-    columns: dict[str, Any] = {
-        "task_id": [trajectory.task_id for trajectory in trajectories],
-        "task_type": [trajectory.task_type for trajectory in trajectories],
-        "source": [trajectory.source for trajectory in trajectories],
-        "tokens": [len(episode.input_ids) for episode in episodes],
-        "agent_tokens": probe.agent_tokens,
-        "loss": probe.losses,
-        **{kind: concentration(probe.norms, kind) for kind in KINDS},
-        "norms": probe.norms.tolist(),
-    }
-    table = pyarrow.table(columns).replace_schema_metadata({"probe": json.dumps(asdict(probe.identity))})
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)

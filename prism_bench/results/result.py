@@ -15,11 +15,14 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from prism_bench.accounting.ledger import QUANTITIES, LedgerRow, total_rows
+from prism_bench.accounting.meter import QUANTITIES, LedgerRow, total_rows
 from prism_bench.errors import first_mistake
 from prism_bench.files import write_atomically
 from prism_bench.results.outcomes import Outcome, ResultError, tables_of
 from prism_bench.results.schema import BASE, CurvePoint, Division, PhaseResult, ResultFile, Selection, Truncation
+
+RESULT = "result.json"
+"""Name of the file in the folder of a run."""
 
 PACKAGES = ("prism-bench", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "gymnasium", "numpy")
 

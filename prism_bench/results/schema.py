@@ -15,7 +15,7 @@ order; the last one is the final model.
                          by task, of every stage to every earlier one; no stage has " - " in its name
     curves               points of the learning curves in their order, see :class:`CurvePoint`
     truncation           by the ledger's phases, see :class:`Truncation`
-    ledger               rows of cost, see :mod:`prism_bench.accounting.ledger`
+    ledger               rows of cost, see :class:`prism_bench.accounting.meter.LedgerRow`
     files                other files of the run by name, as paths relative to the result; "demonstrations", in
                          the order of the allocation, "checkpoint <stage>" and "episodes <stage> <split>" are in the
                          cache
@@ -30,7 +30,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, model_validator, with_config
 
-from prism_bench.accounting.ledger import StoredRow
+from prism_bench.accounting.meter import StoredRow
 from prism_bench.results.outcomes import EXACT, MINUS, Differences, Outcome, Rates
 
 BASE = "base"

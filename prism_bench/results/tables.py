@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.results.outcomes import MINUS
 from prism_bench.results.result import final_stage
 from prism_bench.results.schema import BASE

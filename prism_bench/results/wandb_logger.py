@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 from prism_bench.errors import InputError
 from prism_bench.results.dashboard import Rows, allocation_rows, curve_rows, episode_rows
 from prism_bench.results.loggers import FileLogger, Labels
-from prism_bench.results.result import final_stage, result_metrics
+from prism_bench.results.result import RESULT, final_stage, result_metrics
 from prism_bench.results.schema import BASE
 from prism_bench.settings.types import CountFromZero, NotNegative
 
@@ -146,8 +146,8 @@ class WandbLogger:
             if path.suffix == ".png":
                 with self._warning(path.name):
                     self._run.log({f"plots/{path.stem}": self._wandb.Image(str(path))})
-        with self._warning("result.json"):
-            self._artifact("result", {"result.json": self._folder / "result.json"})
+        with self._warning(RESULT):
+            self._artifact("result", {RESULT: self._folder / RESULT})
         if final_stage(result) != BASE:
             with self._warning("final checkpoint"):
                 self._checkpoint(files[f"checkpoint {final_stage(result)}"])

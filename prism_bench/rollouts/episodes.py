@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.environments.contract import is_admissible

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.environments.contract import Expert, TextEnvironment
 from prism_bench.rollouts.answers import Environment, lost, reset, step

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from prism_bench.data.trajectory import Trajectory
+from prism_bench.probe.norms import NORMS, Probe, load_probe
 from prism_bench.probe.plot import plot_probe
-from prism_bench.probe.record import Probe, load_probe, probe_trajectories
-from prism_bench.routing.router import Allocation, RoutingContext, SplitRouter
+from prism_bench.probe.record import probe_trajectories
+from prism_bench.routing.allocation import Allocation
+from prism_bench.routing.router import RoutingContext, SplitRouter
 from prism_bench.settings.types import Count
-
-NORMS = "norms.parquet"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ reported and made again. When a stage is found, its recorded cost enters the led
 A stage must draw its random numbers from a seed among its inputs, since finding it does not advance any generator.
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import logging
@@ -23,16 +25,19 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from prism_bench.accounting.ledger import Ledger, load_rows, save_rows
+from prism_bench.accounting.meter import load_rows, save_rows
 from prism_bench.digests import content_digest, digest, folder_manifest
 from prism_bench.errors import InputError
 from prism_bench.files import write_atomically
 from prism_bench.stage_cache.declaration import Files, Inputs, StageFunction, Tools
 from prism_bench.stage_cache.key import part_of, parts_of_key
+
+if TYPE_CHECKING:  # what lists stages need not wait for torch
+    from prism_bench.accounting.ledger import Ledger
 
 RUNS = "runs"
 

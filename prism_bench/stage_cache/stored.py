@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from prism_bench.accounting.ledger import LedgerRow, load_rows
+from prism_bench.accounting.meter import LedgerRow, load_rows
 from prism_bench.digests import digest
 from prism_bench.errors import InputError
 from prism_bench.files import writing

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 from annotated_types import Ge
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.prompts import Prompt

@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.trajectory import Trajectory, load_trajectories
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.episodes import Limits
-from prism_bench.routing.router import Measurement, Router, RoutingContext, save_allocation
+from prism_bench.routing.allocation import ALLOCATION, save_allocation
+from prism_bench.routing.router import Measurement, Router, RoutingContext
 from prism_bench.settings.making import make
 from prism_bench.stage_cache.declaration import Inputs, stage
 from prism_bench.stages.tools import FAULT_SETTINGS, Tools
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
-
-ALLOCATION = "allocation.json"
 
 
 @stage(

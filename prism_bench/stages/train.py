@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import load_trajectories

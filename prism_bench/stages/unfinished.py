@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from prism_bench.accounting.ledger import Ledger, LedgerRow, Meter
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.accounting.meter import LedgerRow, Meter
 
 UNFINISHED = "unfinished"
 """Name of the folder for checkpoints, inside that of a stage."""

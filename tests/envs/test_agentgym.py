@@ -24,7 +24,7 @@ from shrunken import RL, SFT
 
 from envs.agentgym.environment import AgentGymEnvironment
 from envs.agentgym.game import Game
-from prism_bench.accounting.ledger import LedgerRow, Meter
+from prism_bench.accounting.meter import LedgerRow, Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import save_trajectories

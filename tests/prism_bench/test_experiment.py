@@ -24,7 +24,8 @@ from prism_bench.environments.contract import Expert
 from prism_bench.errors import InputError
 from prism_bench.experiment import STAGES, Experiment
 from prism_bench.models.policy import save_policy
-from prism_bench.routing.router import save_allocation, split
+from prism_bench.routing.allocation import save_allocation
+from prism_bench.routing.router import split
 from prism_bench.stage_cache import code_digest
 from prism_bench.stage_cache.cache import Stage, StageCache
 from prism_bench.stage_cache.declaration import Inputs, StageFunction

@@ -8,7 +8,7 @@ from datasets import Dataset
 from phase import Phase
 from trl.trainer.grpo_config import GRPOConfig
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.demonstrations import Demonstrations
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer

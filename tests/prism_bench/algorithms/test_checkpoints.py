@@ -14,7 +14,8 @@ from baselines.algorithms.luffy import LUFFY
 from baselines.algorithms.no_success import NoSuccess
 from baselines.algorithms.rejection import RejectionSampling
 from baselines.algorithms.srft import SRFT
-from prism_bench.accounting.ledger import Ledger, Meter
+from prism_bench.accounting.ledger import Ledger
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms import checkpoints
 from prism_bench.algorithms.gigpo import GiGPO
 from prism_bench.algorithms.grpo import GRPO

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trl.trainer.sft_trainer import SFTTrainer
 
 from prism_bench.accounting.flops import ModelShape, training_flops
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms import sft
 from prism_bench.algorithms.sft import SFT, EpisodeSFTTrainer
 from prism_bench.data.batching import groups_within_budget

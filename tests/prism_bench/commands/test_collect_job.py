@@ -12,7 +12,7 @@ from extras import skip_where_missing
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.commands.collect import main
 from prism_bench.commands.collect_job import collect
 from prism_bench.commands.hydra_command import CONF

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.commands.probe import main
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import save_trajectories
 from prism_bench.models.policy import load_policy, save_policy
-from prism_bench.probe.record import load_probe, probe_trajectories
+from prism_bench.probe.norms import load_probe
+from prism_bench.probe.record import probe_trajectories
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 

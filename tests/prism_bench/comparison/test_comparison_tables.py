@@ -10,7 +10,7 @@ from comparisons import comparison as example
 from example_runs import point
 from folders import folder_of
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.counterparts import Wanted
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.summary import markdown

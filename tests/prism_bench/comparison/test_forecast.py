@@ -6,7 +6,7 @@ import pytest
 from example_runs import run
 
 import prism_bench.commands.run  # noqa: F401  registers what the configuration refers to
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.forecast import Costs, phases_of, plan
 from prism_bench.comparison.grid import Cell, cells
 from prism_bench.comparison.watch import last_line, seconds_left

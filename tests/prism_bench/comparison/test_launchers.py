@@ -12,7 +12,6 @@ from sleeping_job import SleepingJob
 
 from prism_bench.comparison.launchers import (
     OUTPUT,
-    RESULT,
     Launcher,
     LocalLauncher,
     RayLauncher,
@@ -20,6 +19,7 @@ from prism_bench.comparison.launchers import (
     run_job,
 )
 from prism_bench.comparison.watch import reason
+from prism_bench.results.result import RESULT
 
 
 def wait(launcher: Launcher, seconds: float = 600.0) -> None:

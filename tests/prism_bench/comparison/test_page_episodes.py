@@ -20,7 +20,8 @@ from prism_bench.comparison.record import Comparison
 from prism_bench.data.trajectory import Step, Trajectory, save_trajectories
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import write_result
-from prism_bench.routing.router import save_allocation, split
+from prism_bench.routing.allocation import save_allocation
+from prism_bench.routing.router import split
 
 TASKS = Corridor.task_ids
 STAGES = ("base", "sft", "rl")

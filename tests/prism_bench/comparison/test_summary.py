@@ -6,7 +6,7 @@ import pytest
 from folders import folder_of
 from rich.console import Console
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison.counterparts import Wanted
 from prism_bench.comparison.gather import gather
 from prism_bench.comparison.record import FailedRun

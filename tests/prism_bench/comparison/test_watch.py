@@ -6,7 +6,7 @@ import pytest
 from example_runs import run
 from rich.console import Console
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.comparison import watch as module
 from prism_bench.comparison.forecast import Costs
 from prism_bench.comparison.grid import Cell

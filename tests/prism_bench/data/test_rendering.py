@@ -5,7 +5,7 @@ from dataclasses import replace
 import gymnasium
 import pytest
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ActionPrompt, ActPrompt, ReactPrompt
 from prism_bench.data.rendering import IGNORED, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Step

@@ -15,7 +15,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ReactPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig
 from phase import Phase
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.sft import SFT
 from prism_bench.data.prompts import ActionPrompt

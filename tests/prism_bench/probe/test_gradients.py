@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 from prism_bench.accounting.flops import FUSED_PROJECTIONS, PROJECTIONS
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import IGNORED, Rendered
 from prism_bench.errors import InputError
 from prism_bench.probe import gradients

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from prism_bench.accounting.flops import PROJECTIONS
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Rendered
 from prism_bench.errors import InputError
 from prism_bench.probe.gradients import gradient_norms

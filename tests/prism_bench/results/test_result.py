@@ -9,7 +9,7 @@ from example_runs import phase, point, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.results.outcomes import Outcome, ResultError, tables_of
 from prism_bench.results.result import (
     final_stage,

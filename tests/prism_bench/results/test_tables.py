@@ -2,7 +2,7 @@
 
 from example_runs import LEDGER, cells, phase, point, printed, run
 
-from prism_bench.accounting.ledger import LedgerRow
+from prism_bench.accounting.meter import LedgerRow
 from prism_bench.results.tables import print_result
 
 

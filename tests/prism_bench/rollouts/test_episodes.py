@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from saying import Saying
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.models.scratch import ScratchModel, create_policy

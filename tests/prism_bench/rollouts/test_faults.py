@@ -9,7 +9,7 @@ import pytest
 from saying import Saying
 from troubled import INVALID, Troubled, make_counted, troubled
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError

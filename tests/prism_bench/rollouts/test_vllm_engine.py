@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from test_transformers_backend import GREEDY, SAMPLED, assert_agrees_with_full_forward, play
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import ActionPrompt
 from prism_bench.data.rendering import Renderer
 from prism_bench.errors import InputError

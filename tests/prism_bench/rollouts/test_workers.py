@@ -15,7 +15,7 @@ import pytest
 from saying import Saying
 from troubled import noted, troubled
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.data.prompts import ActionPrompt, ReactPrompt

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from routed import routed
 
-from prism_bench.accounting.ledger import Meter
+from prism_bench.accounting.meter import Meter
 from prism_bench.models.policy import weights_digest
 from prism_bench.probe.concentration import concentration
 from prism_bench.probe.gradients import gradient_norms
-from prism_bench.probe.record import load_probe
+from prism_bench.probe.norms import load_probe
 from prism_bench.routing import gradients
 from prism_bench.routing.prism import PrismRouter
 

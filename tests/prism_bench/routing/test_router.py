@@ -1,7 +1,6 @@
 """The split that every router shares: exact counts whatever the ties, one orientation, a mirror image when reversed."""
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +10,8 @@ from hypothesis import strategies as st
 
 from prism_bench.data.trajectory import Step, Trajectory
 from prism_bench.errors import InputError
-from prism_bench.routing.router import Allocation, ScoreRouter, load_allocation, save_allocation, split
+from prism_bench.routing.allocation import Allocation
+from prism_bench.routing.router import ScoreRouter, split
 
 TIED = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=40)
 ANY = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40)
@@ -133,31 +133,3 @@ def test_scores_are_what_was_measured_to_the_bit(allocated):
 def test_a_router_that_scores_too_few_is_refused(allocated):
     with pytest.raises(InputError, match=r"Given\.score returned an array of shape \(2,\) for 4 trajectories"):
         allocated(Given(scores=(1.0, 2.0)), 4)
-
-
-def test_the_saved_allocation_says_what_went_where_why_and_at_what_cost(tmp_path):
-    allocation = replace(split([0.3, 0.1, 0.1, 0.9], identity={"checkpoint": "abc"}), cost={"seconds": 1.5})
-    path = tmp_path / "new" / "allocation.json"
-    save_allocation(path, allocation, trajectories(4))
-    content = json.loads(path.read_text())
-    assert content["trajectories"] == [
-        {"task_id": "task-0", "task_type": "doors", "score": 0.3, "stage": "rl"},
-        {"task_id": "task-1", "task_type": "doors", "score": 0.1, "stage": "sft"},
-        {"task_id": "task-2", "task_type": "doors", "score": 0.1, "stage": "sft"},
-        {"task_id": "task-3", "task_type": "doors", "score": 0.9, "stage": "rl"},
-    ]
-    assert {name: content[name] for name in ("threshold", "tied_at_threshold", "identity", "cost")} == {
-        "threshold": 0.1,
-        "tied_at_threshold": 2,
-        "identity": {"checkpoint": "abc"},
-        "cost": {"seconds": 1.5},
-    }
-    assert [file.name for file in path.parent.iterdir()] == ["allocation.json"]
-    assert load_allocation(path) == allocation
-
-
-def test_an_allocation_of_other_trajectories_is_not_saved(tmp_path):
-    allocation = Allocation(("sft", "rl"), (0.1, 0.2), 0.1, 1)
-    with pytest.raises(ValueError, match="zip"):
-        save_allocation(tmp_path / "allocation.json", allocation, trajectories(3))
-    assert not list(tmp_path.iterdir())

@@ -105,7 +105,7 @@ def test_stages_depend_on_their_own_code_only():
         for function in (collect, pretrain, evaluate)
     }
     for found in modules.values():
-        assert "prism_bench.stage_cache" in found and "prism_bench.accounting.ledger" in found
+        assert "prism_bench.stage_cache" in found and "prism_bench.accounting.meter" in found
         assert not found & {"prism_bench.results.tables", "prism_bench.results.result", "prism_bench.experiment"}
         assert not any(name.startswith(("envs", "baselines", "prism_bench.commands")) for name in found)
     assert "prism_bench.algorithms.sft" in modules["base"] and "prism_bench.algorithms.grpo" not in modules["base"]
