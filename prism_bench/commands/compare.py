@@ -16,6 +16,7 @@ from prism_bench.commands.hydra_command import CONF, clean_exit, new_console, qu
 from prism_bench.commands.launcher_options import add_launcher_options, launcher_settings
 from prism_bench.commands.refusals import composition_refusal
 from prism_bench.commands.run import choices  # and what else the configuration refers to
+from prism_bench.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,12 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verify is not None:
             _verify(options.verify, console)
             return 0
-        quieten()
-        from prism_bench.commands.compare_job import Comparing
-        from prism_bench.errors import InputError
-
         if not options.settings:
             raise InputError("name settings to compare, such as 'router=[prism,random]' 'seed=range(3)'")
+        quieten()
+        from prism_bench.commands.compare_job import Comparing
+
         comparing = Comparing(options.settings, options.out, CONF, study, options.baseline)
         if options.plan:
             comparing.print_plan(console)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from example_runs import point, run
+
+from prism_bench.results.result import write_result
 
 Ended = tuple[int | str | None, str, str]
 """Exit status, standard output and standard error."""
@@ -39,3 +42,12 @@ def end(
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         handler.close()
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the folders of two runs that never took place."""
+    config = {"env": {"make": {"_target_": "envs.gone.Environment"}, "expert": "any"}}
+    write_result(tmp_path / "one" / "result.json", run(curves=[point("sft", 1, 10**12, 0.5)], config=config))
+    write_result(tmp_path / "two" / "result.json", run(router="random", config=config))
+    return tmp_path / "one", tmp_path / "two"

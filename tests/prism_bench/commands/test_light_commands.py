@@ -4,10 +4,6 @@ import json
 import subprocess
 import sys
 
-from example_runs import run
-
-from prism_bench.results.result import RESULT, write_result
-
 PROGRAM = """
 import json, sys
 from prism_bench.commands import cache, compare, report
@@ -19,14 +15,11 @@ for command, arguments in json.loads(sys.argv[1]):
 """
 
 
-def test_results_and_stages_are_read_without_what_trains(tmp_path):
-    config = {"env": {"make": {"_target_": "envs.gone.Environment"}, "expert": "any"}}
-    write_result(tmp_path / "one" / RESULT, run(config=config))
-    write_result(tmp_path / "two" / RESULT, run(router="random", config=config))
-    folders, file = [str(tmp_path / "one"), str(tmp_path / "two")], str(tmp_path / "comparison.json")
+def test_results_and_stages_are_read_without_what_trains(folders, tmp_path):
+    file = str(tmp_path / "comparison.json")
     commands = [
-        ["report", folders[:1]],
-        ["report", [*folders, "--save", file, "--page", str(tmp_path / "page.html")]],
+        ["report", [str(folders[0])]],
+        ["report", [*map(str, folders), "--save", file, "--page", str(tmp_path / "page.html")]],
         ["compare", ["--verify", file]],
         ["cache", ["list", "--cache", str(tmp_path)]],
     ]

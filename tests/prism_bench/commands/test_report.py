@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 import pytest
-from example_runs import point, run
+from example_runs import run
 
 from prism_bench.commands.report import main
 from prism_bench.comparison.counterparts import Wanted
@@ -11,14 +11,6 @@ from prism_bench.comparison.gather import gather
 from prism_bench.comparison.record import write_comparison
 from prism_bench.comparison.tables import tables_of
 from prism_bench.results.result import write_result
-
-
-@pytest.fixture
-def folders(tmp_path):
-    config = {"env": {"make": {"_target_": "envs.gone.Environment"}, "expert": "any"}}
-    write_result(tmp_path / "one" / "result.json", run(curves=[point("sft", 1, 10**12, 0.5)], config=config))
-    write_result(tmp_path / "two" / "result.json", run(router="random", config=config))
-    return tmp_path / "one", tmp_path / "two"
 
 
 def test_one_result_is_printed_whole(folders, capsys):
