@@ -29,7 +29,7 @@ from prism_bench.marks import before_measuring
 from prism_bench.models.policy import PretrainedModel, checkpoint_folders
 from prism_bench.models.scratch import ScratchModel
 from prism_bench.outline import Outline, outline
-from prism_bench.results.loggers import Labels, Logger
+from prism_bench.results.loggers import METRICS_FILE, Labels, Logger
 from prism_bench.results.outcomes import Outcome
 from prism_bench.results.result import RESULT, build_result, write_result
 from prism_bench.routing.allocation import ALLOCATION, Allocation, load_allocation, save_allocation
@@ -328,7 +328,7 @@ class Experiment:
                 for e in load_trajectories(path)
             ],
             ledger=sorted(self.ledger.rows, key=lambda row: row.phase == "eval"),  # stable; learning curves come early
-            files={"metrics": "metrics.jsonl"}
+            files={"metrics": METRICS_FILE}
             | ({"demonstrations": str(self.trajectories_file.path)} if self.parts.phases else {})
             | {path.stem: path.name for path in self._left_by_router}
             | {f"checkpoint {name}": str(checkpoint.path) for name, checkpoint in checkpoints.items()}
