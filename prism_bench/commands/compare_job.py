@@ -117,7 +117,7 @@ class Comparing:
     def _cached(self, cell: Cell) -> frozenset[str]:
         """Return the phases of a run that need not be made; none if that fails, as the run itself then does."""
         try:
-            return cached_phases(cell, self._conf)
+            return cached_phases(cell)
         except Exception:
             _log.debug("cannot look up what of %s is in the cache", cell.name, exc_info=True)
             return frozenset()
@@ -127,7 +127,7 @@ class Comparing:
         names = list(self.cells)
         finished = {name for name in names if self._finished(self.cells[name])}
         there = {
-            name: frozenset(phases_of(cell)) if name in finished else cached_phases(cell, self._conf)
+            name: frozenset(phases_of(cell)) if name in finished else cached_phases(cell)
             for name, cell in self.cells.items()
         }
         for name, cell in self.cells.items():

@@ -85,7 +85,7 @@ class Diagnosing:
         found = []
         for number, (cell, router, setting) in enumerate(self.cells, start=1):
             console.print(f"{number} of {len(self.cells)}: {cell.name}", markup=False, highlight=False, soft_wrap=True)
-            found.append(scored(cell, router, setting, self.conf, self.out / "scores" / cell.name, console))
+            found.append(scored(cell, router, setting, self.out / "scores" / cell.name, console))
             check_alike(found[0], found[-1])
         command = shlex.join(["prism-bench", "diagnose", *filter(tells_apart, self.given)])
         diagnosis = diagnosis_of(found, self.baseline, command)
@@ -111,7 +111,7 @@ class Diagnosing:
         jobs = [
             self._job(number, overrides, [router for _, router in group])
             for number, (overrides, group) in enumerate(models.items())
-            if not all(is_scored(cell, self.conf) for cell, _ in group)
+            if not all(is_scored(cell) for cell, _ in group)
         ]
         known = f"{len(models) - len(jobs)} are in the cache with all scores"
         text = f"{len(models)} base models, of which {known}; {self.launcher.description}"

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.forecast import phases_of
 from prism_bench.comparison.grid import Cell
+from prism_bench.comparison.in_process import experiment_of
 from prism_bench.experiment import Experiment
 from prism_bench.stage_cache.cache import Stage, StageCache
 from prism_bench.stage_cache.declaration import Files, StageFunction, Tools
@@ -39,7 +39,7 @@ class _ReadOnlyCache(StageCache):
 
 
 @contextmanager
-def finding(cell: Cell, conf: Path) -> Iterator[Experiment]:
+def finding(cell: Cell) -> Iterator[Experiment]:
     """Give the experiment of a cell, which raises :class:`NotMadeError` where a stage is not in the cache.
 
     Raises:
@@ -47,19 +47,19 @@ def finding(cell: Cell, conf: Path) -> Iterator[Experiment]:
     """
     with (
         TemporaryDirectory() as folder,
-        closing(experiment_of(cell, conf, Path(folder), Console(quiet=True))) as experiment,
+        closing(experiment_of(cell, Path(folder), Console(quiet=True))) as experiment,
     ):
         experiment.cache = _ReadOnlyCache(Path(cell.config["cache"]), experiment.ledger)
         yield experiment
 
 
-def cached_phases(cell: Cell, conf: Path) -> frozenset[str]:
+def cached_phases(cell: Cell) -> frozenset[str]:
     """Return the phases of a cell that need not be made, up to the first that does.
 
     Raises:
         InputError: a setting of the cell is refused.
     """
-    with finding(cell, conf) as experiment:
+    with finding(cell) as experiment:
         try:
             experiment.walk()
         except NotMadeError:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from prism_bench.comparison.identity import identity, name_of
 from prism_bench.errors import InputError
@@ -34,7 +34,8 @@ class Cell:
         configuration: the name of its configuration, from the values that vary.
         seed: of training.
         overrides: its settings, as ``run.py`` takes them.
-        config: the same, composed and resolved, with the seed of the configuration.
+        composed: the same, as Hydra composes them, with the seed and the folder of the configuration.
+        config: what that is with all references followed.
         phases: of its strategy.
         settings: its strategy, its router if it has one, and the settings that vary.
     """
@@ -42,6 +43,7 @@ class Cell:
     configuration: str
     seed: int
     overrides: tuple[str, ...]
+    composed: DictConfig = field(repr=False, compare=False)
     config: Mapping[str, Any] = field(repr=False, compare=False)
     phases: tuple[Phase, ...] = field(repr=False, compare=False)
     settings: Mapping[str, Any] = field(repr=False, compare=False)
@@ -77,7 +79,8 @@ def cells(arguments: Sequence[str], conf: Path) -> list[Cell]:
     with initialize_config_dir(str(conf), version_base="1.3"):
         for combination in product(*values.values()):
             given = dict(zip(values, combination, strict=True))
-            config, choices = _composed(given)
+            composed, choices = _composed(given)
+            config: Any = OmegaConf.to_container(composed, resolve=True)
             phases = read_strategy(config["strategy"]["phases"])
             has_router = any(phase.needs_router for phase in phases)
             if not has_router:
@@ -85,7 +88,7 @@ def cells(arguments: Sequence[str], conf: Path) -> list[Cell]:
                 del choices[ROUTER]
             chosen = {key: choices[key] for key in (ROUTER, "strategy") if key in choices}
             settings = chosen | {key.lstrip("+"): yaml.safe_load(given[key]) for key in varied if key in given}
-            cell = Cell(name_of(chosen | given, varied), 0, _written(given), config, phases, settings)
+            cell = Cell(name_of(chosen | given, varied), 0, _written(given), composed, config, phases, settings)
             found.setdefault(identity(config, has_router), cell)
     return [
         replace(cell, seed=seed, overrides=(*cell.overrides, f"{SEED}={seed}"))
@@ -138,14 +141,13 @@ def _seed(value: str) -> int:
     return int(value)
 
 
-def _composed(given: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return a configuration, resolved, without the folder of a run; and the choices of its groups."""
+def _composed(given: dict[str, str]) -> tuple[DictConfig, dict[str, str]]:
+    """Return a configuration without the folder of a run, and the choices of its groups."""
     config = compose("config", list(_written(given)), return_hydra_config=True)
     with open_dict(config):
         choices = config.pop("hydra").runtime.choices
         config.folder, config.strategy.name = "", choices.strategy
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return plain, {str(group): str(choice) for group, choice in choices.items()}
+    return config, {str(group): str(choice) for group, choice in choices.items()}
 
 
 def _written(given: dict[str, str]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import numpy as np
 from rich.console import Console
 
 from prism_bench.comparison.cached import NotMadeError, finding
-from prism_bench.comparison.composed import experiment_of
 from prism_bench.comparison.grid import Cell
+from prism_bench.comparison.in_process import experiment_of
 from prism_bench.errors import InputError
 from prism_bench.experiment import Experiment
 from prism_bench.marks import before_measuring, naming
@@ -44,7 +44,7 @@ class Scored:
     seconds: float
 
 
-def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, console: Console) -> Scored:
+def scored(cell: Cell, router: str, setting: str, folder: Path, console: Console) -> Scored:
     """Return the scores of a cell, whose base model and measurement are made if they are not in the cache.
 
     Args:
@@ -53,7 +53,7 @@ def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, cons
     Raises:
         InputError: a setting is refused, the model cannot be probed, or a demonstration has no regime.
     """
-    with closing(experiment_of(cell, conf, folder, console)) as experiment:
+    with closing(experiment_of(cell, folder, console)) as experiment:
         folder.mkdir(parents=True, exist_ok=True)
         allocation, demonstrations = experiment.allocation, experiment.demonstrations
         regimes = tuple(demonstration.regime or "" for demonstration in demonstrations)
@@ -75,13 +75,13 @@ def scored(cell: Cell, router: str, setting: str, conf: Path, folder: Path, cons
         )
 
 
-def is_scored(cell: Cell, conf: Path) -> bool:
+def is_scored(cell: Cell) -> bool:
     """Return whether everything that :func:`scored` needs for a cell is in the cache.
 
     Raises:
         InputError: a setting is refused.
     """
-    with finding(cell, conf) as experiment:
+    with finding(cell) as experiment:
         try:
             return bool(experiment.allocation.scores) and bool(covariates_of(experiment))
         except NotMadeError:

@@ -4,6 +4,7 @@ import io
 
 import pytest
 from example_runs import run
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from prism_bench.accounting.meter import LedgerRow
@@ -37,7 +38,7 @@ def shown(tmp_path, monkeypatch):
     (tmp_path / "a-s0" / OUTPUT).write_text("rl 3/8 updates, 2.1/s, 2 s left\n", encoding="utf-8")
 
     def show(*, terminal: bool) -> str:
-        cells = {name: Cell(name[0], 0, (name,), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
+        cells = {name: Cell(name[0], 0, (name,), OmegaConf.create(), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
         stream = io.StringIO()
         console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
         launcher = Scripted(("waiting", "waiting"), ("running", "waiting"), ("ended", "running"), ("ended", "ended"))
@@ -63,7 +64,7 @@ def test_a_terminal_shows_what_runs_with_its_phase(shown):
 def test_the_time_left_leaves_out_what_is_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
     monkeypatch.setattr(module, "LINE_SECONDS", 0)
-    cells = {name: Cell(name[0], 0, (name,), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
+    cells = {name: Cell(name[0], 0, (name,), OmegaConf.create(), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
     rows = [LedgerRow("collect", seconds=600), LedgerRow("eval", seconds=60)]
     costs = Costs([run(stages=("base",), config=CONFIG, ledger=rows)])
     launcher = Scripted(*[("running", "waiting")] * 3, ("ended", "ended"))
