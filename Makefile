@@ -31,7 +31,7 @@ test: $(VENV)/.installed-test ## lint, format, types and tests, including those 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile $(if $(SLOW),-m "")
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(SLOW),-m "")
 
 test-vllm: .venv-vllm/.installed ## the tests that need vLLM, on its engine for CPUs, in an environment of its own
 	VLLM_CPU_KVCACHE_SPACE=1 $(VLLM)/pytest -m vllm

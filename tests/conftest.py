@@ -31,6 +31,11 @@ hypothesis.settings.load_profile("busy machine")
 torch.set_num_threads(1)  # the matrices of tests are so small that threads would only wait for each other
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of whole commands first, which take longest: the last to start would be waited for."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("vllm") and find_spec("vllm") is None:
         pytest.skip("needs vLLM: make test-vllm")
