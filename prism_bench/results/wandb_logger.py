@@ -139,9 +139,10 @@ class WandbLogger:
         with self._warning("evaluated episodes"):
             self._table("episodes", episode_rows(self._folder, result, self._episodes))
         if result["allocation"] is not None:
+            allocation = files["allocation"]
             with self._warning("allocation"):
-                self._table("allocation", allocation_rows(files["allocation"]))
-                self._artifact("allocation", {"allocation.json": files["allocation"]})
+                self._table("allocation", allocation_rows(allocation))
+                self._artifact("allocation", {allocation.name: allocation})
         for path in files.values():
             if path.suffix == ".png":
                 with self._warning(path.name):
