@@ -191,7 +191,9 @@ def test_files_that_are_named_exist(page):
 @pytest.mark.parametrize("page", LINKING, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings(page):
     prose = re.sub(r"^```.*?^```$", "", LINKING[page], flags=re.MULTILINE | re.DOTALL)
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose)
+    assert len(links) == len(re.findall(r"\[(?:[^][]|\[[^]]*\])*\]\([^)\s]+\)", prose)), "a link has no opening bracket"
+    for link in links:
         if link.startswith("https://"):
             continue
         name, _, anchor = link.partition("#")

@@ -15,6 +15,7 @@ from prism_bench.comparison.launchers import OUTPUT
 from prism_bench.comparison.watch import watch
 
 CONFIG = {"env": {}, "model": {}, "router": {}, "rollout": {}, "budget": {}}
+CELLS = {name: Cell(name[0], 0, (name,), OmegaConf.create(), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
 
 
 class Scripted:
@@ -38,12 +39,11 @@ def shown(tmp_path, monkeypatch):
     (tmp_path / "a-s0" / OUTPUT).write_text("rl 3/8 updates, 2.1/s, 2 s left\n", encoding="utf-8")
 
     def show(*, terminal: bool) -> str:
-        cells = {name: Cell(name[0], 0, (name,), OmegaConf.create(), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
         stream = io.StringIO()
         console = Console(file=stream, force_terminal=terminal, width=100, color_system=None)
         launcher = Scripted(("waiting", "waiting"), ("running", "waiting"), ("ended", "running"), ("ended", "ended"))
-        folders = {name: tmp_path / name for name in cells}
-        watch(cells, folders, launcher, console, lambda name: f"{name} has ended so", Costs(), lambda _: ())
+        folders = {name: tmp_path / name for name in CELLS}
+        watch(CELLS, folders, launcher, console, lambda name: f"{name} has ended so", Costs(), lambda _: ())
         return stream.getvalue()
 
     return show
@@ -64,7 +64,6 @@ def test_a_terminal_shows_what_runs_with_its_phase(shown):
 def test_the_time_left_leaves_out_what_is_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LOOK_SECONDS", 0)
     monkeypatch.setattr(module, "LINE_SECONDS", 0)
-    cells = {name: Cell(name[0], 0, (name,), OmegaConf.create(), CONFIG, (), {}) for name in ("a-s0", "b-s0")}
     rows = [LedgerRow("collect", seconds=600), LedgerRow("eval", seconds=60)]
     costs = Costs([run(stages=("base",), config=CONFIG, ledger=rows)])
     launcher = Scripted(*[("running", "waiting")] * 3, ("ended", "ended"))
@@ -74,7 +73,7 @@ def test_the_time_left_leaves_out_what_is_in_the_cache(tmp_path, monkeypatch):
         asked.append(cell.name)
         return {"collect"}
 
-    watch(cells, dict.fromkeys(cells, tmp_path), launcher, Console(file=stream), str, costs, cached)
+    watch(CELLS, dict.fromkeys(CELLS, tmp_path), launcher, Console(file=stream), str, costs, cached)
     lines = [line for line in stream.getvalue().splitlines() if "1 running" in line]
     assert [line.split("about ")[1] for line in lines] == ["12 min 00 s left", "2 min 00 s left", "2 min 00 s left"]
     assert asked == ["a-s0", "b-s0"]
