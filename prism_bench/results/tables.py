@@ -76,12 +76,6 @@ def splits_of(result: Result) -> list[str]:
     return list(dict.fromkeys(split for splits in result["success"].values() for split in splits))
 
 
-def over_tasks(result: Result, quantity: str, stage: str, split: str) -> Mapping[str, float] | None:
-    """Return the estimate over all tasks; None if the run lacks the stage or the split."""
-    estimates: Mapping[str, Mapping[str, float]] = result[quantity].get(stage, {}).get(split, {})
-    return estimates.get("all")
-
-
 def interval(estimate: Mapping[str, float], sign: str = "") -> str:
     """Write an estimate in per cent with its interval, as markup: ``62.5 [47.0, 75.8]``."""
     mean, low, high = (100 * estimate[name] for name in ("mean", "low", "high"))
