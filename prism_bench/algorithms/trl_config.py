@@ -150,7 +150,9 @@ def trainer_config(
         "trust_remote_code": False,  # for the reference model, which TRL loads by its path
         "logging_nan_inf_filter": False,  # a loss that is not finite has to be seen
     }
-    return _make(kind, {**_precision(), **run, **ours, **values})
+    config = _make(kind, {**_precision(), **run, **ours, **values})
+    config._n_gpu = min(1, config.n_gpu)  # the Trainer would put a copy of the model on every GPU of the machine
+    return config
 
 
 def _precision() -> dict[str, Any]:
