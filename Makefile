@@ -53,6 +53,7 @@ bench: $(VENV)/.installed-test $(filter .cache/benchmark/%,$(DATA)/json_2.1.1) #
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/smollm2.py
 	$(BIN)/python benchmarks/side_by_side.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/coverage.py
 
 clean: ## remove the environment and the tools' files; runs/ and .cache/stages stay

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from rich.console import Console
 
+from prism_bench import processes
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.accounting.meter import QUANTITIES, LedgerRow
 from prism_bench.data.rendering import Renderer
@@ -65,7 +66,7 @@ class Experiment:
         self.tasks = RunTasks(parts)
         self.console = console
         self.folder = Path(self.settings.folder).resolve()
-        self.ledger = Ledger([parts.model.device], parts.engine.devices)
+        self.ledger = Ledger([parts.model.device], parts.engine.devices * processes.started())
         self.cache = StageCache(self.settings.cache, self.ledger, self.folder, self._forced())
         self._left_by_router: list[Path] = []
 

@@ -105,7 +105,7 @@ def corridor_episodes(corridor: Callable[..., gymnasium.Env[str, str]]) -> list[
     return run_expert(corridor(), "straight", Corridor.task_ids, Meter("collect"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def corridor_policy(
     tiny_model: Callable[..., PreTrainedModel], corridor_episodes: list[Trajectory]
 ) -> Callable[..., Policy]:
@@ -120,9 +120,11 @@ def corridor_policy(
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def undecided(
-    corridor_policy: Callable[..., Policy], corridor: Callable[..., gymnasium.Env[str, str]], tmp_path: Path
+    corridor_policy: Callable[..., Policy],
+    corridor: Callable[..., gymnasium.Env[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Policy]:
     """Return a maker of policies that go east or west in the corridor, but seldom do anything else."""
 
@@ -141,7 +143,7 @@ def undecided(
             lr_scheduler_type="constant",
             gradient_checkpointing=False,
         )
-        Phase(policy, tmp_path, corridor, seed=0).train(algorithm, demonstrations)
+        Phase(policy, tmp_path_factory.mktemp("undecided"), corridor, seed=0).train(algorithm, demonstrations)
         return policy
 
     return make

@@ -48,11 +48,12 @@ class Phase:
         batch_size: int = 16,
         evaluate: Callable[[Policy, int], None] = lambda policy, update: None,
         flops_budget: float = float("inf"),
+        meter: Meter | None = None,
         **options: Any,
     ) -> None:
         self.policy = policy
         self.name = name
-        self.meter = Meter(name)
+        self.meter = meter or Meter(name)
         self.logged: list[dict[str, float]] = []
         self.progress: list[tuple[int, int]] = []
         self.evaluated: list[int] = []

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from prism_bench import processes
 from prism_bench.algorithms.grpo import GRPO
 from prism_bench.algorithms.grpo_trainer import Inputs
 from prism_bench.algorithms.hybrid_trainer import BesideTrainer
@@ -86,9 +87,10 @@ class NoSuccessTrainer(BesideTrainer):
         assert isinstance(model, torch.nn.Module) and optimizer is not None
         tokens = sum(rendered.agent_tokens for rendered in self.buffer)
         lengths = [len(rendered.input_ids) for rendered in self.buffer]
-        for part in groups_within_budget(lengths, self.algorithm.tokens_per_forward):
+        for part in processes.share(list(groups_within_budget(lengths, self.algorithm.tokens_per_forward))):
             logprobs = self.demonstration_logprobs(model, [self.buffer[number] for number in part])
             self.accelerator.backward(-torch.cat(logprobs).sum() / tokens)
+        self.add_up_gradients()
         if self.args.max_grad_norm > 0:
             self._clip_grad_norm(model)
         optimizer.step()

@@ -1,4 +1,4 @@
 """Costs: the ledger, memory peaks and floating-point operations.
 
-May import ``errors``, ``files`` and ``settings``.
+May import ``errors``, ``files``, ``processes`` and ``settings``.
 """

@@ -7,6 +7,8 @@ Rules:
 
 * A phase opened inside another one has its own row: its time and memory are not charged to the outer one as well.
 * A phase that ends in an exception is recorded like any other, since its cost was spent.
+* Where several processes share a phase (:mod:`prism_bench.processes`), the first one's row has the tokens, operations,
+  steps and episodes of all, and its own time and memory.
 * ``seconds`` is wall time with the devices synchronised at both ends; ``device_seconds`` multiplies it by the number
   of devices in use, idle or not, because a cluster bills them all.
 * ``peak_memory_bytes`` is the CUDA allocator's peak during the phase (of the fullest device), or on a CPU the highest
@@ -60,6 +62,7 @@ class Ledger:
         self._open.append(phase)
         try:
             yield meter
+            meter.put_together()
         finally:
             self._charge_innermost()
             self._open.pop()

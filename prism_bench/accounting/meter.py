@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError, with_config
 
+from prism_bench import processes
 from prism_bench.errors import InputError, first_mistake
 from prism_bench.files import write_atomically
 
@@ -129,6 +130,12 @@ class Meter:
         more = LedgerRow(self._spent.phase, **whole)
         with self._lock:
             self._spent += more
+
+    def put_together(self) -> None:
+        """Charge the first process of a call with what all of them have spent, and the others with nothing."""
+        rows = processes.gather(self._spent)
+        with self._lock:
+            self._spent = sum(rows[1:], rows[0]) if processes.number() == 0 else LedgerRow(self._spent.phase)
 
     def resume(self, spent: LedgerRow) -> None:
         """Replace everything added so far by what an earlier process had spent, which this phase continues."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from prism_bench import processes
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy, check_weights
@@ -49,10 +50,15 @@ class PhaseCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.context.progress(state.global_step, state.max_steps)
+        self.context.meter.put_together()  # so that budget, learning curve and checkpoint know the whole bill
         if self.context.over_budget():
             control.should_training_stop = True
         if state.global_step in self.points:
             control.should_log = True  # so that on_log sees whether the update was sound before it is evaluated
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let all processes go on, or stop, by the same held-out loss."""
+        kwargs["metrics"].update(processes.agree(kwargs["metrics"]))
 
     def on_log(
         self,

@@ -3,7 +3,8 @@
 A checkpoint is that of transformers' ``Trainer`` (weights, optimizer, schedule, random states, counters), with one file
 more: the states of our own objects that go on between updates, and a checksum of every file. It is written after an
 update, as often as a hundredth of the time allows. A phase that continues ends with the weights of one that was never
-interrupted.
+interrupted. Where several processes train (:mod:`prism_bench.processes`), the first one writes, and all of them go on
+from there.
 """
 
 import json
@@ -14,8 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import torch
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from prism_bench import processes
 from prism_bench.algorithms.contract import TrainingContext, Unfinished
 from prism_bench.digests import folder_manifest
 from prism_bench.files import write_atomically
@@ -28,6 +31,7 @@ SHARE = 0.01
 """Share of the time that may go into writing them."""
 
 _STATE = "prism_bench.json"
+_STAGE = "stage"
 
 _log = logging.getLogger(__name__)
 
@@ -53,16 +57,27 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, unfinished: Unfinished, parts: Mapping[str, Resumable], every: int = 1) -> None:
         self._folder = unfinished.folder
-        self._parts = {"stage": unfinished, **parts}
+        self._parts = {_STAGE: unfinished, **parts}
         self._every = every
         self._due = time.monotonic() + SECONDS_BETWEEN
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self._every == 0 and time.monotonic() >= self._due:
+        if processes.number() == 0 and state.global_step % self._every == 0 and time.monotonic() >= self._due:
             control.should_save = True
 
     def resume(self) -> str | None:
         """Restore all parts and return the newest checkpoint, or None if there is no sound one."""
+        found = processes.agree(self._newest())
+        if found is None:
+            return None
+        checkpoint, states = found
+        for name, part in self._parts.items():
+            if name != _STAGE or processes.number() == 0:  # one of them has curve and bill
+                part.restore_state(states[name])
+        return checkpoint
+
+    def _newest(self) -> tuple[str, dict[str, Any]] | None:
+        """Return the newest sound checkpoint and the states in it."""
         for checkpoint in reversed(self._written()):
             try:
                 stored = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
@@ -70,9 +85,7 @@ class Checkpoints(TrainerCallback):
             except (OSError, ValueError, KeyError, TypeError):
                 sound = False  # the last one may be incomplete
             if sound:
-                for name, part in self._parts.items():
-                    part.restore_state(stored["states"][name])
-                return str(checkpoint)
+                return str(checkpoint), stored["states"]
             _log.warning("the checkpoint %s is incomplete or damaged, and is not used", checkpoint)
         return None
 
@@ -95,9 +108,29 @@ class Checkpoints(TrainerCallback):
 
 
 class CheckpointingTrainer(Trainer):
-    """Mixin for TRL's trainers that writes checkpoints without model cards and without asking the hub."""
+    """Mixin for TRL's trainers that writes checkpoints without model cards and without asking the hub.
+
+    Its other half is what a trainer does that shares its batches with other processes: :meth:`put_together`.
+    """
 
     checkpoints: Checkpoints | None = None
+
+    def put_together(self, loss: torch.Tensor) -> torch.Tensor:
+        """Return the loss of all processes, for part of an update; after the last part the gradients are of all too."""
+        if self.accelerator.sync_gradients:
+            self.add_up_gradients()
+        processes.add_up([loss])
+        return loss
+
+    def add_up_gradients(self) -> None:
+        """Give every weight the gradient that all processes found together."""
+        if processes.count() == 1:
+            return
+        weights = [weight for weight in cast(PreTrainedModel, self.model).parameters() if weight.requires_grad]
+        for weight in weights:
+            if weight.grad is None:  # this process had no share
+                weight.grad = torch.zeros_like(weight)
+        processes.add_up(weight.grad for weight in weights if weight.grad is not None)
 
     def train_on(self, checkpoints: Checkpoints | None) -> None:
         """Train, from the last checkpoint if there is one."""

@@ -23,6 +23,7 @@ from datasets import Dataset
 from transformers import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 
+from prism_bench import processes
 from prism_bench.algorithms.callbacks import PhaseCallback
 from prism_bench.algorithms.checkpoints import Checkpoints, Resumable, checkpoint_folder
 from prism_bench.algorithms.contract import TrainingContext
@@ -33,6 +34,7 @@ from prism_bench.algorithms.rollout_batch import RolloutBatch, Rollouts
 from prism_bench.algorithms.target_head import remove_target_head
 from prism_bench.algorithms.trl_config import check_fields, fields_of, trainer_config
 from prism_bench.data.trajectory import Trajectory
+from prism_bench.errors import InputError
 from prism_bench.models.policy import Policy
 from prism_bench.rollouts.episodes import Limits
 from prism_bench.settings.types import Count, CountFromZero, NotNegative, Positive
@@ -101,6 +103,8 @@ class GRPO:
         self.resample = resample
         self.config = {"max_steps": max_steps, **config}
         check_fields(GRPOConfig, self.config, _OURS)
+        if processes.started() > 1 and config.get("top_entropy_quantile", 1.0) < 1:
+            raise InputError("top_entropy_quantile needs the entropies of a whole batch; start it without torchrun")
 
     def advantages(self, batch: RolloutBatch) -> torch.Tensor:
         """Return the advantage of each episode, (episodes,), or of each token, (episodes, completion tokens)."""

@@ -21,6 +21,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.checkpoints import CheckpointingTrainer
 from prism_bench.algorithms.demonstrations import Demonstrations
@@ -123,6 +124,9 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
                 found[number] = logprobs[row][labels[row, 1:] != IGNORED]
         return found
 
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        return self.put_together(super().training_step(model, inputs, num_items_in_batch))
+
     def _generate_and_score_completions(self, inputs: list[Inputs]) -> Inputs:
         output: Inputs = super()._generate_and_score_completions(inputs)
         rollouts = self.rollout_func
@@ -137,11 +141,13 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
             demonstrated=torch.tensor(rollouts.demonstrated, device=advantages.device),
         )
         columns = self.columns(batch)
+        torch.set_rng_state(processes.agree(torch.get_rng_state()))  # with which TRL shuffles the batch
         name, completions = type(self.algorithm).__name__, output["completion_ids"]
         return output | columns | {"advantages": _checked_advantages(columns["advantages"], completions, name)}
 
     def _compute_loss(self, model: torch.nn.Module, inputs: Inputs) -> torch.Tensor:
-        chosen = self.has_gradient(inputs)
+        lengths = inputs["prompt_mask"].sum(1) + inputs["completion_mask"].sum(1)
+        chosen = _share_of_rows(lengths, self.has_gradient(inputs))
         if not chosen.any():
             # A zero that touches every weight: without any advantage the optimizer still takes its (momentum) step.
             return sum((weight.sum() * 0.0 for weight in model.parameters() if weight.requires_grad), torch.zeros(()))
@@ -175,14 +181,10 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
         """Return log-probabilities and entropies, (episodes, logits_to_keep), zero where the environment wrote."""
         if self._scored is not None:
             return self._scored
-        written = self._written
-        if written is None:  # TRL's own call, for the rollouts of a new step
-            assert isinstance(self.rollout_func, Rollouts)
-            masks = [torch.tensor(episode.agent_mask) for episode in self.rollout_func.episodes]
-            written = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(input_ids)
-            written = pad(written, (0, logits_to_keep - written.shape[1]))
+        if self._written is None:
+            return self._score_rollouts(model, input_ids, attention_mask, logits_to_keep, batch_size)
         labels = torch.full_like(input_ids, IGNORED)
-        labels[:, -logits_to_keep:] = input_ids[:, -logits_to_keep:].masked_fill(written == 0, IGNORED)
+        labels[:, -logits_to_keep:] = input_ids[:, -logits_to_keep:].masked_fill(self._written == 0, IGNORED)
         labels = labels.masked_fill(attention_mask == 0, IGNORED)
         columns = input_ids.shape[1]
         order, logprobs, entropies = [], [], []
@@ -200,6 +202,32 @@ class EpisodeGRPOTrainer(CheckpointingTrainer, GRPOTrainer):
             None,
         )
 
+    def _score_rollouts(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return what TRL asks for on the rollouts of a new step, without gradient; each process scores its share."""
+        assert isinstance(self.rollout_func, Rollouts)
+        masks = [torch.tensor(episode.agent_mask) for episode in self.rollout_func.episodes]
+        written = torch.nn.utils.rnn.pad_sequence(masks, batch_first=True).to(input_ids)
+        written = pad(written, (0, logits_to_keep - written.shape[1]))
+        scores = torch.zeros(2, len(input_ids), logits_to_keep, device=input_ids.device)
+        mine = _share_of_rows(attention_mask.sum(1), torch.ones_like(attention_mask[:, 0], dtype=torch.bool))
+        if mine.any():
+            self._written = written[mine]
+            try:
+                scores[0, mine], scores[1, mine], _ = self._get_per_token_logps_and_entropies(
+                    model, input_ids[mine], attention_mask[mine], logits_to_keep, batch_size
+                )
+            finally:
+                self._written = None
+        processes.add_up([scores])
+        return scores[0], scores[1], None
+
     def _forward(self, model: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> Any:
         with self.accelerator.autocast():
             return model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
@@ -211,6 +239,14 @@ def select_rows(inputs: Inputs, rows: torch.Tensor) -> Inputs:
         name: value[rows] if isinstance(value, torch.Tensor) and value.dim() else value
         for name, value in inputs.items()
     }
+
+
+def _share_of_rows(lengths: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Return which of the chosen episodes, (episodes,), are this process's: short and long ones, as the others have."""
+    rows = chosen.nonzero()[:, 0]
+    mine = torch.zeros_like(chosen)
+    mine[processes.share(rows[lengths[rows].argsort(stable=True)].tolist())] = True
+    return mine
 
 
 def written_tokens(inputs: Inputs) -> torch.Tensor:

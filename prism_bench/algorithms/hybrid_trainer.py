@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from prism_bench import processes
 from prism_bench.algorithms.grpo_trainer import EpisodeGRPOTrainer, Inputs, written_tokens
 from prism_bench.algorithms.rollout_batch import RolloutBatch
 from prism_bench.data.rendering import Rendered
@@ -82,8 +83,8 @@ class BesideTrainer(EpisodeGRPOTrainer):
         return {"beside": numbers}
 
     def attached(self, inputs: Inputs) -> list[Rendered]:
-        """Return the demonstrations attached to the rows of ``inputs``."""
-        return [self.beside[number] for number in inputs["beside"].tolist() if number >= 0]
+        """Return this process's share of the demonstrations attached to the rows of ``inputs``."""
+        return processes.share([self.beside[number] for number in inputs["beside"].tolist() if number >= 0])
 
 
 def shaped_ratio(logprobs: torch.Tensor, shaping: float) -> torch.Tensor:

@@ -17,7 +17,7 @@ With ``held_out``, a share of the demonstrations is not trained on. Their loss i
 at the plateau of arXiv 2512.11470. The policy is the one after the last update, not the one of the best check.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -28,6 +28,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.callbacks import PhaseCallback
 from prism_bench.algorithms.checkpoints import CheckpointingTrainer, Checkpoints, checkpoint_folder
@@ -153,16 +154,22 @@ class EpisodeSFTTrainer(CheckpointingTrainer, SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Add the gradient of the batch's loss to the parameters' gradients, and return the loss."""
-        if "attention_mask" not in inputs:  # TRL's padding-free batches are one row
-            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-            return loss
-        lengths = inputs["attention_mask"].sum(1).tolist()  # padded on the right
         targets = (inputs["labels"][:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-        losses = []
-        for group in groups_within_budget(lengths, self.tokens_per_forward):
-            part = {name: value[group, : lengths[group[-1]]] for name, value in inputs.items()}
-            losses.append(super().training_step(model, part, targets))
-        return torch.stack(losses).sum()
+        loss = torch.zeros((), device=self.accelerator.device)
+        for part in self._parts(inputs):
+            loss += super().training_step(model, part, targets)
+        return self.put_together(loss)
+
+    def _parts(self, inputs: dict[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+        """Yield this process's share of a batch, in parts for one forward pass each."""
+        if "attention_mask" not in inputs:  # TRL's padding-free batches are one row
+            yield from processes.share([inputs])
+            return
+        lengths = inputs["attention_mask"].sum(1).tolist()  # padded on the right
+        rows = processes.share(sorted(range(len(lengths)), key=lengths.__getitem__))
+        for group in groups_within_budget([lengths[row] for row in rows], self.tokens_per_forward):
+            chosen = [rows[place] for place in group]
+            yield {name: value[chosen, : lengths[chosen[-1]]] for name, value in inputs.items()}
 
 
 def _dataset(rendered: Sequence[Rendered]) -> Dataset:

@@ -133,14 +133,14 @@ def clean_exit(sentence_of: Callable[[Exception], str | None] = refusal, resumes
     except KeyboardInterrupt as interrupt:
         place = (running_note(interrupt) or "").removeprefix(RUNNING)
         advice = "; start the same command again to go on" if resumes else ""
-        _print_error("interrupted" + (f" in {place}" if place else "") + advice)
+        print_error("interrupted" + (f" in {place}" if place else "") + advice)
         # what a shell reports for a program that the signal ended
         raise SystemExit(143 if isinstance(interrupt, Terminated) else 130) from None
     except Exception as error:
         sentence = sentence_of(error)
         if sentence is None or _TRACEBACKS:
             raise
-        _print_error(sentence)
+        print_error(sentence)
         raise SystemExit(1) from None
 
 
@@ -164,7 +164,7 @@ def _termination() -> Iterator[None]:
 def _report_failure(error: Exception, sentence: str | None, command: str) -> None:
     """Show on standard error and in the log file why a job failed: as ``sentence``, or with traceback and place."""
     if sentence is not None and not _TRACEBACKS:
-        _print_error(sentence)
+        print_error(sentence)
         _log_to_file(sentence)
         return
     note_running(error, f"{command}, outside of its phases")
@@ -175,7 +175,8 @@ def _report_failure(error: Exception, sentence: str | None, command: str) -> Non
     _log_to_file("the run failed", error)
 
 
-def _print_error(sentence: str) -> None:
+def print_error(sentence: str) -> None:
+    """Print a sentence on standard error."""
     Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(sentence)}", highlight=False)
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import shlex
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from omegaconf import Container, DictConfig, OmegaConf
 from rich.console import Console
 
-from prism_bench.commands.hydra_command import CONF, hydra_command
+from prism_bench import processes
+from prism_bench.commands.hydra_command import CONF, hydra_command, print_error, quieten
 from prism_bench.commands.settings_help import described_settings
+from prism_bench.errors import InputError
 
 if TYPE_CHECKING:
     from prism_bench.results.loggers import Logger
@@ -63,9 +66,23 @@ OmegaConf.register_new_resolver("settings", settings, replace=True)
 OmegaConf.register_new_resolver("new_folder", new_folder, replace=True, use_cache=True)  # once for each run or sweep
 
 
+def main() -> None:
+    """Run one experiment, or with -m several; in processes that torchrun started beside the first, take part."""
+    with processes.joined() as beside:
+        if not beside:
+            _run()
+            return
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it has nothing to save, and may be waiting for the others
+        quieten()
+        try:
+            processes.take_part()
+        except InputError as error:
+            print_error(str(error))
+            raise SystemExit(1) from None
+
+
 @hydra_command("config", resumes=True)
-def main(config: DictConfig, console: Console) -> None:
-    """Run one experiment, or with -m several."""
+def _run(config: DictConfig, console: Console) -> None:
     from prism_bench.comparison.gather import gather
     from prism_bench.comparison.page import write_page
     from prism_bench.comparison.study import usual_comparison

@@ -14,7 +14,7 @@ A^T) * (B B^T)). Products of half-precision numbers are summed in float32.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from prism_bench import processes
 from prism_bench.accounting.flops import forward_flops, training_flops
 from prism_bench.accounting.meter import Meter
 from prism_bench.data.batching import groups_within_budget
@@ -56,7 +57,8 @@ def gradient_norms(
         meter: is charged the cost of the trajectories one by one, without padding.
         names: of the linear layers to probe; None for the seven projections.
         checkpointing: keep the inputs of the layers only and compute the rest twice, for contexts that do not fit.
-        on_batch: called with the positions of the trajectories of each batch, their norms and their losses.
+        on_batch: called with the positions of the trajectories of each batch, their norms and their losses; with those
+            of this process if several share them (:mod:`prism_bench.processes`).
 
     Raises:
         InputError: the model does not have these projections in every layer, or a loss is not finite.
@@ -67,12 +69,12 @@ def gradient_norms(
     losses = np.zeros(len(episodes))
     watch = _Watch([matrix for layer in layers for matrix in layer], checkpointing)
     with _frozen(model), _checkpointed(model) if checkpointing else ExitStack(), watch:
-        for batch in groups_within_budget(_lengths(episodes), tokens_per_batch):
+        for batch in processes.share(list(groups_within_budget(_lengths(episodes), tokens_per_batch))):
             squares, losses[batch] = watch.backward(model, [episodes[number] for number in batch])
             norms[batch] = squares.sqrt().cpu().numpy().reshape(len(batch), *norms.shape[1:])
             on_batch(batch, norms[batch], losses[batch])
     charge(meter, model, episodes, checkpointing)
-    return norms, losses
+    return np.sum(processes.gather(norms), axis=0), np.sum(processes.gather(losses), axis=0)
 
 
 def mean_losses(
@@ -88,16 +90,22 @@ def mean_losses(
     lengths, targets = _tokens(episodes)
     done = 0
     with _frozen(model), torch.inference_mode():
-        for batch in groups_within_budget(_lengths(episodes), tokens_per_batch):
+        for batch in processes.share(list(groups_within_budget(_lengths(episodes), tokens_per_batch))):
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
             done += len(batch)
             progress(done)
-    meter.add(prefill_tokens=sum(lengths), flops=forward_flops(model_shape(model), lengths, logits=targets))
-    return losses
+    if processes.number() == 0:
+        meter.add(prefill_tokens=sum(lengths), flops=forward_flops(model_shape(model), lengths, logits=targets))
+    return cast(np.ndarray, np.sum(processes.gather(losses), axis=0))
 
 
 def charge(meter: Meter, model: PreTrainedModel, episodes: Sequence[Rendered], checkpointing: bool) -> None:
-    """Charge ``meter`` with the probe of ``episodes``; named matrices are counted as if they were the usual seven."""
+    """Charge ``meter`` with the probe of ``episodes``; named matrices are counted as if they were the usual seven.
+
+    Processes that share it charge it once.
+    """
+    if processes.number() > 0:
+        return
     lengths, targets = _tokens(episodes)
     flops = training_flops(model_shape(model), lengths, logits=targets, weights="norms", checkpointing=checkpointing)
     meter.add(prefill_tokens=sum(lengths), flops=flops)

@@ -2,7 +2,8 @@
 
 Until then ``.<name>.partial`` beside the file (:mod:`prism_bench.probe.norms`) holds a line of JSON with what the norms
 depend on and then a line for each batch. Reading it back gives exactly the numbers that were written, and the
-remaining batches are those of an uninterrupted probe.
+remaining batches are those of an uninterrupted probe. Of several processes (:mod:`prism_bench.processes`) the first one
+keeps its own batches there.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Rendered, Renderer, render_demonstrations
 from prism_bench.data.trajectory import Trajectory
@@ -65,7 +67,7 @@ def probe_trajectories(
     header = asdict(identity) | {"trajectories": _digest(episodes), "tokens_per_batch": tokens_per_batch}
     partial = path.with_name(f".{path.name}.partial")
     done = _continue(partial, json.dumps(header))
-    finished = {number for batch in done for number in batch["trajectories"]}
+    finished = processes.agree({number for batch in done for number in batch["trajectories"]})
     remaining = [number for number in range(len(episodes)) if number not in finished]
     meter.add(seconds=sum(batch["seconds"] for batch in done))
     charge(meter, policy.model, [episodes[number] for number in finished], checkpointing)
@@ -97,6 +99,7 @@ def probe_trajectories(
             checkpointing=checkpointing,
             on_batch=append,
         )
+    done = [batch for batches in processes.gather(done) for batch in batches]
     order = np.argsort([number for batch in done for number in batch["trajectories"]])
     norms = np.array([row for batch in done for row in batch["norms"]])[order]
     losses = np.array([loss for batch in done for loss in batch["losses"]])[order]

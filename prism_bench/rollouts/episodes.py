@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.data.rendering import Renderer
 from prism_bench.data.trajectory import Step, Trajectory
@@ -125,7 +126,8 @@ class RolloutRunner:
 
         The next task takes the place of a finished episode in the batch. An episode ends when the environment ends
         it, when its context is full, or past one of ``limits``. Its randomness depends on ``sampling.seed``, the task,
-        and how often the task is listed before; not on other tasks or ``batch_size``.
+        and how often the task is listed before; not on other tasks or ``batch_size``. Processes that are in one call
+        (:mod:`prism_bench.processes`) share the tasks, and all of them return all episodes.
 
         Args:
             source: the policy's name in the trajectories.
@@ -138,7 +140,7 @@ class RolloutRunner:
         most = backend.most_sessions(self.renderer.max_length)
         at_once = self.batch_size if most is None else min(self.batch_size, most)
         sessions = session_numbers(task_ids)
-        waiting = iter(zip(sessions, task_ids, strict=True))
+        waiting = iter(processes.share(list(zip(sessions, task_ids, strict=True))))
         running: dict[int, _Running] = {}
         finished: dict[int, Episode] = {}
         unread: dict[int, list[int]] = {}  # new tokens of the episodes in which it is the policy's turn
@@ -167,7 +169,7 @@ class RolloutRunner:
                 finished[session] = _episode(running.pop(session), source)
                 self.environments.release(session)
             if ended:
-                on_episode(len(finished))
+                on_episode(min(len(finished) * processes.count(), len(task_ids)))
             if answers:
                 continue  # others may have answered meanwhile, or at once where a new task took the place
             if not unread:
@@ -192,7 +194,8 @@ class RolloutRunner:
             strayed=endings["strayed"],
             **faults,
         )
-        return [finished[session] for session in sessions]
+        episodes = {session: episode for share in processes.gather(finished) for session, episode in share.items()}
+        return [episodes[session] for session in sessions]
 
     def _fill(self, running: dict[int, _Running], waiting: Iterator[tuple[int, str]], at_once: int) -> None:
         while len(running) < at_once and (following := next(waiting, None)) is not None:

@@ -31,6 +31,7 @@ from annotated_types import Gt, Le
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from prism_bench import processes
 from prism_bench.errors import InputError
 from prism_bench.models.checkpoints import locate_checkpoint
 from prism_bench.models.decoder import decoder_and_head, model_shape
@@ -65,6 +66,8 @@ class VLLMEngine:
 
     def grpo_options(self) -> Mapping[str, Any]:
         _vllm()
+        if processes.started() > 1:
+            raise InputError("generation=vllm trains in one process; start it without torchrun, or take transformers")
         _check_weights_can_follow()
         return {"use_vllm": True, "vllm_max_model_length": self.max_length, **self.grpo}
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn, cast
 
 from annotated_types import Ge
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import TrainingContext
 from prism_bench.algorithms.sft import SFT
@@ -27,7 +28,7 @@ from prism_bench.models.scratch import ScratchModel, create_policy
 from prism_bench.rollouts.episodes import RolloutRunner
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.stage_cache.declaration import Inputs, stage
-from prism_bench.stages.tools import Tools
+from prism_bench.stages.tools import Tools, in_all_processes
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
@@ -55,6 +56,10 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     the model is taught less than it will meet: what is new to it should not be spelled in bytes, as it would not be for
     a pretrained model.
     """
+    in_all_processes(_pretrain, inputs, folder, tools)
+
+
+def _pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
     bench = Workbench(inputs, tools)
     model = cast(ScratchModel, bench.model)
     taught, words = inputs.parents["trajectories"].path, inputs.parents["words"].path
@@ -73,7 +78,8 @@ def pretrain(inputs: Inputs, folder: Path, tools: Tools) -> None:
             with tools.progress("base", None, "updates") as progress, tools.trainer_folder() as trainer_folder:
                 context = _context(bench, renderer, meter, trainer_folder, progress.update, unfinished[name])
                 algorithm.fit(policy, part, context)
-        save_policy(policy, folder)
+        if processes.number() == 0:
+            save_policy(policy, folder)
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # there is none if the stage was short
 
 

@@ -6,7 +6,7 @@ from prism_bench.data.trajectory import save_trajectories
 from prism_bench.models.policy import weights_digest
 from prism_bench.rollouts.backend import Sampling
 from prism_bench.stage_cache.declaration import Inputs, stage
-from prism_bench.stages.tools import FAULT_SETTINGS, Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools, in_all_processes
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 EPISODES = "episodes.parquet"
@@ -24,6 +24,10 @@ def evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
     The value ``seed`` is that of the draws. Greedy decoding has none, and every run has the value 0, so that a
     pretrained model is evaluated once for all seeds.
     """
+    in_all_processes(_evaluate, inputs, folder, tools)
+
+
+def _evaluate(inputs: Inputs, folder: Path, tools: Tools) -> None:
     bench = Workbench(inputs, tools)
     tasks = inputs.values["tasks"]
     with tools.ledger.phase("eval") as meter, tools.progress("eval", len(tasks), "episodes") as progress:

@@ -17,7 +17,7 @@ from prism_bench.routing.allocation import ALLOCATION, save_allocation
 from prism_bench.routing.router import Measurement, Router, RoutingContext
 from prism_bench.settings.making import make
 from prism_bench.stage_cache.declaration import Inputs, stage
-from prism_bench.stages.tools import FAULT_SETTINGS, Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools, in_all_processes
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
 
@@ -36,6 +36,10 @@ def measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
     pretrained model is probed once for all seeds. Only a measurement that needs tasks gets rollouts; it is made by
     :data:`measure_with_rollouts`.
     """
+    in_all_processes(_measure, inputs, folder, tools)
+
+
+def _measure(inputs: Inputs, folder: Path, tools: Tools) -> None:
     bench = Workbench(inputs, tools)
     trajectories = load_trajectories(inputs.parents["trajectories"].path)
     measurement: Measurement = make(inputs.values["measurement"], "router", Measurement)

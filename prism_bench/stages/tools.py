@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
 
+from prism_bench import processes
 from prism_bench.accounting.ledger import Ledger
 from prism_bench.results.progress import PhaseProgress
 from prism_bench.rollouts.answers import Environment
 from prism_bench.rollouts.faults import FaultRules
 from prism_bench.settings.configuration import Place
 from prism_bench.settings.making import make
+from prism_bench.stage_cache.declaration import Inputs
 
 FAULT_SETTINGS = ("env.step_seconds", "env.on_error")
 """The settings of failing environments that can change a result; :attr:`Tools.rules` holds them."""
@@ -56,6 +59,27 @@ class Tools:
         finally:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def in_all_processes(
+    function: Callable[[Inputs, Path, Tools], None], inputs: Inputs, folder: Path, tools: Tools
+) -> None:
+    """Call a function of a module, which makes the files of a stage, in all processes of the run.
+
+    In the others its folder is one that is removed when it ends, and its costs are put together as those of a phase are
+    (:mod:`prism_bench.accounting.ledger`).
+    """
+    rules = FaultRules(**{field.name: getattr(tools.rules, field.name) for field in fields(FaultRules)})
+    with processes.together(_take_part, function, inputs, tools.workers, rules):
+        function(inputs, folder, tools)
+
+
+def _take_part(
+    function: Callable[[Inputs, Path, Tools], None], inputs: Inputs, workers: bool, rules: FaultRules
+) -> None:
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        function(inputs, place, Tools(Ledger(), Console(quiet=True), place, workers=workers, rules=rules))
 
 
 def environment_maker(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.algorithms.contract import Algorithm, TrainingContext
 from prism_bench.data.rendering import Renderer
@@ -19,7 +20,7 @@ from prism_bench.rollouts.backend import Sampling
 from prism_bench.rollouts.transformers_backend import TransformersEngine
 from prism_bench.settings.making import make
 from prism_bench.stage_cache.declaration import Inputs, stage
-from prism_bench.stages.tools import FAULT_SETTINGS, Tools
+from prism_bench.stages.tools import FAULT_SETTINGS, Tools, in_all_processes
 from prism_bench.stages.unfinished import UNFINISHED, UnfinishedPhase
 from prism_bench.stages.workbench import POLICY_SETTINGS, Workbench
 
@@ -49,6 +50,10 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
 
     An interrupted run leaves checkpoints of the phase, from which the next one continues.
     """
+    in_all_processes(_train, inputs, folder, tools)
+
+
+def _train(inputs: Inputs, folder: Path, tools: Tools) -> None:
     bench = Workbench(inputs, tools)
     values = inputs.values
     name: str = values["phase"]
@@ -67,8 +72,11 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
         limits = values["flops_budget"], inputs.settings["budget.hours_per_phase"]
 
         def over_budget() -> bool:
+            meter.put_together()
             spent = meter.spent.flops, unfinished.seconds / 3600
-            return any(limit is not None and so_far > limit for limit, so_far in zip(limits, spent, strict=True))
+            return processes.agree(
+                any(limit is not None and so_far > limit for limit, so_far in zip(limits, spent, strict=True))
+            )
 
         def show(done: int, planned: int) -> None:
             updates[:] = done, planned
@@ -93,10 +101,11 @@ def train(inputs: Inputs, folder: Path, tools: Tools) -> None:
             )
             algorithm.train(policy, [trajectories[i] for i in values["demonstrations"]], values["tasks"], context)
         check_weights(policy.model, f"{name}, after update {updates[0]}")
-        save_policy(policy, folder / CHECKPOINT)
-        shutil.rmtree(unfinished.folder, ignore_errors=True)  # there is none if the phase was short
-        flops = meter.spent.flops
         early = "budget" if over_budget() else "plateau"
+        flops = meter.spent.flops
+        if processes.number() == 0:
+            save_policy(policy, folder / CHECKPOINT)
+        shutil.rmtree(unfinished.folder, ignore_errors=True)  # there is none if the phase was short
     record = {
         "updates": updates[0],
         "flops": flops,
