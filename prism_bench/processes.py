@@ -96,7 +96,7 @@ def add_up(tensors: Iterable[torch.Tensor]) -> None:
 @contextmanager
 def joined() -> Iterator[bool]:
     """Join the processes that torchrun has started; yield True in all but the first, which end when it does."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if "TORCHELASTIC_RUN_ID" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
         yield False
         return
     _join()
