@@ -11,6 +11,9 @@ backward passes. The loss stays TRL's, up to the order in which floats are added
 
 The same holds for the passes of a reference model and of the policy that rolled out, which score every episode. All
 are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
+
+Several processes (:mod:`prism_bench.processes`) have the same rollouts, and to each of them the episodes of the others
+are like those without advantage. The loss of an update is the sum of theirs.
 """
 
 from collections.abc import Iterator, Mapping

@@ -10,6 +10,8 @@ group_by_length``) are no faster, and the length of a demonstration would decide
 packing would pad nothing, but on a CPU and with ``sdpa`` it computes attention between all demonstrations of a pack and
 masks it (``benchmarks/sft.py``).
 
+Several processes (:mod:`prism_bench.processes`) share the demonstrations of an update.
+
 Where a demonstration is several contexts (``prompt.last_turns``), each of them is an example of its own.
 
 With ``held_out``, a share of the demonstrations is not trained on. Their loss is computed as often as TRL's
