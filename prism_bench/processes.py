@@ -103,8 +103,8 @@ def joined() -> Iterator[bool]:
     try:
         yield _here.number > 0
     finally:
-        if _here.number == 0 and not _here.lost:
-            _sent(None)
+        if not _here.lost:
+            _part()
 
 
 @contextmanager
@@ -121,11 +121,7 @@ def together(function: Callable[..., object], *arguments: Any) -> Iterator[None]
         raise InputError("the other processes were lost with an earlier run; start this one again")
     _sent((function, arguments))
     with _called():
-        try:
-            yield
-        except BaseException:
-            _here.lost = True
-            raise
+        yield
 
 
 def take_part() -> None:
@@ -160,11 +156,23 @@ def _join() -> None:
         del os.environ[name]
 
 
+def _part() -> None:
+    """End the others, if this is the first process, and then the connections to them."""
+    from torch.distributed import destroy_process_group
+
+    if _here.number == 0:
+        _sent(None)
+    destroy_process_group()
+
+
 @contextmanager
 def _called() -> Iterator[None]:
     _here.called = True
     try:
         yield
+    except BaseException:
+        _here.lost = True
+        raise
     finally:
         _here.called = False
 
