@@ -131,6 +131,11 @@ class Meter:
         with self._lock:
             self._spent += more
 
+    def add_once(self, **quantities: float) -> None:
+        """Charge the phase with what all processes of a call count alike: the first one's meter alone."""
+        if processes.number() == 0:
+            self.add(**quantities)
+
     def put_together(self) -> None:
         """Charge the first process of a call with what all of them have spent, and the others with nothing."""
         rows = processes.gather(self._spent)

@@ -22,7 +22,6 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from trl.chat_template_utils import get_training_chat_template
 
-from prism_bench import processes
 from prism_bench.accounting.meter import Meter
 from prism_bench.data.prompts import Message, Prompt
 from prism_bench.data.trajectory import Step, Trajectory
@@ -244,8 +243,7 @@ def render_demonstrations(renderer: Renderer, trajectories: Sequence[Trajectory]
     """
     rendered = [renderer.render(trajectory) for trajectory in trajectories]
     truncated = sum(one.steps < len(trajectory.steps) for one, trajectory in zip(rendered, trajectories, strict=True))
-    if processes.number() == 0:  # all of them render all
-        meter.add(demonstrations=len(rendered), demonstrations_truncated=truncated)
+    meter.add_once(demonstrations=len(rendered), demonstrations_truncated=truncated)
     return rendered
 
 

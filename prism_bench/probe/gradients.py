@@ -94,21 +94,15 @@ def mean_losses(
             losses[batch] = _losses(model, [episodes[number] for number in batch]).cpu().numpy()
             done += len(batch)
             progress(done)
-    if processes.number() == 0:
-        meter.add(prefill_tokens=sum(lengths), flops=forward_flops(model_shape(model), lengths, logits=targets))
+    meter.add_once(prefill_tokens=sum(lengths), flops=forward_flops(model_shape(model), lengths, logits=targets))
     return cast(np.ndarray, np.sum(processes.gather(losses), axis=0))
 
 
 def charge(meter: Meter, model: PreTrainedModel, episodes: Sequence[Rendered], checkpointing: bool) -> None:
-    """Charge ``meter`` with the probe of ``episodes``; named matrices are counted as if they were the usual seven.
-
-    Processes that share it charge it once.
-    """
-    if processes.number() > 0:
-        return
+    """Charge ``meter`` with the probe of ``episodes``; named matrices are counted as if they were the usual seven."""
     lengths, targets = _tokens(episodes)
     flops = training_flops(model_shape(model), lengths, logits=targets, weights="norms", checkpointing=checkpointing)
-    meter.add(prefill_tokens=sum(lengths), flops=flops)
+    meter.add_once(prefill_tokens=sum(lengths), flops=flops)
 
 
 def _lengths(episodes: Sequence[Rendered]) -> list[int]:
