@@ -13,7 +13,8 @@ The same holds for the passes of a reference model and of the policy that rolled
 are billed where they are executed (:mod:`prism_bench.algorithms.target_head`).
 
 Several processes (:mod:`prism_bench.processes`) have the same rollouts, and to each of them the episodes of the others
-are like those without advantage. The loss of an update is the sum of theirs.
+are like those without advantage. The loss of an update is the sum of theirs; TRL's logged means of entropy and clipping
+are those of the first process's episodes.
 """
 
 from collections.abc import Iterator, Mapping
